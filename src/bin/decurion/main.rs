@@ -1,0 +1,3 @@
+//! The `decurion` command.
+
+fn main() {}

@@ -1,0 +1,123 @@
+//! A run of delivered messages: the payload stays in the receive chunk, an iterator walks it (R12).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::io::MemberRef;
+use crate::types::ViewId;
+use crate::wire::batch::Entries;
+
+/// Messages of one sender that came in one batch, or one message that came in fragments.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    /// Who sent them.
+    pub sender: Arc<MemberRef>,
+    /// The view they belong to (D7); for a stream to one member, the view in which they were delivered.
+    pub view: ViewId,
+    /// Whether they were sent to this member alone.
+    pub direct: bool,
+    /// Number of the first message in its stream; the next ones follow without a gap (D1).
+    pub first: u64,
+    body: Body,
+    cost: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    /// The message area of a batch without fragments, checked when it was accepted.
+    Batch { area: Bytes, count: u16 },
+    /// One message, whole.
+    Single { payload: Bytes, token: u64 },
+}
+
+/// One delivered message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its number in the sender's stream, from 1, over all views.
+    pub number: u64,
+    /// The sender's token; 0 if it gave none.
+    pub token: u64,
+    /// Its bytes, shared with the receive chunk.
+    pub payload: Bytes,
+}
+
+impl Messages {
+    pub(crate) fn batch(
+        sender: Arc<MemberRef>, view: ViewId, direct: bool, first: u64, area: Bytes, count: u16, cost: usize,
+    ) -> Messages {
+        Messages { sender, view, direct, first, body: Body::Batch { area, count }, cost }
+    }
+
+    pub(crate) fn single(
+        sender: Arc<MemberRef>, view: ViewId, direct: bool, number: u64, token: u64, payload: Bytes, cost: usize,
+    ) -> Messages {
+        Messages { sender, view, direct, first: number, body: Body::Single { payload, token }, cost }
+    }
+
+    /// How many messages the run holds.
+    pub fn len(&self) -> usize {
+        match &self.body {
+            Body::Batch { count, .. } => usize::from(*count),
+            Body::Single { .. } => 1,
+        }
+    }
+
+    /// Never: a run holds at least one message.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that the run counts against `receive.queue_bytes`.
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// The messages, in the order sent.
+    pub fn iter(&self) -> MessageIter<'_> {
+        MessageIter { run: self, next: 0, entries: self.entries() }
+    }
+
+    fn entries(&self) -> Option<Entries<'_>> {
+        match &self.body {
+            Body::Batch { area, count } => Some(Entries::new(area, *count)),
+            Body::Single { .. } => None,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Messages {
+    type Item = Message;
+    type IntoIter = MessageIter<'a>;
+    fn into_iter(self) -> MessageIter<'a> {
+        self.iter()
+    }
+}
+
+/// Walks a run.
+#[derive(Debug)]
+pub struct MessageIter<'a> {
+    run: &'a Messages,
+    next: u64,
+    entries: Option<Entries<'a>>,
+}
+
+impl Iterator for MessageIter<'_> {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let number = self.run.first + self.next;
+        let message = match (&self.run.body, &mut self.entries) {
+            (Body::Batch { area, .. }, Some(entries)) => {
+                let entry = entries.next()?.ok()?;
+                Message { number, token: entry.token, payload: area.slice_ref(entry.payload) }
+            }
+            (Body::Single { payload, token }, _) if self.next == 0 => {
+                Message { number, token: *token, payload: payload.clone() }
+            }
+            _ => return None,
+        };
+        self.next += 1;
+        Some(message)
+    }
+}

@@ -1,0 +1,75 @@
+//! Bugs that can be planted on purpose, so that the simulator can show that it catches them.
+//!
+//! Without the `sim` feature there are none: [`Plants::has`] is a constant `false`.
+
+/// One planted bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // `Plant::ALL` says what each one does
+pub enum Plant {
+    DeliverBeyondCut,
+    ForgetBeforeStable,
+    ForgetAcceptedProposal,
+    RelayOverGap,
+    ReplayTwice,
+    IgnoreLease,
+    CountUnreadyJoiner,
+    LeakCredit,
+    TrustOneWayLink,
+    RelyOnStaleProof,
+    LeaseWithoutHold,
+    DropAtViewEnd,
+    OneObserverKills,
+    KeepIdentityAfterRestart,
+}
+
+impl Plant {
+    /// Name for the command, and what the bug does.
+    #[rustfmt::skip]
+    pub const ALL: &'static [(Plant, &'static str, &'static str)] = &[
+        (Plant::DeliverBeyondCut, "deliver-beyond-cut", "takes batches after its promise, and delivers them in the old view"),
+        (Plant::ForgetBeforeStable, "forget-before-stable", "drops retained batches as soon as it has delivered them"),
+        (Plant::ForgetAcceptedProposal, "forget-accepted-proposal", "reports no accepted proposal in its promises"),
+        (Plant::RelayOverGap, "relay-over-gap", "accepts and relays a batch that is not the next one"),
+        (Plant::ReplayTwice, "replay-twice", "accepts a repeated batch again"),
+        (Plant::IgnoreLease, "ignore-lease", "acts as primary although its lease has run out"),
+        (Plant::CountUnreadyJoiner, "count-unready-joiner", "lets a joiner that is not ready hold up stability"),
+        (Plant::LeakCredit, "leak-credit", "does not put returned credit back into the pool"),
+        (Plant::TrustOneWayLink, "trust-one-way-link", "takes a link for up though the other end does not hear it"),
+        (Plant::RelyOnStaleProof, "rely-on-stale-proof", "uses a proof of death however old it is"),
+        (Plant::LeaseWithoutHold, "lease-without-hold", "grants the first lease of a view at once"),
+        (Plant::DropAtViewEnd, "drop-at-view-end", "drops accepted sends without a batch when a view ends"),
+        (Plant::OneObserverKills, "one-observer-kills", "removes a member on the word of one observer"),
+        (Plant::KeepIdentityAfterRestart, "keep-identity-after-restart", "starts again with the incarnation it had before"),
+    ];
+
+    /// Finds a plant by its name.
+    pub fn by_name(name: &str) -> Option<Plant> {
+        Plant::ALL.iter().find(|(_, n, _)| *n == name).map(|(p, _, _)| *p)
+    }
+}
+
+/// The planted bug of one member, if any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plants {
+    #[cfg(feature = "sim")]
+    plant: Option<Plant>,
+}
+
+impl Plants {
+    #[cfg(feature = "sim")]
+    pub(crate) fn new(plant: Option<Plant>) -> Plants {
+        Plants { plant }
+    }
+
+    /// Whether this bug is planted here.
+    #[inline]
+    pub(crate) fn has(&self, plant: Plant) -> bool {
+        #[cfg(feature = "sim")]
+        return self.plant == Some(plant);
+        #[cfg(not(feature = "sim"))]
+        {
+            let _ = plant;
+            false
+        }
+    }
+}

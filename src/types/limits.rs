@@ -1,0 +1,22 @@
+//! Bounds that the wire format fixes. What an operator may set is in the configuration.
+
+/// Longest name of a member, in bytes.
+pub const NAME_BYTES: usize = 64;
+/// Longest name of a cluster, in bytes.
+pub const CLUSTER_BYTES: usize = 64;
+/// Most members of one view.
+pub const MEMBERS: usize = 10_000;
+/// A receive chunk; a batch with its header always fits one (R9).
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Largest area of messages in one batch (R3): with its header it fits a chunk.
+pub const BATCH_BYTES: usize = 60 * 1024;
+/// Longest message that can be sent until reassembly grants exist (R28).
+pub const MESSAGE_BYTES: usize = 1024 * 1024;
+/// Longest control frame between members that know each other.
+pub const CONTROL_BYTES: usize = 2 * 1024 * 1024;
+/// Longest frame from a peer that has not introduced itself yet.
+pub const GREETING_BYTES: usize = 4 * 1024;
+/// Longest datagram that is sent or accepted.
+pub const DATAGRAM_BYTES: usize = 1_400;
+/// Longest text of a refusal.
+pub const REASON_BYTES: usize = 512;

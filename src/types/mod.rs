@@ -1,0 +1,14 @@
+//! The vocabulary: identifiers, time, views, limits, and errors with stable codes.
+//!
+//! This layer depends on nothing else in the crate.
+
+mod error;
+mod ids;
+pub mod limits;
+mod time;
+mod view;
+
+pub use error::{Code, Error, Result};
+pub use ids::{Ballot, ConnId, Incarnation, Name, Seat, ViewId};
+pub use time::{Micros, Time, millis};
+pub use view::{Group, Index, MemberInfo, View};

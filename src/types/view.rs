@@ -1,0 +1,150 @@
+//! A view: who is in the cluster, in which groups, as of one decision. Immutable once installed.
+
+use std::net::SocketAddr;
+
+use super::{Incarnation, Name, Seat, ViewId};
+
+/// A member's position in one view. Order of seniority: index 0 is the most senior.
+pub type Index = usize;
+
+/// What a view says of one member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberInfo {
+    /// Its configured name.
+    pub name: Name,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// Where it is reached (TCP and UDP, the same port).
+    pub address: SocketAddr,
+    /// Its place in the order of admission.
+    pub seat: Seat,
+    /// Number of the view that admitted it (V2).
+    pub admitted: u64,
+    /// Its group, a label that stays with it.
+    pub group: u16,
+    /// Whether it counts for stability and windows (V5, R24).
+    pub ready: bool,
+}
+
+/// One group of a view.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// The label that its members carry.
+    pub label: u16,
+    /// Positions of its members, by seniority: the first leads, the second is the deputy (R13).
+    pub members: Vec<Index>,
+}
+
+impl Group {
+    /// Who leads.
+    pub fn leader(&self) -> Index {
+        self.members[0]
+    }
+
+    /// Who takes over, if there is a second member.
+    pub fn deputy(&self) -> Option<Index> {
+        self.members.get(1).copied()
+    }
+}
+
+/// An installed view of the membership.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// Its identity.
+    pub id: ViewId,
+    /// The members by seniority (ascending seat).
+    pub members: Vec<MemberInfo>,
+    /// The groups, by the seniority of their leaders: the first one's leader coordinates.
+    pub groups: Vec<Group>,
+    /// Whether at most one such view can be primary at any moment (V3); false means that nobody has said
+    /// who must agree, or too little of it, and V3 and S5 do not hold.
+    pub fenced: bool,
+    tag: u64,
+    group_of: Vec<usize>,
+}
+
+impl View {
+    /// Builds a view from its decided parts. `members` must be ordered by ascending seat.
+    pub fn new(id: ViewId, members: Vec<MemberInfo>, fenced: bool) -> View {
+        debug_assert!(members.windows(2).all(|w| w[0].seat < w[1].seat));
+        let mut groups: Vec<Group> = Vec::new();
+        let mut group_of = Vec::with_capacity(members.len());
+        for (index, member) in members.iter().enumerate() {
+            let at = match groups.iter().position(|g| g.label == member.group) {
+                Some(at) => at,
+                None => {
+                    groups.push(Group { label: member.group, members: Vec::new() });
+                    groups.len() - 1
+                }
+            };
+            groups[at].members.push(index);
+            group_of.push(at);
+        }
+        View { id, members, groups, fenced, tag: id.tag(), group_of }
+    }
+
+    /// 64 bits that stand for this view in batch headers.
+    pub fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    /// How many members it has.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether it has no member: only the state before the first view.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Position of a seat, if that member is in the view.
+    pub fn index_of_seat(&self, seat: Seat) -> Option<Index> {
+        self.members.binary_search_by_key(&seat, |m| m.seat).ok()
+    }
+
+    /// Position of an incarnation, if it is in the view.
+    pub fn index_of(&self, incarnation: Incarnation) -> Option<Index> {
+        self.members.iter().position(|m| m.incarnation == incarnation)
+    }
+
+    /// Position of a name, if it is in the view.
+    pub fn index_of_name(&self, name: &str) -> Option<Index> {
+        self.members.iter().position(|m| m.name.as_str() == name)
+    }
+
+    /// The position in [`View::groups`] of a member's group.
+    pub fn group_at(&self, member: Index) -> usize {
+        self.group_of[member]
+    }
+
+    /// A member's group.
+    pub fn group(&self, member: Index) -> &Group {
+        &self.groups[self.group_of[member]]
+    }
+
+    /// A member's leader (itself, if it leads).
+    pub fn leader_of(&self, member: Index) -> Index {
+        self.group(member).leader()
+    }
+
+    /// Whether a member leads its group.
+    pub fn is_leader(&self, member: Index) -> bool {
+        self.leader_of(member) == member
+    }
+
+    /// "leader", "deputy" or "member".
+    pub fn role_of(&self, member: Index) -> &'static str {
+        let group = self.group(member);
+        match (group.leader() == member, group.deputy() == Some(member)) {
+            (true, _) => "leader",
+            (_, true) => "deputy",
+            _ => "member",
+        }
+    }
+
+    /// Who coordinates: the most senior member, who always leads its group.
+    pub fn coordinator(&self) -> Index {
+        0
+    }
+}

@@ -1,0 +1,247 @@
+//! The batch: one fixed header and a sender's messages back to back, each with a short prefix (R2).
+
+use super::{BATCH_TYPE, Malformed};
+use crate::types::{Seat, limits};
+
+/// Bytes of a batch header.
+pub const HEADER_BYTES: usize = 48;
+/// Bytes of a message's prefix, without its optional parts.
+pub const PREFIX_BYTES: usize = 8;
+/// Bytes of the optional token.
+pub const TOKEN_BYTES: usize = 8;
+/// Bytes of the optional fragment part: total length and offset.
+pub const FRAGMENT_BYTES: usize = 8;
+/// Room for the two tags of a sealed batch, after the header, when [`FLAG_SEALED`] is set.
+pub const SEAL_BYTES: usize = 32;
+
+/// The batch is sealed: two 16-byte tags follow the header. Reserved; refused until sealing exists.
+pub const FLAG_SEALED: u8 = 1;
+/// The batch was asked for as part of a cut (R16): a member that has promised takes it.
+pub const FLAG_FETCHED: u8 = 2;
+/// At least one message of the batch is a fragment.
+pub const FLAG_FRAGMENTS: u8 = 4;
+
+const PREFIX_TOKEN: u8 = 1;
+const PREFIX_FRAGMENT: u8 = 2;
+
+const _: () = assert!(HEADER_BYTES + SEAL_BYTES + limits::BATCH_BYTES <= limits::CHUNK_BYTES);
+const _: () = assert!(limits::BATCH_BYTES / PREFIX_BYTES <= u16::MAX as usize);
+
+/// How a message is delivered (D4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Level {
+    /// In the order sent, once, without a gap (D1).
+    Fifo = 1,
+}
+
+/// The fixed header of a batch, checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    /// `FLAG_…`.
+    pub flags: u8,
+    /// How many messages (or fragments) it carries; at least one.
+    pub count: u16,
+    /// Bytes of the message area that follows the header.
+    pub length: u32,
+    /// Stands for the view (stream to everybody) or for the two incarnations (stream to one).
+    pub tag: u64,
+    /// Who numbered it.
+    pub sender: Seat,
+    /// For whom; [`Seat::EVERYBODY`] or one member.
+    pub receiver: Seat,
+    /// Its number in the stream, from 1.
+    pub batch: u64,
+    /// The number of its first message in the sender's stream, from 1.
+    pub first_message: u64,
+}
+
+impl Header {
+    /// The encoding, with its checksum (R4).
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut h = [0; HEADER_BYTES];
+        h[0] = BATCH_TYPE;
+        h[1] = self.flags;
+        h[2..4].copy_from_slice(&self.count.to_le_bytes());
+        h[4..8].copy_from_slice(&self.length.to_le_bytes());
+        h[8..16].copy_from_slice(&self.tag.to_le_bytes());
+        h[16..20].copy_from_slice(&self.sender.0.to_le_bytes());
+        h[20..24].copy_from_slice(&self.receiver.0.to_le_bytes());
+        h[24..32].copy_from_slice(&self.batch.to_le_bytes());
+        h[32..40].copy_from_slice(&self.first_message.to_le_bytes());
+        let crc = crc32fast::hash(&h[..HEADER_BYTES - 4]);
+        h[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        h
+    }
+
+    /// Checks everything a header alone can tell.
+    pub fn decode(h: &[u8; HEADER_BYTES]) -> Result<Header, Malformed> {
+        let word = |at: usize| u64::from_le_bytes(h[at..at + 8].try_into().expect("eight bytes"));
+        let half = |at: usize| u32::from_le_bytes(h[at..at + 4].try_into().expect("four bytes"));
+        if h[0] != BATCH_TYPE {
+            return Err(Malformed("not a batch"));
+        }
+        if half(HEADER_BYTES - 4) != crc32fast::hash(&h[..HEADER_BYTES - 4]) {
+            return Err(Malformed("checksum of a batch header"));
+        }
+        let header = Header {
+            flags: h[1],
+            count: u16::from_le_bytes([h[2], h[3]]),
+            length: half(4),
+            tag: word(8),
+            sender: Seat(half(16)),
+            receiver: Seat(half(20)),
+            batch: word(24),
+            first_message: word(32),
+        };
+        header.check(half(40))?;
+        Ok(header)
+    }
+
+    fn check(&self, reserved: u32) -> Result<(), Malformed> {
+        let length = self.length as usize;
+        if self.flags & FLAG_SEALED != 0 {
+            return Err(Malformed("a sealed batch without a key"));
+        }
+        if self.flags & !(FLAG_FETCHED | FLAG_FRAGMENTS) != 0 || reserved != 0 {
+            return Err(Malformed("reserved bits of a batch header"));
+        }
+        if length > limits::BATCH_BYTES || length < usize::from(self.count) * PREFIX_BYTES || self.count == 0 {
+            return Err(Malformed("length and count of a batch do not fit"));
+        }
+        if self.sender == Seat::EVERYBODY || self.batch == 0 || self.first_message == 0 {
+            return Err(Malformed("a number of a batch header is zero"));
+        }
+        Ok(())
+    }
+}
+
+/// Where a fragment lies in its message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fragment {
+    /// Length of the whole message.
+    pub total: u32,
+    /// Where this part begins.
+    pub offset: u32,
+}
+
+/// One entry of a batch: a message, or a fragment of one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// How it is delivered.
+    pub level: Level,
+    /// The sender's token, 0 = none.
+    pub token: u64,
+    /// Present when it is a part of a longer message.
+    pub fragment: Option<Fragment>,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// Whether a message ends with this entry.
+    pub fn ends_message(&self) -> bool {
+        self.fragment.is_none_or(|f| f.offset as usize + self.payload.len() == f.total as usize)
+    }
+
+    /// Bytes that the entry takes in a batch.
+    pub fn encoded_len(payload: usize, token: u64, fragment: bool) -> usize {
+        PREFIX_BYTES + if token != 0 { TOKEN_BYTES } else { 0 } + if fragment { FRAGMENT_BYTES } else { 0 } + payload
+    }
+
+    /// Appends the entry to a message area.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let flags =
+            if self.token != 0 { PREFIX_TOKEN } else { 0 } | if self.fragment.is_some() { PREFIX_FRAGMENT } else { 0 };
+        out.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
+        out.extend_from_slice(&[self.level as u8, KIND_MESSAGE, flags, 0]);
+        if self.token != 0 {
+            out.extend_from_slice(&self.token.to_le_bytes());
+        }
+        if let Some(fragment) = self.fragment {
+            out.extend_from_slice(&fragment.total.to_le_bytes());
+            out.extend_from_slice(&fragment.offset.to_le_bytes());
+        }
+        out.extend_from_slice(self.payload);
+    }
+}
+
+/// The kind of a host's message; others are kept for the library's own use of streams.
+pub const KIND_MESSAGE: u8 = 0;
+
+/// Walks the entries of a message area, checking each. After an error it ends.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    rest: &'a [u8],
+    left: u16,
+}
+
+impl<'a> Entries<'a> {
+    /// Walks `area`, which must hold exactly `count` entries.
+    pub fn new(area: &'a [u8], count: u16) -> Entries<'a> {
+        Entries { rest: area, left: count }
+    }
+
+    fn step(&mut self) -> Result<Entry<'a>, Malformed> {
+        let (prefix, rest) =
+            self.rest.split_first_chunk::<PREFIX_BYTES>().ok_or(Malformed("a message prefix is cut"))?;
+        let len = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
+        let [level, kind, flags, reserved] = [prefix[4], prefix[5], prefix[6], prefix[7]];
+        if level != Level::Fifo as u8 {
+            return Err(Malformed("a level of delivery that this version does not know"));
+        }
+        if kind != KIND_MESSAGE || reserved != 0 || flags & !(PREFIX_TOKEN | PREFIX_FRAGMENT) != 0 {
+            return Err(Malformed("reserved bits of a message prefix"));
+        }
+        let (token, rest) = take_token(rest, flags)?;
+        let (fragment, rest) = take_fragment(rest, flags, len)?;
+        let (payload, rest) = rest.split_at_checked(len).ok_or(Malformed("a message is longer than its batch"))?;
+        self.rest = rest;
+        Ok(Entry { level: Level::Fifo, token, fragment, payload })
+    }
+}
+
+fn take_token(rest: &[u8], flags: u8) -> Result<(u64, &[u8]), Malformed> {
+    if flags & PREFIX_TOKEN == 0 {
+        return Ok((0, rest));
+    }
+    let (token, rest) = rest.split_first_chunk().ok_or(Malformed("a token is cut"))?;
+    match u64::from_le_bytes(*token) {
+        0 => Err(Malformed("a token is present and zero")),
+        token => Ok((token, rest)),
+    }
+}
+
+fn take_fragment(rest: &[u8], flags: u8, len: usize) -> Result<(Option<Fragment>, &[u8]), Malformed> {
+    if flags & PREFIX_FRAGMENT == 0 {
+        return Ok((None, rest));
+    }
+    let (part, rest) = rest.split_first_chunk::<FRAGMENT_BYTES>().ok_or(Malformed("a fragment part is cut"))?;
+    let total = u32::from_le_bytes([part[0], part[1], part[2], part[3]]);
+    let offset = u32::from_le_bytes([part[4], part[5], part[6], part[7]]);
+    if total as usize > limits::MESSAGE_BYTES || len == 0 || (offset as usize).saturating_add(len) > total as usize {
+        return Err(Malformed("a fragment lies outside its message"));
+    }
+    Ok((Some(Fragment { total, offset }), rest))
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            if self.rest.is_empty() {
+                return None;
+            }
+            self.rest = &[];
+            return Some(Err(Malformed("bytes after the last message of a batch")));
+        }
+        self.left -= 1;
+        let entry = self.step();
+        if entry.is_err() {
+            self.left = 0;
+            self.rest = &[];
+        }
+        Some(entry)
+    }
+}

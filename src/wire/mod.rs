@@ -1,0 +1,16 @@
+//! Bytes to legal values and back. Nothing here panics on what the network sends, and payload is never copied.
+//!
+//! Every frame on a connection begins with the same eight bytes: type, flags, a 16-bit field, and the length of what
+//! follows the header. A [`batch`] carries messages; everything else is [`control`]. [`datagram`]s carry heartbeats.
+
+pub mod batch;
+mod codec;
+pub mod control;
+pub mod datagram;
+
+pub use codec::{Malformed, Reader, Wire};
+
+/// First byte of a batch; every other type is a control frame.
+pub const BATCH_TYPE: u8 = 1;
+/// The wire version that this build speaks, and the oldest that it understands.
+pub const VERSION: u16 = 1;
