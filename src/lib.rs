@@ -9,6 +9,9 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs, missing_debug_implementations)]
 
+pub mod api;
 pub mod core;
 pub mod types;
 pub mod wire;
+
+pub use api::Resolved;
