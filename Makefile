@@ -1,0 +1,41 @@
+# Everything that is built, checked and installed. `make help` lists the targets.
+
+CARGO ?= cargo
+# Seeds of the simulator that `make test` runs, twice.
+SEEDS ?= 2000
+JOBS  ?= $(shell nproc)
+LIBRARY := target/release/libdecurion.so
+
+.PHONY: help all lib test tools lint test-rust deny fuzz bench clean
+
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: lib ## The library, and the command in target/release/decurion.
+	$(CARGO) build --release --locked
+
+lib: ## What a host links: the shared and the static library, without the command and the simulator.
+	$(CARGO) build --release --locked --lib --no-default-features
+
+test: tools lint test-rust ## Everything that must hold before a change is taken.
+
+tools: ## Installs, or names, what the tests need beyond Rust and a C compiler.
+	@.ci/tools
+
+lint: ## Formatting, and every warning an error.
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+
+test-rust: ## Unit, property, integration and documentation tests.
+	$(CARGO) test --locked --no-fail-fast
+
+deny: ## Licences, bans, sources and advisories by cargo-deny, where it is installed.
+	$(CARGO) deny check
+
+bench: ## The benches of the hot paths.
+	$(CARGO) bench --locked
+
+clean: ## Removes everything that was built.
+	$(CARGO) clean
+	rm -rf fuzz/target fuzz/artifacts
