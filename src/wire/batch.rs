@@ -16,10 +16,8 @@ pub const SEAL_BYTES: usize = 32;
 
 /// The batch is sealed: two 16-byte tags follow the header. Reserved; refused until sealing exists.
 pub const FLAG_SEALED: u8 = 1;
-/// The batch was asked for as part of a cut (R16): a member that has promised takes it.
-pub const FLAG_FETCHED: u8 = 2;
 /// At least one message of the batch is a fragment.
-pub const FLAG_FRAGMENTS: u8 = 4;
+pub const FLAG_FRAGMENTS: u8 = 2;
 
 const PREFIX_TOKEN: u8 = 1;
 const PREFIX_FRAGMENT: u8 = 2;
@@ -103,7 +101,7 @@ impl Header {
         if self.flags & FLAG_SEALED != 0 {
             return Err(Malformed("a sealed batch without a key"));
         }
-        if self.flags & !(FLAG_FETCHED | FLAG_FRAGMENTS) != 0 || reserved != 0 {
+        if self.flags & !FLAG_FRAGMENTS != 0 || reserved != 0 {
             return Err(Malformed("reserved bits of a batch header"));
         }
         if length > limits::BATCH_BYTES || length < usize::from(self.count) * PREFIX_BYTES || self.count == 0 {
