@@ -14,4 +14,4 @@ pub mod core;
 pub mod types;
 pub mod wire;
 
-pub use api::Resolved;
+pub use api::{Config, Resolved};
