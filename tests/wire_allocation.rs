@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use decurion::types::{Incarnation, Name, Seat};
+use decurion::wire::control::{Control, HEADER_BYTES};
 use decurion::wire::{Reader, Wire};
 
 struct Counting;
@@ -82,4 +83,23 @@ fn counts_do_not_allocate() {
     bomb::<Vec<Option<Incarnation>>>("options");
     bomb::<Vec<Name>>("names");
     bomb::<Bytes>("opaque bytes");
+}
+
+/// Sealed frames of every type whose body is one byte over and over: whatever they claim, they cost what they weigh.
+#[test]
+fn frames_do_not_allocate_more_than_they_weigh() {
+    for (number, name) in Control::TYPES {
+        for filler in [0u8, 1, 4, 6, 127, 255] {
+            for length in [0usize, 64, 200, 4_096] {
+                let mut frame = vec![0; HEADER_BYTES];
+                frame[0] = *number;
+                frame[4..8].copy_from_slice(&(length as u32).to_le_bytes());
+                frame.resize(HEADER_BYTES + length, filler);
+                let crc = crc32fast::hash(&[&frame[..12], &frame[HEADER_BYTES..]].concat());
+                frame[12..16].copy_from_slice(&crc.to_le_bytes());
+                let cost = allocated_by(|| drop(Control::decode(&frame)));
+                assert!(cost <= bound(&frame), "{name}: {cost} bytes for a frame of {}", frame.len());
+            }
+        }
+    }
 }

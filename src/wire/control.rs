@@ -453,6 +453,9 @@ impl Wire for Proposal {
             cut: Wire::take(from)?,
         };
         let members = &proposal.members;
+        if members.is_empty() {
+            return Err(Malformed("a view without members"));
+        }
         if members.len() > limits::MEMBERS || proposal.cut.len() > limits::MEMBERS {
             return Err(Malformed("more members than a view can have"));
         }
