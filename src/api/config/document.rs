@@ -95,16 +95,3 @@ fn profiles() -> String {
     );
     text
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_page_in_the_repository_is_fresh() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIGURATION.md");
-        let committed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            committed == super::page(),
-            "docs/CONFIGURATION.md is stale: run `cargo run -- config keys --markdown > docs/CONFIGURATION.md`"
-        );
-    }
-}

@@ -1,3 +1,52 @@
-//! The `decurion` command.
+//! The `decurion` command: run a member, watch a cluster survive, ask a member, check a configuration, simulate.
+//!
+//! Text for people goes to stderr; with `--json`, stdout carries JSON lines and nothing else.
 
-fn main() {}
+mod arguments;
+mod config;
+mod members;
+mod output;
+mod unbuilt;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Verb};
+use output::{Exit, Output};
+
+fn main() -> ExitCode {
+    let words = arguments::with_default_verb(std::env::args_os());
+    let json = words.iter().any(|word| word == "--json");
+    let output = Output::new(json);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&output, &error),
+    };
+    match run(arguments.verb, &output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.fail(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(verb: Verb, output: &Output) -> output::Outcome {
+    match verb {
+        Verb::Members(arguments) => members::run(&arguments, output),
+        Verb::Config(verb) => config::run(&verb, output),
+        Verb::Bench { .. } => Err(unbuilt::bench()),
+        Verb::McastTest { .. } => Err(unbuilt::mcast_test()),
+    }
+}
+
+/// What clap has to say: help and version are no failure, everything else is a usage error.
+fn usage(output: &Output, error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Fine.into();
+    }
+    output.summary(false, serde_json::json!({ "error": error.kind().to_string() }));
+    Exit::Usage.into()
+}

@@ -1,0 +1,105 @@
+//! The verbs and their flags.
+
+use std::ffi::{OsStr, OsString};
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A cluster engine that a server embeds. Without a verb: the demo.
+#[derive(Parser, Debug)]
+#[command(name = "decurion", version, about, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 fine, 1 a promise was broken, 2 usage or configuration, 3 the environment does \
+                        not allow it, 4 a deadline passed.")]
+pub struct Arguments {
+    /// Write JSON lines to stdout, the last one a summary.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What the command can do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Show who is in a cluster, and the links of the member that is asked.
+    Members(MembersArguments),
+    /// Check a configuration file, show what is in force, or list all keys.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    #[command(hide = true)]
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<OsString>,
+    },
+    #[command(hide = true)]
+    McastTest {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<OsString>,
+    },
+}
+
+/// Flags of `members`.
+#[derive(Args, Debug)]
+pub struct MembersArguments {
+    /// Cluster address of any member.
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "map")]
+    pub at: Option<String>,
+    /// A mapped file of counters (not built).
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub map: Option<PathBuf>,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub timeout_ms: u64,
+}
+
+/// What `config` can do.
+#[derive(Subcommand, Debug)]
+pub enum ConfigVerb {
+    /// List everything that is wrong in a file.
+    Check {
+        /// A TOML file.
+        file: PathBuf,
+    },
+    /// Show every value in force and who said so: default, profile, file, environment or flag.
+    Show(Settings),
+    /// List every key with its type, range and default.
+    Keys {
+        /// Print the documentation page instead.
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+/// Where a verb takes its configuration from, beside the environment.
+#[derive(Args, Debug, Default)]
+pub struct Settings {
+    /// A TOML file.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key; stronger than the file and the environment. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+const VERBS: &[&str] = &["demo", "node", "members", "config", "simulate", "bench", "mcast-test", "demo-member", "help"];
+
+/// Puts `demo` in front when no verb is named, so that its flags may stand alone.
+pub fn with_default_verb(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.collect();
+    let wants = |names: &[&str]| words.iter().skip(1).any(|w| names.iter().any(|name| w == OsStr::new(name)));
+    let first = words.iter().skip(1).find(|w| *w != OsStr::new("--json"));
+    // A first word that is no flag was meant as a verb: clap says what there is.
+    let named = first.is_some_and(|w| !w.to_string_lossy().starts_with('-'));
+    if !named && !wants(&["--help", "-h", "--version", "-V"]) && !wants(VERBS) {
+        words.insert(1.min(words.len()), OsString::from("demo"));
+    }
+    words
+}
+
+/// The addresses of `host:port`, or what is wrong with it.
+pub fn resolve(text: &str) -> Result<Vec<std::net::SocketAddr>, String> {
+    let addresses: Vec<_> = text.to_socket_addrs().map_err(|error| format!("'{text}': {error}"))?.collect();
+    if addresses.is_empty() { Err(format!("'{text}' has no address")) } else { Ok(addresses) }
+}

@@ -1,0 +1,22 @@
+//! What is named but not built is refused, with a text that says what is there instead.
+
+use super::output::{Exit, Failure};
+
+fn refuse(what: &str, instead: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{what} is not built in this version; what is there: {instead}"))
+}
+
+/// The benches of the command.
+pub fn bench() -> Failure {
+    refuse("`bench`", "`cargo bench` measures the hot paths, and `decurion demo` shows rates of 12 processes")
+}
+
+/// The test of multicast.
+pub fn mcast_test() -> Failure {
+    refuse("multicast, and so `mcast-test`,", "TCP through the group leaders, which `decurion demo` shows")
+}
+
+/// The mapped file of counters.
+pub fn members_map() -> Failure {
+    refuse("`members --map`", "`members --at HOST:PORT` asks a member over its cluster port")
+}
