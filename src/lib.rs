@@ -11,7 +11,11 @@
 
 pub mod api;
 pub mod core;
+pub mod runtime;
 pub mod types;
 pub mod wire;
 
-pub use api::{Config, Resolved};
+pub use api::{
+    Code, Config, Ended, Engine, Error, Event, Incarnation, Index, Level, LinkReport, LogSink, MemberInfo, MemberRef,
+    Message, Messages, Mode, Name, Resolved, Result, Stats, To, View, ViewChange, ViewId, ViewSnapshot,
+};

@@ -1,0 +1,363 @@
+//! A member of a cluster, as a host holds it.
+
+use std::fmt;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+
+use super::{Config, Resolved};
+use crate::core::{Event, LinkReport, Stats, To};
+use crate::runtime::{self, EventSource, Handler, Life, LogSink, Parts, Shared, ViewSnapshot, fork};
+use crate::types::{Code, Error, Name, Result};
+use crate::wire::batch;
+
+/// How long a question to the engine's thread waits before it takes the last answer instead.
+const REPORT_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How a message is delivered (D4). Chosen at each send.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Level {
+    /// As a datagram: may be lost, never duplicated or corrupted. Refused until it is built.
+    Unreliable,
+    /// In the order sent, once, without a gap.
+    Fifo,
+    /// All members deliver in one order. Refused until it is built.
+    Agreed,
+    /// Delivered only once every member holds it. Refused until it is built.
+    Safe,
+}
+
+/// How a host is told what happens.
+pub enum Mode {
+    /// The host calls [`Engine::poll`], when it likes or when [`Engine::fd`] is readable.
+    Poll,
+    /// The handler is called with each event on the engine's own thread. It must not block: while it runs, this
+    /// member sends no heartbeat, and after `detector.silence_ms` the others remove it. It may call the engine back.
+    Handler(Handler),
+}
+
+impl fmt::Debug for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Poll => "Poll",
+            Mode::Handler(_) => "Handler",
+        })
+    }
+}
+
+/// A member of a cluster. Cheap to clone; all clones are one engine, which closes when the last one is dropped.
+///
+/// Every call may be made from any thread, also from a handler. In a process that was forked from the one that opened
+/// it, every call that can answer an error answers `Forked`, and dropping it does nothing.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    events: EventSource,
+    has_handler: bool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    name: Name,
+    message_bytes: usize,
+    held_bytes: usize,
+    generation: u32,
+}
+
+impl Engine {
+    /// Opens an engine: binds the port, starts the engine's thread and begins to join. Does not wait for a view.
+    ///
+    /// # Errors
+    /// `Config` or `Unsupported` when the settings do not go together or ask for what is not built; else as
+    /// [`Engine::open_resolved`]. Nothing is left open.
+    pub fn open(config: &Config, mode: Mode) -> Result<Engine> {
+        Engine::open_resolved(config.resolve()?, mode, None)
+    }
+
+    /// Opens an engine with a resolved configuration: binds the port, starts the engine's thread and begins to join.
+    /// Does not wait for a view. `log` is called with each line of the journal, beside the `log` facade.
+    ///
+    /// # Errors
+    /// `System` when the port cannot be had (the text says what to do) or the system has no descriptor or thread left.
+    /// Nothing is left open.
+    pub fn open_resolved(resolved: Resolved, mode: Mode, log: Option<LogSink>) -> Result<Engine> {
+        let message_bytes = resolved.setup.message_bytes;
+        let handler = match mode {
+            Mode::Poll => None,
+            Mode::Handler(handler) => Some(handler),
+        };
+        let has_handler = handler.is_some();
+        let launched = runtime::launch(Parts {
+            setup: resolved.setup,
+            bind: resolved.bind,
+            socket_buffer_bytes: resolved.socket_buffer_bytes,
+            max_connections: resolved.max_connections,
+            thread_name: resolved.thread_name,
+            handler,
+            log,
+        })?;
+        let handle = Handle {
+            shared: launched.shared,
+            events: launched.events,
+            has_handler,
+            thread: Mutex::new(Some(launched.thread)),
+            name: launched.name,
+            message_bytes,
+            held_bytes: resolved.held_bytes,
+            generation: fork::generation(),
+        };
+        Ok(Engine { handle: Arc::new(handle) })
+    }
+
+    /// Appends up to `capacity` events, in order, and answers how many. Waits up to `timeout` for the first one;
+    /// zero takes what is there.
+    ///
+    /// After the last event (`Event::Closed`) has been taken, every call fails with `Closed`.
+    ///
+    /// # Errors
+    /// `Busy` when another thread is polling; `Unsupported` when the engine was opened with a handler; `Closed` when
+    /// the engine has ended and nothing is left to take; `Panicked` when it has failed; `Forked`. Nothing is taken.
+    pub fn poll(&self, events: &mut Vec<Event>, capacity: usize, timeout: Duration) -> Result<usize> {
+        self.check_fork()?;
+        if self.handle.has_handler {
+            let text = "the engine was opened with a handler, which gets all events: do not poll";
+            return Err(Error::new(Code::Unsupported, text));
+        }
+        let taken = self.handle.events.poll(events, capacity, timeout)?;
+        self.handle.shared.consume(taken.cost);
+        if taken.ended {
+            // The queue ends an instant before the reason is known.
+            self.handle.shared.wait_ended(None);
+            return Err(self.ended_error());
+        }
+        Ok(taken.count)
+    }
+
+    /// A descriptor that is readable while events wait, and for good once the engine has ended. Level-triggered: it
+    /// can be watched in any loop, and waking up for nothing is harmless. Do not read, write or close it.
+    ///
+    /// With a handler it is never readable before the engine has ended.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.handle.events.fd()
+    }
+
+    /// Sends a copy of `payload`. Answers `Ok` when the message is accepted in order, `Again` when the queue stayed
+    /// full for `timeout` (zero, and any call from a handler: answers at once), `NotReady` before the first view,
+    /// `NotPrimary` in a minority. `token` comes back with the message and in `Event::Returned`; 0 is none.
+    ///
+    /// # Errors
+    /// `Unsupported` for a level that is not built; `TooLarge` above `message.max_bytes`; `NoSuchMember` when the
+    /// receiver is not in the current view; `InvalidArgument` when it is this member; `Closed`, `Panicked`, `Forked`.
+    /// Nothing is taken.
+    pub fn send(&self, to: To, level: Level, token: u64, payload: &[u8], timeout: Duration) -> Result<Code> {
+        self.offer(to, level, token, payload.len(), &mut || Bytes::copy_from_slice(payload), timeout)
+    }
+
+    /// As [`Engine::send`], with the message in several parts.
+    ///
+    /// # Errors
+    /// As [`Engine::send`].
+    pub fn send_vectored(
+        &self, to: To, level: Level, token: u64, parts: &[IoSlice<'_>], timeout: Duration,
+    ) -> Result<Code> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut gather = || {
+            let mut whole = BytesMut::with_capacity(len);
+            parts.iter().for_each(|part| whole.extend_from_slice(part));
+            whole.freeze()
+        };
+        self.offer(to, level, token, len, &mut gather, timeout)
+    }
+
+    /// As [`Engine::send`], handing the bytes over without a copy.
+    ///
+    /// # Errors
+    /// As [`Engine::send`].
+    pub fn send_bytes(&self, to: To, level: Level, token: u64, payload: Bytes, timeout: Duration) -> Result<Code> {
+        self.offer(to, level, token, payload.len(), &mut || payload.clone(), timeout)
+    }
+
+    fn offer(
+        &self, to: To, level: Level, token: u64, len: usize, payload: &mut dyn FnMut() -> Bytes, timeout: Duration,
+    ) -> Result<Code> {
+        self.check_fork()?;
+        let level = built(level)?;
+        let shared = &self.handle.shared;
+        if let To::Member(incarnation) = to {
+            shared.with_view(|view| check_receiver(view, incarnation))?;
+        }
+        let wait = !timeout.is_zero() && !shared.on_engine_thread();
+        let deadline = wait.then(|| deadline_after(timeout));
+        match shared.send(to, level, token, len, payload, deadline) {
+            code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
+            Code::TooLarge => Err(Error::new(
+                Code::TooLarge,
+                format!("a message of {len} bytes is over message.max_bytes = {}", self.handle.message_bytes),
+            )),
+            _ => Err(self.ended_error()),
+        }
+    }
+
+    /// The installed view, our place in it, and whether it is primary here; `None` before the first one.
+    pub fn view(&self) -> Option<ViewSnapshot> {
+        if self.check_fork().is_err() { None } else { self.handle.shared.view() }
+    }
+
+    /// The counters. Asks the engine's thread, which answers within a turn; from a handler, or when a handler does not
+    /// come back, they are as of the last answer.
+    pub fn stats(&self) -> Stats {
+        self.report().stats
+    }
+
+    /// The links to other members. As fresh as [`Engine::stats`].
+    pub fn links(&self) -> Vec<LinkReport> {
+        self.report().links
+    }
+
+    fn report(&self) -> runtime::Report {
+        if self.check_fork().is_err() {
+            return runtime::Report::default();
+        }
+        let shared = &self.handle.shared;
+        shared.report(if shared.on_engine_thread() { Duration::ZERO } else { REPORT_PATIENCE })
+    }
+
+    /// The member's name, as configured or as made from host name and port.
+    pub fn name(&self) -> &Name {
+        &self.handle.name
+    }
+
+    /// Where the port is bound, TCP and UDP.
+    pub fn local_address(&self) -> SocketAddr {
+        self.handle.shared.local
+    }
+
+    /// `memory.held_bytes`: what the host may keep retained of delivered messages.
+    pub fn held_bytes(&self) -> usize {
+        self.handle.held_bytes
+    }
+
+    /// Says that the host holds the state it needs (`join.ready = "host"`). Never blocks; harmless otherwise.
+    ///
+    /// # Errors
+    /// `Closed`, `Panicked`, `Forked`.
+    pub fn ready(&self) -> Result<()> {
+        self.request(runtime::REQUEST_READY)
+    }
+
+    /// Leaves the cluster in order, then closes. Waits until that is done, at most for `timeout`; zero, and any call
+    /// from a handler, only begins it: `Event::Closed` tells the end.
+    ///
+    /// # Errors
+    /// `Timeout` when it is not done in time; it goes on. `Panicked`, `Forked`. Leaving twice is fine.
+    pub fn leave(&self, timeout: Duration) -> Result<()> {
+        match self.request(runtime::REQUEST_LEAVE) {
+            Err(error) if error.code() == Code::Closed => return Ok(()),
+            other => other?,
+        }
+        let shared = &self.handle.shared;
+        if timeout.is_zero() || shared.on_engine_thread() {
+            return Ok(());
+        }
+        if !shared.wait_ended(Some(deadline_after(timeout))) {
+            return Err(Error::new(Code::Timeout, format!("leaving takes longer than {} ms", timeout.as_millis())));
+        }
+        match shared.life() {
+            Life::Failed(_) => Err(self.ended_error()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes at once, without a word to the others, who notice the closed connections. After it returns no handler
+    /// and no log callback runs and the port is free. From inside a handler it takes effect when the handler returns,
+    /// and the handler is called once more, with `Event::Closed`. Closing twice is fine.
+    pub fn close(&self) {
+        self.handle.close();
+    }
+
+    fn request(&self, what: u32) -> Result<()> {
+        self.check_fork()?;
+        match self.handle.shared.life() {
+            Life::Running => {
+                self.handle.shared.request(what);
+                Ok(())
+            }
+            _ => Err(self.ended_error()),
+        }
+    }
+
+    fn ended_error(&self) -> Error {
+        match self.handle.shared.life() {
+            Life::Failed(text) => Error::new(Code::Panicked, text),
+            Life::Ended(Some(reason)) => {
+                Error::new(Code::Closed, format!("the engine has ended: it {}", runtime::ended_text(&reason)))
+            }
+            Life::Ended(None) => Error::new(Code::Closed, "the engine is closed"),
+            Life::Running => Error::new(Code::Closed, "the engine is leaving"),
+        }
+    }
+
+    fn check_fork(&self) -> Result<()> {
+        if self.handle.generation == fork::generation() {
+            return Ok(());
+        }
+        Err(Error::new(Code::Forked, "this process was forked from the one that opened the engine: open one here"))
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        if self.generation != fork::generation() {
+            return;
+        }
+        self.shared.close();
+        if self.shared.on_engine_thread() {
+            return;
+        }
+        // Held while joining, so that a second caller returns no earlier than the first.
+        let mut thread = self.thread.lock();
+        if let Some(thread) = thread.take() {
+            // The thread catches its own panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn built(level: Level) -> Result<batch::Level> {
+    match level {
+        Level::Fifo => Ok(batch::Level::Fifo),
+        other => Err(Error::new(Code::Unsupported, format!("the level {other:?} is not built yet; use Fifo"))),
+    }
+}
+
+fn check_receiver(view: Option<&ViewSnapshot>, to: crate::types::Incarnation) -> Result<()> {
+    // Before the first view the answer is `NotReady`, which the outbox gives.
+    let Some(snapshot) = view else { return Ok(()) };
+    match snapshot.view.index_of(to) {
+        Some(index) if index == snapshot.me => {
+            Err(Error::new(Code::InvalidArgument, "a member does not send to itself"))
+        }
+        Some(_) => Ok(()),
+        None => Err(Error::new(Code::NoSuchMember, format!("no member {to} in view {}", snapshot.view.id.number))),
+    }
+}
+
+/// A timeout so long that no clock can show its end is as good as a century.
+fn deadline_after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 24 * 3_600))
+}

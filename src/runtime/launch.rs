@@ -1,0 +1,129 @@
+//! Opening an engine: everything that can fail fails here, before a thread exists.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::bell::Bell;
+use super::events::{EventSource, event_queue};
+use super::journal::{Journal, LogSink};
+use super::reactor::{Delivery, Handler, Reactor, Turn};
+use super::resolver::Resolver;
+use super::shared::{Life, Shared};
+use super::transport::Transport;
+use super::{clock, fork, socket, thread};
+use crate::core::{Member, Outbox, Setup};
+use crate::types::{Code, Error, Incarnation, Name, Result, limits};
+
+/// What an engine is made of, beside what the protocol is told.
+pub struct Parts {
+    /// What the protocol is told; see [`crate::api::Resolved::setup`] for what is filled in here.
+    pub setup: Setup,
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// Size of each socket's buffers in bytes; 0 leaves it to the system.
+    pub socket_buffer_bytes: usize,
+    /// Most connections at the same time.
+    pub max_connections: usize,
+    /// Name of the engine's thread.
+    pub thread_name: String,
+    /// Called with each event on the engine's thread; without it the host polls.
+    pub handler: Option<Handler>,
+    /// The host's callback for log lines.
+    pub log: Option<LogSink>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("setup", &self.setup).field("bind", &self.bind).finish_non_exhaustive()
+    }
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub struct Launched {
+    /// The host's side of it.
+    pub shared: Arc<Shared>,
+    /// Where the host polls; with a handler, nothing but the end is to be seen there.
+    pub events: EventSource,
+    /// The engine's thread.
+    pub thread: JoinHandle<()>,
+    /// The member's name, as given or as made here.
+    pub name: Name,
+}
+
+/// Opens the port and starts the engine's thread.
+///
+/// # Errors
+/// `System`, with what to do, when the port cannot be had or the system has no descriptor or thread left. Nothing stays.
+pub fn launch(mut parts: Parts) -> Result<Launched> {
+    fork::install_handlers();
+    let port = socket::bind_port(parts.bind, parts.socket_buffer_bytes)?;
+    let local = port.local;
+    fill_in(&mut parts.setup, local);
+    let setup = parts.setup;
+    let name = setup.name.clone();
+    let thread_name: String = parts.thread_name.chars().filter(|c| *c != '\0').collect();
+
+    let bell = Arc::new(Bell::new().map_err(|e| no_descriptor(&e))?);
+    let transport = Transport::new(port, &bell, parts.max_connections, parts.socket_buffer_bytes);
+    let transport = transport.map_err(|e| no_descriptor(&e))?;
+    let (sink, events) = event_queue().map_err(|e| no_descriptor(&e))?;
+    let delivery = Delivery { sink, handler: parts.handler };
+    let outbox = Outbox::new(setup.send_queue_bytes, setup.message_bytes);
+    let shared = Arc::new(Shared::new(bell.clone(), local, outbox, setup.receive_queue_bytes));
+    let resolver = Resolver::new(bell, &thread_name);
+    let journal = Journal::new(name.as_str(), parts.log);
+    let member = Member::new(setup, clock::now());
+    let reactor = Reactor::new(member, resolver, transport, shared.clone(), delivery, journal);
+
+    let running = shared.clone();
+    let thread = thread::spawn(&thread_name, move || run(reactor, &running)).map_err(|e| {
+        Error::new(Code::System, format!("no thread for the engine: {e}; raise the limit of processes (ulimit -u)"))
+    })?;
+    Ok(Launched { shared, events, thread, name })
+}
+
+/// What only the system can say.
+fn fill_in(setup: &mut Setup, local: SocketAddr) {
+    let bits = clock::random_bits();
+    // Zero means "nobody" on the wire.
+    setup.incarnation = Incarnation(bits.max(1));
+    setup.random = clock::random_bits() as u64;
+    if setup.advertise.port() == 0 {
+        setup.advertise.set_port(local.port());
+    }
+    if setup.name.as_str().is_empty() {
+        let mut host = socket::host_name();
+        host.truncate(host.floor_char_boundary(limits::NAME_BYTES - "-65535".len()));
+        setup.name = Name::new(&format!("{host}-{}", local.port()));
+    }
+}
+
+fn no_descriptor(error: &io::Error) -> Error {
+    Error::new(Code::System, format!("no file descriptor for the engine: {error}; raise the limit (ulimit -n)"))
+}
+
+/// The engine's thread. A panic ends this engine and is told to whoever calls it; the process goes on.
+fn run(mut reactor: Reactor, shared: &Shared) {
+    shared.adopt_thread();
+    // The reactor goes in, so that all its sockets are closed before anybody is told that the engine has ended.
+    let life = catch_unwind(AssertUnwindSafe(move || {
+        loop {
+            match reactor.turn(None) {
+                Ok(Turn::Goes) => {}
+                Ok(Turn::Ended(reason)) => return Life::Ended(reason),
+                Err(error) => return Life::Failed(format!("waiting for sockets failed: {error}")),
+            }
+        }
+    }));
+    shared.end(life.unwrap_or_else(|panic| Life::Failed(panic_text(&*panic))));
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    format!("a panic was caught on the engine's thread: {}", text.unwrap_or("no text"))
+}

@@ -1,0 +1,24 @@
+//! What drives a [`crate::core::Member`] in the real world: sockets behind mio, clock, threads, and the hand-over to and
+//! from the host's threads.
+//!
+//! The [`Reactor`] does one [`Reactor::turn`] at a time, whoever calls it; [`launch`] gives it a thread of its own.
+
+mod bell;
+mod clock;
+mod eventfd;
+mod events;
+pub(crate) mod fork;
+mod journal;
+mod launch;
+mod reactor;
+mod resolver;
+mod shared;
+mod socket;
+mod thread;
+mod transport;
+
+pub use events::EventSource;
+pub use journal::{LogSink, ended_text};
+pub use launch::{Launched, Parts, launch};
+pub use reactor::{Handler, Reactor, Turn};
+pub use shared::{Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};

@@ -1,0 +1,383 @@
+//! Drives one [`Member`] over real sockets, clock and threads: what its outputs say and nothing more.
+//!
+//! A turn waits, takes a bounded amount of what has come, lets the core work, writes, and hands events over. Whatever
+//! is left over makes the next turn's wait zero.
+
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock;
+use super::events::{EventSink, Keeps};
+use super::journal::Journal;
+use super::resolver::Resolver;
+use super::shared::{REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
+use super::transport::{Dialled, Read, SLICES, Transport};
+use crate::core::{Ended, Event, Input, Member, Output};
+use crate::types::{ConnId, Time, limits};
+
+/// Most bytes read from one connection in one turn, so that a busy one does not starve the others.
+const READ_BYTES: usize = 256 * 1024;
+/// Most bytes written to one connection in one turn.
+const WRITE_BYTES: usize = 1024 * 1024;
+/// Most bytes shown for one gathered write.
+const GATHER_BYTES: usize = 256 * 1024;
+/// Most datagrams taken in one turn.
+const DATAGRAMS: usize = 256;
+/// Most connections accepted in one turn.
+const ACCEPTS: usize = 64;
+/// How often outputs and writes alternate within one turn; what is left goes into the next.
+const ROUNDS: usize = 4;
+
+/// The host's handler: called on the engine's thread, one event at a time.
+pub type Handler = Box<dyn FnMut(&Event) + Send>;
+
+/// Where events go: to the handler if there is one, on the thread that turns, else to the queue that the host polls.
+pub struct Delivery {
+    /// The queue's near end. It ends with the engine, whoever gets the events.
+    pub sink: EventSink,
+    /// The host's handler.
+    pub handler: Option<Handler>,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.handler.is_some() { "Handler" } else { "Queue" })
+    }
+}
+
+/// Whether there will be another turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// Yes.
+    Goes,
+    /// No: the member has ended, or the host has closed the engine (`None`).
+    Ended(Option<Ended>),
+}
+
+/// A member, its sockets, and its way to the host.
+#[derive(Debug)]
+pub struct Reactor {
+    // In this order: the port closes last, and the member is gone before it (R19).
+    member: Member,
+    resolver: Resolver,
+    transport: Transport,
+    shared: Arc<Shared>,
+    delivery: Delivery,
+    journal: Journal,
+    events: Vec<Event>,
+    /// Kept for its allocation: empty between turns.
+    slices: Vec<&'static [u8]>,
+    now: Time,
+    published: Option<ViewSnapshot>,
+    /// Outputs or writes were left over.
+    unfinished: bool,
+}
+
+impl Reactor {
+    /// Around a member that was just made.
+    pub fn new(
+        member: Member, resolver: Resolver, transport: Transport, shared: Arc<Shared>, delivery: Delivery,
+        journal: Journal,
+    ) -> Reactor {
+        Reactor {
+            member,
+            resolver,
+            transport,
+            shared,
+            delivery,
+            journal,
+            events: Vec::new(),
+            slices: Vec::with_capacity(SLICES),
+            now: clock::now(),
+            published: None,
+            unfinished: true,
+        }
+    }
+
+    /// One turn; waits at most `timeout` (`None`: until something happens).
+    ///
+    /// # Errors
+    /// When the system's poll fails, which it does only out of memory.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> std::io::Result<Turn> {
+        let timeout = self.next_timeout(timeout);
+        let asleep = timeout != Some(Duration::ZERO) && self.shared.bell.sleep();
+        self.transport.wait(if asleep { timeout } else { Some(Duration::ZERO) })?;
+        self.shared.bell.wake();
+        self.tick();
+
+        let requests = self.take_requests();
+        self.take_answers();
+        self.accept();
+        self.take_dialled();
+        self.take_datagrams();
+        self.read();
+        self.transport.end_lingering(self.now);
+        if self.member.deadline() <= self.now {
+            self.member.handle(self.now, Input::Wake);
+        }
+        self.shared.exchange(|outbox| self.member.exchange(self.now, outbox));
+        self.work();
+        self.publish(requests);
+        let keeps = self.deliver();
+
+        if self.shared.closing() {
+            return Ok(self.end(None));
+        }
+        if keeps == Keeps::Not {
+            return Ok(self.end(Some(Ended::HostNotPolling)));
+        }
+        match self.member.ended() {
+            Some(ended) if !self.unfinished => Ok(self.end(Some(ended.clone()))),
+            _ => Ok(Turn::Goes),
+        }
+    }
+
+    /// How long the next wait may be: zero while work remains.
+    fn next_timeout(&self, most: Option<Duration>) -> Option<Duration> {
+        if self.unfinished || self.transport.has_ready() || self.resolver.has_answer() || self.shared.bell.has_rung() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.member.deadline().min(self.transport.deadline());
+        if deadline == Time::NEVER {
+            return most;
+        }
+        let left = Duration::from_micros(deadline.since(clock::now()));
+        Some(most.map_or(left, |most| most.min(left)))
+    }
+
+    /// Time for the core never goes back, whatever the system says.
+    fn tick(&mut self) {
+        self.now = self.now.max(clock::now());
+    }
+
+    fn take_requests(&mut self) -> u32 {
+        let consumed = self.shared.take_consumed();
+        if consumed > 0 {
+            self.member.handle(self.now, Input::Consumed { bytes: consumed });
+        }
+        let requests = self.shared.take_requests();
+        if requests & REQUEST_READY != 0 {
+            self.member.handle(self.now, Input::HostReady);
+        }
+        if requests & REQUEST_LEAVE != 0 {
+            self.member.handle(self.now, Input::Leave);
+        }
+        requests
+    }
+
+    fn take_answers(&mut self) {
+        while let Some(answer) = self.resolver.answer() {
+            let resolved = Input::Resolved { host: answer.host, addresses: answer.addresses };
+            self.member.handle(self.now, resolved);
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS {
+            let Some((socket, peer)) = self.transport.accept() else { return };
+            let Some(conn) = self.member.accept(self.now, peer) else { continue };
+            if let Err(error) = self.transport.admit(conn, socket) {
+                self.journal.write(log::Level::Warn, &format!("connection from {peer} dropped: {error}"));
+                self.member.handle(self.now, Input::Closed(conn, crate::core::CloseCause::Failed));
+            }
+        }
+    }
+
+    fn take_dialled(&mut self) {
+        while let Some(dialled) = self.transport.next_dialled() {
+            let input = match dialled {
+                Dialled::Up(conn) => Input::Connected(conn),
+                Dialled::Failed(conn, cause) => Input::Closed(conn, cause),
+            };
+            self.member.handle(self.now, input);
+        }
+    }
+
+    fn take_datagrams(&mut self) {
+        // One byte more than is legal, so that the core sees that a datagram is too long.
+        let mut buffer = [MaybeUninit::uninit(); limits::DATAGRAM_BYTES + 1];
+        for _ in 0..DATAGRAMS {
+            let Some((bytes, from)) = self.transport.receive(&mut buffer) else { return };
+            self.member.handle(self.now, Input::Datagram { from, bytes });
+        }
+    }
+
+    fn read(&mut self) {
+        for _ in 0..self.transport.readable_len() {
+            let Some(conn) = self.transport.next_readable() else { return };
+            self.read_connection(conn);
+            self.tick();
+        }
+    }
+
+    fn read_connection(&mut self, conn: ConnId) {
+        let mut total = 0;
+        while total < READ_BYTES {
+            // The core has given it up; its `Close` is on the way.
+            let Some(space) = self.member.receive_space(conn) else { return };
+            let read = self.transport.read(conn, space);
+            match read {
+                Read::More(0) => {}
+                Read::Drained(0) => return,
+                Read::More(bytes) | Read::Drained(bytes) => {
+                    self.member.handle(self.now, Input::Received(conn));
+                    if matches!(read, Read::Drained(_)) {
+                        return;
+                    }
+                    total += bytes;
+                }
+                Read::Ended(cause) => return self.member.handle(self.now, Input::Closed(conn, cause)),
+            }
+        }
+        self.transport.read_later(conn);
+    }
+
+    /// Does what the core says and writes what it has, in turns, until neither has more or the rounds are over.
+    fn work(&mut self) {
+        for _ in 0..ROUNDS {
+            let did = self.obey();
+            let wrote = self.write();
+            if !did && !wrote {
+                self.unfinished = false;
+                return;
+            }
+        }
+        self.unfinished = true;
+    }
+
+    /// Drains the core's outputs; says whether there was one.
+    fn obey(&mut self) -> bool {
+        let mut any = false;
+        while let Some(output) = self.member.poll() {
+            any = true;
+            match output {
+                Output::Dial { conn, to } => self.transport.dial(conn, to),
+                Output::Transmit(conn) => self.transport.write_soon(conn),
+                Output::Close(conn) => {
+                    self.write_connection(conn);
+                    self.transport.close(conn, self.now);
+                }
+                Output::Datagram { to, bytes } => self.transport.send(to, &bytes),
+                Output::Resolve { host, port } => self.resolver.ask(host, port),
+                Output::Event(event) => self.take_event(event),
+            }
+        }
+        any
+    }
+
+    fn take_event(&mut self, event: Event) {
+        self.journal.event(self.now, &event);
+        if matches!(event, Event::Writable) {
+            self.shared.writable_again();
+        }
+        self.events.push(event);
+    }
+
+    /// Writes to every connection that has something and takes it; says whether anything was written.
+    fn write(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..self.transport.writable_len() {
+            let Some(conn) = self.transport.next_writable() else { break };
+            any |= self.write_connection(conn);
+        }
+        any
+    }
+
+    fn write_connection(&mut self, conn: ConnId) -> bool {
+        let mut total = 0;
+        while self.transport.can_write(conn) {
+            let mut slices = reuse(std::mem::take(&mut self.slices));
+            self.member.to_write(conn, GATHER_BYTES, &mut slices);
+            let empty = slices.iter().all(|s| s.is_empty());
+            let wrote = if empty { 0 } else { self.transport.write(conn, &slices) };
+            self.slices = reuse(slices);
+            if empty {
+                self.transport.written_all(conn);
+                break;
+            }
+            if wrote > 0 {
+                self.member.wrote(self.now, conn, wrote);
+                total += wrote;
+            }
+            if total >= WRITE_BYTES {
+                self.transport.write_later(conn);
+                break;
+            }
+        }
+        total > 0
+    }
+
+    fn publish(&mut self, requests: u32) {
+        let primary = self.member.is_primary(self.now);
+        let view = self.member.view();
+        let same = match (&self.published, view) {
+            (None, None) => true,
+            (Some(p), Some((view, me))) => Arc::ptr_eq(&p.view, view) && p.me == me && p.primary == primary,
+            _ => false,
+        };
+        if !same {
+            self.published = view.map(|(view, me)| ViewSnapshot { view: view.clone(), me, primary });
+            self.shared.publish_view(self.published.clone());
+        }
+        if requests & REQUEST_REPORT != 0 {
+            self.publish_report();
+        }
+    }
+
+    fn publish_report(&self) {
+        self.shared.publish_report(*self.member.stats(), self.member.links(self.now));
+    }
+
+    /// Hands the turn's events to the host.
+    fn deliver(&mut self) -> Keeps {
+        if self.events.is_empty() {
+            return Keeps::Up;
+        }
+        let Some(handler) = &mut self.delivery.handler else {
+            return self.delivery.sink.push(&mut self.events);
+        };
+        let mut events = std::mem::take(&mut self.events);
+        let mut consumed = 0;
+        for event in events.drain(..) {
+            handler(&event);
+            consumed += event.cost();
+            if self.shared.closing() {
+                break;
+            }
+        }
+        self.events = events;
+        if consumed > 0 {
+            self.tick();
+            self.member.handle(self.now, Input::Consumed { bytes: consumed });
+            self.unfinished = true;
+        }
+        Keeps::Up
+    }
+
+    /// The last act on the sockets and towards the host.
+    fn end(&mut self, reason: Option<Ended>) -> Turn {
+        self.publish_report();
+        self.transport.finish();
+        if self.member.ended().is_none() {
+            // The core has not said the last word to the host, so it is said here.
+            let last = Event::Closed { reason: reason.clone().unwrap_or(Ended::LeftUnheard) };
+            self.journal.event(self.now, &last);
+            match &mut self.delivery.handler {
+                Some(handler) if self.shared.closed_by_handler() || reason.is_some() => handler(&last),
+                Some(_) => {}
+                None => {
+                    self.delivery.sink.push(&mut vec![last]);
+                }
+            }
+        }
+        Turn::Ended(reason)
+    }
+}
+
+/// Gives an empty vector's allocation to slices of another lifetime.
+fn reuse<'a>(mut slices: Vec<&[u8]>) -> Vec<&'a [u8]> {
+    slices.clear();
+    slices.into_iter().map(|_| unreachable!("the vector is empty")).collect()
+}

@@ -1,0 +1,285 @@
+//! What the engine's thread and the host's threads share: the outbox, requests, and what is published.
+//!
+//! Every lock here is held for a few instructions, never across a system call or a call of the host.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use super::bell::Bell;
+use crate::core::{Ended, Gate, LinkReport, Outbox, Stats, To};
+use crate::types::{Code, Index, View};
+use crate::wire::batch::Level;
+
+/// The host is ready ([`crate::core::Input::HostReady`]).
+pub const REQUEST_READY: u32 = 1;
+/// The host wants to leave ([`crate::core::Input::Leave`]).
+pub const REQUEST_LEAVE: u32 = 2;
+/// The host wants fresh counters and links.
+pub const REQUEST_REPORT: u32 = 4;
+
+const OPEN: u8 = 0;
+const CLOSED_OUTSIDE: u8 = 1;
+const CLOSED_BY_HANDLER: u8 = 2;
+
+/// The installed view, and where in it this member stands.
+#[derive(Clone, Debug)]
+pub struct ViewSnapshot {
+    /// The view.
+    pub view: Arc<View>,
+    /// Our own position in it.
+    pub me: Index,
+    /// Whether this member could act in the primary view when the engine last looked.
+    pub primary: bool,
+}
+
+/// What an engine has come to.
+#[derive(Clone, Debug)]
+pub enum Life {
+    /// It runs.
+    Running,
+    /// It has ended, for this reason (`None`: the host closed it).
+    Ended(Option<Ended>),
+    /// A panic was caught, with its text.
+    Failed(String),
+}
+
+/// Counters and links as of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The counters.
+    pub stats: Stats,
+    /// The links.
+    pub links: Vec<LinkReport>,
+    number: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    /// Wakes the engine.
+    pub bell: Arc<Bell>,
+    /// Where the port is bound.
+    pub local: SocketAddr,
+    outbox: Mutex<Outbox>,
+    /// Grows whenever a send that was answered with `Again` may be answered otherwise.
+    writable: Mutex<u64>,
+    writable_changed: Condvar,
+    consumed: AtomicUsize,
+    /// Taken events worth so much wake the engine; less waits for its next turn.
+    consumed_step: usize,
+    requests: AtomicU32,
+    closing: AtomicU8,
+    engine_thread: OnceLock<ThreadId>,
+    view: RwLock<Option<ViewSnapshot>>,
+    report: Mutex<Report>,
+    report_changed: Condvar,
+    life: Mutex<Life>,
+    life_changed: Condvar,
+}
+
+impl Shared {
+    /// For an engine that is about to start.
+    pub fn new(bell: Arc<Bell>, local: SocketAddr, outbox: Outbox, receive_queue_bytes: usize) -> Shared {
+        Shared {
+            bell,
+            local,
+            outbox: Mutex::new(outbox),
+            writable: Mutex::new(0),
+            writable_changed: Condvar::new(),
+            consumed: AtomicUsize::new(0),
+            consumed_step: receive_queue_bytes / 8,
+            requests: AtomicU32::new(0),
+            closing: AtomicU8::new(OPEN),
+            engine_thread: OnceLock::new(),
+            view: RwLock::new(None),
+            report: Mutex::new(Report::default()),
+            report_changed: Condvar::new(),
+            life: Mutex::new(Life::Running),
+            life_changed: Condvar::new(),
+        }
+    }
+
+    // ---- the host's side
+
+    /// Offers a message; waits until `deadline` (`None`: not at all) while the answer is `Again`.
+    pub fn send(
+        &self, to: To, level: Level, token: u64, len: usize, payload: &mut dyn FnMut() -> Bytes,
+        deadline: Option<Instant>,
+    ) -> Code {
+        loop {
+            // Read before the attempt, so that room made right after it is not missed.
+            let seen = deadline.map(|_| *self.writable.lock());
+            let code = self.outbox.lock().push(to, level, token, len, &mut *payload);
+            if code == Code::Ok {
+                self.bell.ring();
+            }
+            match (seen, deadline) {
+                (Some(seen), Some(deadline)) if code == Code::Again => {
+                    if !self.wait_writable(seen, deadline) {
+                        return Code::Again;
+                    }
+                }
+                _ => return code,
+            }
+        }
+    }
+
+    fn wait_writable(&self, seen: u64, deadline: Instant) -> bool {
+        let mut now = self.writable.lock();
+        while *now == seen {
+            if self.writable_changed.wait_until(&mut now, deadline).timed_out() {
+                return *now != seen;
+            }
+        }
+        true
+    }
+
+    /// Notes that the host has taken events.
+    pub fn consume(&self, bytes: usize) {
+        if bytes > 0 && self.consumed.fetch_add(bytes, Ordering::SeqCst) + bytes >= self.consumed_step {
+            self.bell.ring();
+        }
+    }
+
+    /// Asks the engine for something (`REQUEST_…`).
+    pub fn request(&self, what: u32) {
+        self.requests.fetch_or(what, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    /// The host wants the engine gone now. What the first caller was decides who hears of it.
+    pub fn close(&self) {
+        let who = if self.on_engine_thread() { CLOSED_BY_HANDLER } else { CLOSED_OUTSIDE };
+        let _ = self.closing.compare_exchange(OPEN, who, Ordering::SeqCst, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    /// Whether the caller is the engine's thread: a handler.
+    pub fn on_engine_thread(&self) -> bool {
+        self.engine_thread.get() == Some(&std::thread::current().id())
+    }
+
+    /// The view as last published.
+    pub fn view(&self) -> Option<ViewSnapshot> {
+        self.view.read().clone()
+    }
+
+    /// Runs `look` on the view as last published, without taking a reference.
+    pub fn with_view<T>(&self, look: impl FnOnce(Option<&ViewSnapshot>) -> T) -> T {
+        look(self.view.read().as_ref())
+    }
+
+    /// Counters and links, made fresh by the engine unless it does not come by within `patience`.
+    pub fn report(&self, patience: Duration) -> Report {
+        let mut report = self.report.lock();
+        if !patience.is_zero() && matches!(*self.life.lock(), Life::Running) {
+            let (before, deadline) = (report.number, Instant::now() + patience);
+            self.request(REQUEST_REPORT);
+            while report.number == before {
+                let late = self.report_changed.wait_until(&mut report, deadline).timed_out();
+                if late || !matches!(*self.life.lock(), Life::Running) {
+                    break;
+                }
+            }
+        }
+        report.clone()
+    }
+
+    /// What the engine has come to.
+    pub fn life(&self) -> Life {
+        self.life.lock().clone()
+    }
+
+    /// Waits until the engine runs no more; `false` when the time is over first.
+    pub fn wait_ended(&self, deadline: Option<Instant>) -> bool {
+        let mut life = self.life.lock();
+        while matches!(*life, Life::Running) {
+            match deadline {
+                None => self.life_changed.wait(&mut life),
+                Some(deadline) => {
+                    if self.life_changed.wait_until(&mut life, deadline).timed_out() {
+                        return !matches!(*life, Life::Running);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    // ---- the engine's side
+
+    /// The calling thread is the engine's from now on.
+    pub fn adopt_thread(&self) {
+        let _ = self.engine_thread.set(std::thread::current().id());
+    }
+
+    /// Whether the host wants the engine gone.
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst) != OPEN
+    }
+
+    /// Whether it said so from inside a handler: then one more call tells it that the end has come.
+    pub fn closed_by_handler(&self) -> bool {
+        self.closing.load(Ordering::SeqCst) == CLOSED_BY_HANDLER
+    }
+
+    /// What the host has asked for since the last time.
+    pub fn take_requests(&self) -> u32 {
+        self.requests.swap(0, Ordering::SeqCst)
+    }
+
+    /// What the host has taken since the last time, in bytes.
+    pub fn take_consumed(&self) -> usize {
+        self.consumed.swap(0, Ordering::SeqCst)
+    }
+
+    /// Lets the core take the accepted sends; whoever waits for room is woken when the answer to sends has changed.
+    pub fn exchange(&self, exchange: impl FnOnce(&mut Outbox)) {
+        let (before, after) = {
+            let mut outbox = self.outbox.lock();
+            let before = outbox.gate();
+            exchange(&mut outbox);
+            (before, outbox.gate())
+        };
+        if before != after {
+            self.writable_again();
+        }
+    }
+
+    /// Wakes whoever waits for room.
+    pub fn writable_again(&self) {
+        *self.writable.lock() += 1;
+        self.writable_changed.notify_all();
+    }
+
+    /// Publishes the view.
+    pub fn publish_view(&self, snapshot: Option<ViewSnapshot>) {
+        *self.view.write() = snapshot;
+    }
+
+    /// Publishes counters and links.
+    pub fn publish_report(&self, stats: Stats, links: Vec<LinkReport>) {
+        let mut report = self.report.lock();
+        *report = Report { stats, links, number: report.number + 1 };
+        self.report_changed.notify_all();
+    }
+
+    /// The engine runs no more: sends are refused, and everybody who waits for something is woken.
+    pub fn end(&self, life: Life) {
+        self.outbox.lock().set_gate(Gate::Closed);
+        if let Some(snapshot) = self.view.write().as_mut() {
+            snapshot.primary = false;
+        }
+        *self.life.lock() = life;
+        self.life_changed.notify_all();
+        self.writable_again();
+        let _report = self.report.lock();
+        self.report_changed.notify_all();
+    }
+}
