@@ -12,6 +12,8 @@
 pub mod api;
 pub mod core;
 pub mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod types;
 pub mod wire;
 

@@ -1,0 +1,271 @@
+//! D1, D2, D3 and D7: every message carries a token that says who accepted it, in which stream, and as which one.
+
+use crate::core::{Messages, To};
+use crate::sim::payload::{Token, payload};
+use crate::sim::random::fold;
+use crate::types::{Incarnation, ViewId};
+
+use super::{Guarantee, Ledger};
+
+/// An accepted message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent {
+    pub len: u32,
+    /// The life in which it was accepted.
+    pub life: u32,
+    pub returned: bool,
+}
+
+/// What one process accepted for one receiver, in order.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub to: To,
+    pub sent: Vec<Sent>,
+}
+
+/// How far a receiver is in one stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Received {
+    /// The number that must come next; 0 before the first.
+    next: u64,
+    /// Place of the last message among those that the sending process accepted for this receiver.
+    pub sequence: u32,
+    /// Messages in the current view, and their fold.
+    count: u64,
+    hash: u64,
+    /// A leader was lost since the last message.
+    leader_lost: bool,
+}
+
+impl Received {
+    /// What a view change compares: how many messages, the last one's number, and what they were.
+    pub fn digest(&self) -> (u64, u64, u64) {
+        if self.count == 0 { (0, 0, 0) } else { (self.count, self.next - 1, self.hash) }
+    }
+
+    pub fn enter_view(&mut self, leader_lost: bool) {
+        self.count = 0;
+        self.hash = 0;
+        self.leader_lost |= leader_lost;
+    }
+}
+
+impl Ledger {
+    /// The token for the next message of a process to `to`; it counts only if it is accepted.
+    pub fn next_token(&mut self, process: u16, to: To) -> Token {
+        let streams = &mut self.processes[usize::from(process)];
+        let stream = *streams.by_receiver.entry(to).or_insert_with(|| {
+            streams.streams.push(Stream { to, sent: Vec::new() });
+            streams.streams.len() as u16 - 1
+        });
+        let sequence = streams.streams[usize::from(stream)].sent.len() as u32 + 1;
+        Token { process, stream, sequence }
+    }
+
+    /// The message with this token was accepted.
+    pub fn accepted(&mut self, token: Token, len: usize) {
+        let process = &mut self.processes[usize::from(token.process)];
+        let life = process.life.unwrap_or(u32::MAX);
+        process.streams[usize::from(token.stream)].sent.push(Sent { len: len as u32, life, returned: false });
+    }
+
+    /// A host gets a run of messages.
+    pub(super) fn delivered(&mut self, process: u16, run: &Messages) {
+        let Some(receiver) = self.process(process).life else {
+            return self.violate(Guarantee::D7, format!("n{} gets messages before a view", self.process(process).node));
+        };
+        let sender = self.life_of(run.sender.incarnation);
+        self.check_view_of_run(receiver, sender, run);
+        let mut state = *slot(&mut self.lives[receiver as usize], sender, run.direct);
+        if state.next == 0 {
+            self.check_first(receiver, sender, run);
+            state.next = run.first;
+        }
+        for message in run {
+            self.checks.note(Guarantee::D1);
+            let holds = message.number == state.next;
+            if !holds {
+                let guarantee = if state.leader_lost { Guarantee::D2 } else { Guarantee::D1 };
+                let expected = state.next;
+                let text = self.describe(receiver, sender, run.direct);
+                self.violate(guarantee, format!("{text}: number {} where {expected} must come", message.number));
+            }
+            state.next = message.number + 1;
+            state.leader_lost = false;
+            state.count += 1;
+            state.hash = fold(fold(state.hash, message.number), message.token);
+            let token = Token::unpack(message.token);
+            self.check_message(receiver, sender, run.direct, token, &message.payload, state.sequence);
+            state.sequence = token.sequence;
+        }
+        *slot(&mut self.lives[receiver as usize], sender, run.direct) = state;
+    }
+
+    fn check_view_of_run(&mut self, receiver: u32, sender: u32, run: &Messages) {
+        let current = self.life(receiver).view.as_ref().map_or(ViewId::NONE, |view| view.id);
+        let named = run.view == current;
+        let present = run.direct || self.life(receiver).members.contains(&sender);
+        let text = || format!("a run of {:?} in {current:?} names {:?}", run.sender.incarnation, run.view);
+        self.check(Guarantee::D7, named && present && !run.is_empty(), text);
+    }
+
+    /// Where a stream begins: a stream to one at 1, a stream to everybody at the same number for all of a view.
+    fn check_first(&mut self, receiver: u32, sender: u32, run: &Messages) {
+        if run.direct {
+            let text = self.describe(receiver, sender, true);
+            let first = run.first;
+            return self.check(Guarantee::D1, first == 1, || format!("{text} begins at {first}"));
+        }
+        let start = *self.starts.entry((run.view, sender)).or_insert(run.first);
+        let text = self.describe(receiver, sender, false);
+        self.check(Guarantee::V5, start == run.first, || {
+            format!("{text} begins at {} in {:?}, at {start} for others", run.first, run.view)
+        });
+    }
+
+    /// What one message says of itself: from whom, for whom, which one; and that nothing was left out before it.
+    fn check_message(&mut self, receiver: u32, sender: u32, direct: bool, token: Token, bytes: &[u8], last: u32) {
+        let process = self.life(sender).process;
+        let stream = self.stream(token);
+        let to = if direct { To::Member(self.life(receiver).incarnation) } else { To::Everybody };
+        let Some(stream) = stream.filter(|stream| stream.to == to && process == Some(token.process)) else {
+            let text = self.describe(receiver, sender, direct);
+            return self.violate(Guarantee::D1, format!("{text}: {token} is not for it"));
+        };
+        let Some(sent) = (token.sequence as usize).checked_sub(1).and_then(|at| stream.sent.get(at).copied()) else {
+            let text = self.describe(receiver, sender, direct);
+            return self.violate(Guarantee::D1, format!("{text}: {token} was never accepted"));
+        };
+        let skipped = last > 0 || direct;
+        let hole = stream.sent[(last as usize).min(token.sequence as usize - 1)..token.sequence as usize - 1]
+            .iter()
+            .position(|before| skipped && !before.returned && before.life == sent.life);
+        let whole = bytes == payload(token, sent.len as usize);
+        let text = || self.describe(receiver, sender, direct);
+        let problem = if token.sequence <= last {
+            Some((Guarantee::D1, format!("{}: {token} after {last}", text())))
+        } else if let Some(hole) = hole {
+            let missing = last as usize + hole + 1;
+            Some((Guarantee::D7, format!("{}: {token} comes, accepted {missing} never did", text())))
+        } else if !whole {
+            Some((Guarantee::D1, format!("{}: {token} was altered ({} of {} bytes)", text(), bytes.len(), sent.len)))
+        } else {
+            None
+        };
+        if let Some((guarantee, text)) = problem {
+            self.violate(guarantee, text);
+        }
+    }
+
+    /// A host gets an accepted message back.
+    pub(super) fn returned(&mut self, process: u16, to: Option<Incarnation>, token: u64, bytes: &[u8]) {
+        let token = Token::unpack(token);
+        let node = self.process(process).node;
+        let to = to.map_or(To::Everybody, To::Member);
+        let sent = self.stream(token).filter(|stream| stream.to == to && token.process == process);
+        let sent = sent.and_then(|stream| stream.sent.get(token.sequence as usize - 1)).copied();
+        let holds = sent.is_some_and(|sent| !sent.returned && bytes == payload(token, sent.len as usize));
+        self.check(Guarantee::D7, holds, || format!("n{node} is given back {token}, which it does not wait for"));
+        if holds {
+            let streams = &mut self.processes[usize::from(process)].streams;
+            streams[usize::from(token.stream)].sent[token.sequence as usize - 1].returned = true;
+        }
+    }
+
+    /// A sender is told that all hold its messages up to `number`.
+    pub(super) fn stable(&mut self, process: u16, view: ViewId, number: u64) {
+        let Some(sender) = self.process(process).life else { return };
+        if self.life(sender).view.as_ref().is_none_or(|current| current.id != view) {
+            return;
+        }
+        let members = self.life(sender).members.clone();
+        let ready: Vec<bool> =
+            self.life(sender).view.as_ref().expect("just seen").members.iter().map(|m| m.ready).collect();
+        for (receiver, ready) in members.into_iter().zip(ready) {
+            let next = self.life(receiver).received.get(sender as usize).map_or(0, |received| received.next);
+            if receiver == sender || !ready || next == 0 {
+                continue;
+            }
+            let holds = next > number;
+            let text = self.describe(receiver, sender, false);
+            self.check(Guarantee::D7, holds, || format!("{text}: said to be stable up to {number}, waits for {next}"));
+        }
+    }
+
+    /// Whether the last message that each of `members` sent to everybody, and all that they sent to each other, has come.
+    pub fn is_even(&mut self, members: &[u16]) -> bool {
+        let present: Vec<(u16, u32)> =
+            members.iter().filter_map(|process| Some((*process, self.process(*process).life?))).collect();
+        for &(process, sender) in &present {
+            for at in 0..self.process(process).streams.len() {
+                let stream = &self.process(process).streams[at];
+                let last = stream.sent.iter().rposition(|sent| !sent.returned && sent.life == sender);
+                let Some(last) = last.map(|at| at as u32 + 1) else { continue };
+                let to = stream.to;
+                let behind = present.iter().any(|&(_, receiver)| {
+                    let concerned = match to {
+                        To::Everybody => receiver != sender,
+                        To::Member(incarnation) => self.life(receiver).incarnation == incarnation,
+                    };
+                    let direct = to != To::Everybody;
+                    concerned && slot(&mut self.lives[receiver as usize], sender, direct).sequence < last
+                });
+                if behind {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// At the end, with all quiet: everything that `members` accepted in this life has come to all of them, or back.
+    pub fn finish(&mut self, members: &[u16]) {
+        let present: Vec<(u16, u32)> =
+            members.iter().filter_map(|process| Some((*process, self.process(*process).life?))).collect();
+        for &(process, sender) in &present {
+            for stream in 0..self.process(process).streams.len() {
+                match self.process(process).streams[stream].to {
+                    To::Everybody => {
+                        for &(_, receiver) in present.iter().filter(|(_, receiver)| *receiver != sender) {
+                            self.check_end(process, stream, sender, receiver, false);
+                        }
+                    }
+                    To::Member(incarnation) => {
+                        let receiver = self.life_of(incarnation);
+                        self.check_end(process, stream, sender, receiver, true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_end(&mut self, process: u16, stream: usize, sender: u32, receiver: u32, direct: bool) {
+        let sequence = slot(&mut self.lives[receiver as usize], sender, direct).sequence as usize;
+        let sent = &self.process(process).streams[stream].sent;
+        // A receiver that joined late is owed the last message, which all send at the end, and nothing before its first one.
+        let from = if sequence == 0 && !direct { sent.len().saturating_sub(1) } else { sequence };
+        let lost = sent[from..].iter().position(|sent| !sent.returned && sent.life == sender);
+        let total = sent.len();
+        let text = self.describe(receiver, sender, direct);
+        self.check(Guarantee::D7, lost.is_none(), || {
+            format!("{text}: {} of {total} accepted is neither delivered nor returned", from + lost.unwrap_or(0) + 1)
+        });
+    }
+
+    fn stream(&self, token: Token) -> Option<&Stream> {
+        self.processes.get(usize::from(token.process))?.streams.get(usize::from(token.stream))
+    }
+
+    fn describe(&self, receiver: u32, sender: u32, direct: bool) -> String {
+        let kind = if direct { "to one" } else { "to everybody" };
+        format!("stream {kind} of {} at {}", self.name(sender), self.name(receiver))
+    }
+}
+
+fn slot(life: &mut super::Life, sender: u32, direct: bool) -> &mut Received {
+    let all = if direct { &mut life.direct } else { &mut life.received };
+    if all.len() <= sender as usize {
+        all.resize(sender as usize + 1, Received::default());
+    }
+    &mut all[sender as usize]
+}

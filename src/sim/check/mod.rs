@@ -1,0 +1,238 @@
+//! The checkers: a ledger of everything that was accepted, delivered, returned and installed anywhere, and what it must satisfy.
+//!
+//! The ledger sees what hosts see (events and answers), never the inside of a member, so a bug cannot hide behind its own
+//! bookkeeping. [`delivery`] checks D1-D3 and D7, [`views`] checks V1, V2, V5 and V6; the world adds what needs the network's
+//! or the clock's truth: D5, V3, V4, V7, V8.
+
+mod delivery;
+mod primary;
+#[cfg(test)]
+mod tests;
+mod views;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::core::{Event, To};
+use crate::types::{Incarnation, View, ViewId};
+
+pub(crate) use delivery::{Received, Stream};
+pub(crate) use primary::Primaries;
+use views::Passage;
+
+/// A promise that is checked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)] // `Guarantee::ALL` says what each one is
+#[repr(usize)]
+pub enum Guarantee {
+    D1,
+    D2,
+    D3,
+    D5,
+    D7,
+    V1,
+    V2,
+    V3,
+    V4,
+    V5,
+    V6,
+    V7,
+    V8,
+    A2,
+}
+
+impl Guarantee {
+    /// Every checked promise, its name, and its words.
+    #[rustfmt::skip]
+    pub const ALL: [(Guarantee, &'static str, &'static str); 14] = [
+        (Guarantee::D1, "D1", "a stream is delivered in the order sent, once, without a gap, unaltered"),
+        (Guarantee::D2, "D2", "that holds while leaders die"),
+        (Guarantee::D3, "D3", "who goes on together has delivered the same, with a transition before what comes at the end"),
+        (Guarantee::D5, "D5", "queues stay under their bounds, and a slow member is named and removed"),
+        (Guarantee::D7, "D7", "what was accepted is delivered or returned, in the view that it names"),
+        (Guarantee::V1, "V1", "ids of views grow at a member, and one id has one membership"),
+        (Guarantee::V2, "V2", "a restarted process is a new member, and a name is in a view once"),
+        (Guarantee::V3, "V3", "there are never two primary views at once"),
+        (Guarantee::V4, "V4", "when faults stop there is one view of all, in time"),
+        (Guarantee::V5, "V5", "a joiner gets everything from its cut on, and slows nobody before it is ready"),
+        (Guarantee::V6, "V6", "who was removed is told before it comes back as somebody new"),
+        (Guarantee::V7, "V7", "nobody is removed who is well and well connected"),
+        (Guarantee::V8, "V8", "a leader and its members, and all leaders, hear each other"),
+        (Guarantee::A2, "A2", "a member never panics"),
+    ];
+
+    /// The promise's name.
+    pub fn name(self) -> &'static str {
+        Guarantee::ALL[self as usize].1
+    }
+}
+
+impl fmt::Display for Guarantee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How often each promise was checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checks([u64; Guarantee::ALL.len()]);
+
+impl Checks {
+    /// How often `guarantee` was checked.
+    pub fn count(&self, guarantee: Guarantee) -> u64 {
+        self.0[guarantee as usize]
+    }
+
+    /// Names and counts, in the order of [`Guarantee::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Guarantee::ALL.iter().map(|(guarantee, name, _)| (*name, self.count(*guarantee)))
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Checks) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    pub(crate) fn note(&mut self, guarantee: Guarantee) {
+        self.0[guarantee as usize] += 1;
+    }
+}
+
+/// A broken promise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which one.
+    pub guarantee: Guarantee,
+    /// When it was seen, in microseconds of virtual time.
+    pub at_us: u64,
+    /// What was seen.
+    pub text: String,
+}
+
+/// A run reports at most this many broken promises: the first ones tell.
+const VIOLATIONS_KEPT: usize = 16;
+
+/// One incarnation, as far as anybody has heard of it.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub incarnation: Incarnation,
+    /// The process that leads this life, once it has shown itself.
+    pub process: Option<u16>,
+    pub view: Option<Arc<View>>,
+    /// Lives of the members of `view`, in its order.
+    pub members: Vec<u32>,
+    pub transition: bool,
+    /// What was delivered of each life's stream to everybody.
+    pub received: Vec<Received>,
+    /// What was delivered of each life's stream to this one.
+    pub direct: Vec<Received>,
+    pub ended: bool,
+}
+
+/// One process: a life follows the other in it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub node: u16,
+    pub life: Option<u32>,
+    /// The host was told that the life before was removed.
+    pub expelled: bool,
+    pub streams: Vec<Stream>,
+    pub by_receiver: BTreeMap<To, u16>,
+}
+
+/// Everything that was seen, and what was wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub checks: Checks,
+    pub violations: Vec<Violation>,
+    pub now: u64,
+    processes: Vec<Process>,
+    lives: Vec<Life>,
+    by_incarnation: HashMap<Incarnation, u32>,
+    /// Hash of the membership of each view id.
+    memberships: HashMap<ViewId, u64>,
+    /// What those who went on together delivered.
+    passages: HashMap<(ViewId, ViewId), Passage>,
+    /// The first number of each stream to everybody in each view.
+    starts: HashMap<(ViewId, u32), u64>,
+}
+
+impl Ledger {
+    /// A process starts on `node`; its number goes into the tokens of its messages.
+    pub fn start(&mut self, node: u16) -> u16 {
+        self.processes.push(Process {
+            node,
+            life: None,
+            expelled: false,
+            streams: Vec::new(),
+            by_receiver: BTreeMap::new(),
+        });
+        (self.processes.len() - 1) as u16
+    }
+
+    /// A host took or was shown an event.
+    pub fn event(&mut self, process: u16, event: &Event) {
+        match event {
+            Event::Messages(run) => self.delivered(process, run),
+            Event::Transition { view } => self.transition(process, *view),
+            Event::View(change) => self.installed(process, change),
+            Event::Returned { to, token, payload, .. } => {
+                self.returned(process, to.as_ref().map(|member| member.incarnation), *token, payload);
+            }
+            Event::Stable { view, number } => self.stable(process, *view, *number),
+            Event::Expelled { view, .. } => self.expelled(process, *view),
+            _ => {}
+        }
+    }
+
+    /// Records a broken promise.
+    pub fn violate(&mut self, guarantee: Guarantee, text: impl Into<String>) {
+        if self.violations.len() < VIOLATIONS_KEPT {
+            self.violations.push(Violation { guarantee, at_us: self.now, text: text.into() });
+        }
+    }
+
+    /// Counts one check, and records a broken promise unless `holds`.
+    pub fn check(&mut self, guarantee: Guarantee, holds: bool, text: impl FnOnce() -> String) {
+        self.checks.note(guarantee);
+        if !holds {
+            self.violate(guarantee, text());
+        }
+    }
+
+    /// The number of an incarnation.
+    pub fn life_of(&mut self, incarnation: Incarnation) -> u32 {
+        let lives = &mut self.lives;
+        *self.by_incarnation.entry(incarnation).or_insert_with(|| {
+            lives.push(Life {
+                incarnation,
+                process: None,
+                view: None,
+                members: Vec::new(),
+                transition: false,
+                received: Vec::new(),
+                direct: Vec::new(),
+                ended: false,
+            });
+            lives.len() as u32 - 1
+        })
+    }
+
+    pub fn process(&self, process: u16) -> &Process {
+        &self.processes[usize::from(process)]
+    }
+
+    pub fn life(&self, life: u32) -> &Life {
+        &self.lives[life as usize]
+    }
+
+    /// "node/incarnation", for people.
+    pub fn name(&self, life: u32) -> String {
+        let Life { incarnation, process, .. } = self.life(life);
+        match process {
+            Some(process) => format!("n{}/{incarnation:?}", self.process(*process).node),
+            None => format!("?/{incarnation:?}"),
+        }
+    }
+}

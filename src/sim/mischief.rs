@@ -1,0 +1,258 @@
+//! Faults drawn at random and made at random times: which kinds, how often, to whom, and when each one ends.
+
+use super::faults::FaultKind;
+use super::network::Conditions;
+use super::node::State;
+use super::random::Random;
+use super::world::World;
+use crate::types::{Micros, millis};
+
+/// The faults of one run: each at its time.
+#[derive(Debug)]
+pub(crate) struct Mischief {
+    at: Vec<(Micros, FaultKind, u64)>,
+}
+
+/// The kinds that are drawn as single faults; loss, duplicates and reordering are conditions of the network.
+const DRAWN: [FaultKind; 15] = [
+    FaultKind::Crash,
+    FaultKind::PowerOff,
+    FaultKind::Move,
+    FaultKind::Leave,
+    FaultKind::Pause,
+    FaultKind::Partition,
+    FaultKind::OneWay,
+    FaultKind::MissingLink,
+    FaultKind::SlowLink,
+    FaultKind::Loss,
+    FaultKind::Reset,
+    FaultKind::FullBuffer,
+    FaultKind::HostNotPolling,
+    FaultKind::SlowHost,
+    FaultKind::NameLookup,
+];
+
+impl Mischief {
+    /// Draws which kinds this run has, how dense they are, and when each one strikes.
+    pub fn draw(random: &mut Random, members: usize, end: Micros, silence: Micros) -> Mischief {
+        let share = *random.pick(&[100, 250, 400]);
+        let mut kinds: Vec<FaultKind> = DRAWN.into_iter().filter(|_| random.chance(share)).collect();
+        if kinds.is_empty() {
+            kinds.push(*random.pick(&DRAWN));
+        }
+        let pause = *random.pick(&[silence / 2, silence * 2, silence * 4]);
+        let mut at = Vec::new();
+        let mut time = millis(random.between(500, 5_000));
+        while time < end && at.len() < 10 + members * 2 {
+            at.push((time, *random.pick(&kinds), random.word()));
+            time += random.between(pause / 4, pause * 2);
+        }
+        Mischief { at }
+    }
+
+    /// Schedules all of it.
+    pub fn unleash(self, world: &mut World) {
+        for (at, kind, draw) in self.at {
+            world.after(at, move |world| {
+                if !world.calm {
+                    strike(world, kind, &mut Random::new(draw));
+                }
+            });
+        }
+    }
+}
+
+/// Some running node.
+fn victim(world: &World, random: &mut Random) -> Option<usize> {
+    let running: Vec<usize> = (0..world.nodes().len()).filter(|node| world.node(*node).is_running()).collect();
+    // Leaders and the coordinator are the interesting ones: every second time one of them is taken.
+    let leads = |node: &usize| {
+        world.node(*node).member().and_then(|member| member.view()).is_some_and(|(view, me)| view.is_leader(me))
+    };
+    let leaders: Vec<usize> = running.iter().copied().filter(leads).collect();
+    let among = if random.chance(500) && !leaders.is_empty() { &leaders } else { &running };
+    (!among.is_empty()).then(|| *random.pick(among))
+}
+
+fn later(world: &mut World, delay: Micros, action: impl FnOnce(&mut World) + Send + 'static) {
+    world.after(delay, move |world| {
+        if !world.calm {
+            action(world);
+        }
+    });
+}
+
+fn strike(world: &mut World, kind: FaultKind, random: &mut Random) {
+    let Some(node) = victim(world, random) else { return };
+    match kind {
+        FaultKind::Crash => crash(world, random, node),
+        FaultKind::PowerOff => power_off(world, random, node),
+        FaultKind::Move => move_away(world, random, node),
+        FaultKind::Leave => leave(world, random, node),
+        FaultKind::Pause => pause(world, random, node),
+        FaultKind::Partition => partition(world, random),
+        FaultKind::OneWay | FaultKind::MissingLink => cut_links(world, random, kind, node),
+        FaultKind::SlowLink | FaultKind::Loss | FaultKind::FullBuffer => worsen(world, random, kind, node),
+        FaultKind::HostNotPolling => {
+            world.stop_polling(node);
+            let life = world.nodes[node].life;
+            let back = millis(random.between(200, 14_000));
+            later(world, back, move |world| {
+                if world.nodes[node].life == life {
+                    world.poll_again(node);
+                }
+            });
+        }
+        FaultKind::SlowHost => {
+            world.nodes[node].lag_us = random.between(5_000, 1_500_000);
+            later(world, millis(random.between(500, 10_000)), move |world| world.nodes[node].lag_us = 0);
+        }
+        FaultKind::Reset => {
+            let other = random.below(world.nodes().len() as u64) as usize;
+            let peers: Vec<usize> = (0..world.nodes().len()).filter(|peer| *peer != node).collect();
+            let peers = if random.chance(500) { peers } else { vec![other] };
+            peers.into_iter().for_each(|peer| {
+                world.reset_between(node, peer);
+            });
+        }
+        FaultKind::NameLookup => world.fail_names_for(millis(random.between(1_000, 8_000))),
+        _ => {}
+    }
+}
+
+/// How long until it comes back: soon, after it has been removed, or not before faults stop.
+fn absence(random: &mut Random) -> Micros {
+    match random.below(4) {
+        0 => random.between(1_000, 500_000),
+        1 => random.between(500_000, 3_000_000),
+        2 => random.between(3_000_000, 12_000_000),
+        _ => millis(1_000_000),
+    }
+}
+
+fn crash(world: &mut World, random: &mut Random, node: usize) {
+    let mut victims = vec![node];
+    if random.chance(250) {
+        // Several at once: for example a leader and its deputy.
+        victims.extend(victim(world, random).filter(|other| *other != node));
+    }
+    let back = absence(random);
+    for node in victims {
+        world.crash(node);
+        later(world, back, move |world| world.start(node));
+    }
+}
+
+fn power_off(world: &mut World, random: &mut Random, node: usize) {
+    world.power_off(node);
+    later(world, absence(random), move |world| {
+        world.power_on(node);
+        world.start(node);
+    });
+}
+
+/// The name comes back on another host; sometimes its old process still lives for a moment.
+fn move_away(world: &mut World, random: &mut Random, node: usize) {
+    let spare: Vec<u16> = (0..world.listening.len() as u16)
+        .filter(|host| {
+            world.listening[usize::from(*host)].is_none() && world.nodes.iter().all(|slot| slot.host != *host)
+        })
+        .collect();
+    if spare.is_empty() || world.nodes[node].state == State::Down {
+        return;
+    }
+    let host = *random.pick(&spare);
+    world.crash(node);
+    later(world, random.between(1_000, 4_000_000), move |world| {
+        let free = world.nodes.iter().all(|slot| slot.host != host);
+        if world.nodes[node].state == State::Down && free {
+            world.move_to(node, host);
+            world.start(node);
+        }
+    });
+}
+
+fn leave(world: &mut World, random: &mut Random, node: usize) {
+    world.leave(node);
+    later(world, millis(5_000) + absence(random), move |world| world.start(node));
+}
+
+fn pause(world: &mut World, random: &mut Random, node: usize) {
+    world.pause(node);
+    let life = world.nodes[node].life;
+    let span = match random.below(4) {
+        0 => random.between(10_000, 1_000_000),
+        1 => random.between(1_000_000, 2_500_000),
+        2 => random.between(2_500_000, 8_000_000),
+        _ => random.between(8_000_000, 30_000_000),
+    };
+    later(world, span, move |world| {
+        if world.nodes[node].life == life {
+            world.resume(node);
+        }
+    });
+}
+
+fn partition(world: &mut World, random: &mut Random) {
+    let mut nodes: Vec<usize> = (0..world.nodes().len()).collect();
+    random.shuffle(&mut nodes);
+    let at = random.between(1, nodes.len() as u64 - 1) as usize;
+    let (left, right) = (nodes[..at].to_vec(), nodes[at..].to_vec());
+    world.split(&[&left, &right]);
+    let span = random.between(200_000, 12_000_000);
+    later(world, span, move |world| world.heal(&[&left, &right]));
+}
+
+fn cut_links(world: &mut World, random: &mut Random, kind: FaultKind, node: usize) {
+    let count = world.nodes().len() as u64;
+    let mut pairs = Vec::new();
+    for _ in 0..random.between(1, 3) {
+        let other = random.below(count) as usize;
+        if other == node {
+            continue;
+        }
+        match (kind, random.chance(500)) {
+            (FaultKind::MissingLink, _) => pairs.extend([(node, other), (other, node)]),
+            (_, true) => pairs.push((node, other)),
+            (_, false) => pairs.push((other, node)),
+        }
+    }
+    if pairs.is_empty() {
+        return;
+    }
+    world.faults.note(kind);
+    pairs.iter().for_each(|(from, to)| world.cut(*from, *to));
+    let span = random.between(200_000, 20_000_000);
+    later(world, span, move |world| pairs.iter().for_each(|(from, to)| world.mend(*from, *to)));
+}
+
+/// Some links become slow, lossy, or so narrow that send buffers fill up.
+fn worsen(world: &mut World, random: &mut Random, kind: FaultKind, node: usize) {
+    let mut changed = Vec::new();
+    for other in 0..world.nodes().len() {
+        if other == node || !random.chance(600) {
+            continue;
+        }
+        for (from, to) in [(node, other), (other, node)] {
+            let before = world.conditions(from, to);
+            let mut conditions = before;
+            match kind {
+                FaultKind::SlowLink => {
+                    conditions.latency_us = random.between(5_000, 150_000);
+                    conditions.bytes_per_ms = random.between(20, 2_000);
+                    world.faults.note(FaultKind::SlowLink);
+                }
+                FaultKind::Loss => conditions.loss = random.between(100, 900) as u32,
+                _ => conditions.bytes_per_ms = random.between(2, 50),
+            }
+            world.set_conditions(from, to, conditions);
+            changed.push((from, to, before));
+        }
+    }
+    let span = random.between(500_000, 10_000_000);
+    later(world, span, move |world: &mut World| {
+        changed.iter().for_each(|(from, to, before): &(usize, usize, Conditions)| {
+            world.set_conditions(*from, *to, *before);
+        });
+    });
+}

@@ -1,0 +1,34 @@
+//! The simulator: whole clusters on a virtual clock, made from one seed, driving the very [`crate::core::Member`] that the
+//! runtime drives.
+//!
+//! A [`World`] holds hosts, a network that loses, delays, repeats and reorders, byte-level connections with full send
+//! buffers, processes that crash, pause and come back, and an application model that sends and receives. Checkers look at
+//! every step. The same seed makes the same run, and the trace hash shows it.
+
+mod check;
+mod connection;
+mod faults;
+mod judge;
+mod load;
+mod mischief;
+mod network;
+mod node;
+mod payload;
+mod queue;
+mod random;
+mod run;
+mod swarm;
+mod trace;
+mod transport;
+mod turn;
+mod world;
+
+pub use check::{Checks, Guarantee, Violation};
+pub use faults::{FaultKind, Faults};
+pub use load::Load;
+pub use network::{Conditions, PORT, address_of, host_of};
+pub use node::{Node, State};
+pub use random::{Random, fold};
+pub use run::{Finding, Options, Outcome, Summary, run_seed, run_seeds, trace_seed};
+pub use swarm::{PROFILES, Profile, Swarm};
+pub use world::{Settings, World, seed_of};

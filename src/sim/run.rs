@@ -1,0 +1,197 @@
+//! Runs many seeds on several threads and adds up what they did, saw and broke.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::check::Checks;
+use super::faults::Faults;
+use super::random::fold;
+use super::swarm::Swarm;
+use crate::core::Plant;
+
+/// How to run seeds.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A bug that every member carries.
+    pub plant: Option<Plant>,
+    /// Threads; at least one is used.
+    pub jobs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { plant: None, jobs: 1 }
+    }
+}
+
+/// A broken promise, and how to see it again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The seed that shows it.
+    pub seed: u64,
+    /// Name of the promise.
+    pub guarantee: &'static str,
+    /// Virtual time at which it was seen, in milliseconds.
+    pub at_ms: u64,
+    /// What was seen.
+    pub text: String,
+    /// A command that runs the seed again and writes its trace.
+    pub replay: String,
+}
+
+/// What one seed did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Hash over every step.
+    pub trace_hash: u64,
+    /// Virtual time, in microseconds.
+    pub virtual_us: u64,
+    /// Events that happened.
+    pub steps: u64,
+    /// Members of the cluster.
+    pub members: u64,
+    /// Faults made.
+    pub faults: Faults,
+    /// Checks made.
+    pub checks: Checks,
+    /// Views that were installed while messages were being sent.
+    pub views_under_load: u64,
+    /// Messages delivered to hosts.
+    pub delivered: u64,
+    /// Whether everything came together after faults had stopped.
+    pub converged: bool,
+    /// Broken promises, in the order seen.
+    pub findings: Vec<Finding>,
+}
+
+/// What many seeds did.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Summary {
+    /// How many seeds ran.
+    pub seeds: u64,
+    /// Virtual time of all clusters, in hours.
+    pub cluster_hours: f64,
+    /// Hash over the trace hashes of all seeds, in order.
+    pub trace_hash: u64,
+    /// Faults made.
+    pub faults: Faults,
+    /// For each kind of fault, in the order of [`super::FaultKind::ALL`]: seeds in which it was made.
+    pub seeds_with_fault: Vec<u64>,
+    /// Checks made.
+    pub checks: Checks,
+    /// Seeds in which a view changed while messages were being sent.
+    pub seeds_with_change_under_load: u64,
+    /// Messages delivered to hosts.
+    pub delivered: u64,
+    /// Seeds in which not everything came together after faults had stopped.
+    pub not_converged: u64,
+    /// Broken promises, by seed.
+    pub violations: Vec<Finding>,
+}
+
+/// Runs one seed.
+pub fn run_seed(seed: u64, plant: Option<Plant>) -> Outcome {
+    run_swarm(seed, plant, false).0
+}
+
+/// Runs one seed and keeps a line of text for every step.
+pub fn trace_seed(seed: u64, plant: Option<Plant>) -> (Outcome, String) {
+    run_swarm(seed, plant, true)
+}
+
+fn run_swarm(seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String) {
+    let mut swarm = Swarm::draw(seed, plant);
+    if traced {
+        swarm.world().keep_trace();
+    }
+    let result = catch_unwind(AssertUnwindSafe(|| swarm.run()));
+    let world = swarm.world();
+    let finding = |guarantee, at_us: u64, text: &str| Finding {
+        seed,
+        guarantee,
+        at_ms: at_us / 1_000,
+        text: text.to_owned(),
+        replay: format!("decurion simulate --seed {seed} --trace seed-{seed}.txt"),
+    };
+    let violations = world.violations().iter();
+    let mut findings: Vec<Finding> =
+        violations.map(|seen| finding(seen.guarantee.name(), seen.at_us, &seen.text)).collect();
+    if let Err(panic) = &result {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        findings.push(finding("A2", world.now_us(), text.unwrap_or("a member panicked")));
+    }
+    let outcome = Outcome {
+        seed,
+        trace_hash: world.trace_hash(),
+        virtual_us: world.now_us(),
+        steps: world.steps(),
+        members: world.nodes().len() as u64,
+        faults: *world.faults(),
+        checks: *world.checks(),
+        views_under_load: world.views_under_load,
+        delivered: world.nodes().iter().map(|node| node.delivered()).sum(),
+        converged: result.is_ok_and(|converged| converged),
+        findings,
+    };
+    (outcome, world.trace().to_owned())
+}
+
+/// Runs all `seeds`. The summary does not depend on the number of threads. `done` is called after each seed, from any thread.
+pub fn run_seeds(seeds: Range<u64>, options: &Options, done: &(dyn Fn(&Outcome) + Sync)) -> Summary {
+    let next = AtomicU64::new(seeds.start);
+    let outcomes = Mutex::new(Vec::with_capacity(seeds.end.saturating_sub(seeds.start) as usize));
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run_seed(seed, options.plant);
+                    done(&outcome);
+                    outcomes.lock().expect("no thread panics while it holds the list").push(outcome);
+                }
+            });
+        }
+    });
+    let mut outcomes = outcomes.into_inner().expect("all threads have ended");
+    outcomes.sort_by_key(|outcome| outcome.seed);
+    Summary::of(&outcomes)
+}
+
+impl Summary {
+    /// Adds up outcomes, which must be in the order of their seeds.
+    pub fn of(outcomes: &[Outcome]) -> Summary {
+        let kinds = super::FaultKind::ALL.len();
+        let mut sum = Summary {
+            seeds: outcomes.len() as u64,
+            cluster_hours: 0.0,
+            trace_hash: 0,
+            faults: Faults::default(),
+            seeds_with_fault: vec![0; kinds],
+            checks: Checks::default(),
+            seeds_with_change_under_load: 0,
+            delivered: 0,
+            not_converged: 0,
+            violations: Vec::new(),
+        };
+        for outcome in outcomes {
+            sum.cluster_hours += outcome.virtual_us as f64 / 3.6e9;
+            sum.trace_hash = fold(sum.trace_hash, outcome.trace_hash);
+            sum.faults.add(&outcome.faults);
+            let with = outcome.faults.iter().map(|(_, count)| u64::from(count > 0));
+            sum.seeds_with_fault.iter_mut().zip(with).for_each(|(seeds, one)| *seeds += one);
+            sum.checks.add(&outcome.checks);
+            sum.seeds_with_change_under_load += u64::from(outcome.views_under_load > 0);
+            sum.delivered += outcome.delivered;
+            sum.not_converged += u64::from(!outcome.converged);
+            sum.violations.extend(outcome.findings.iter().cloned());
+        }
+        sum
+    }
+}

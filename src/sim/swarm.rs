@@ -1,0 +1,218 @@
+//! The swarm: each seed draws a cluster of its own, a mixture of faults of its own, and runs both a phase in which anything may
+//! happen and one in which faults have stopped and everything must come together.
+
+use super::faults::FaultKind;
+use super::load::Load;
+use super::mischief::Mischief;
+use super::network::{Conditions, address_of};
+use super::random::Random;
+use super::world::{Settings, World};
+use crate::core::{MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
+use crate::types::{Incarnation, Micros, Name, millis};
+
+/// Each run lasts at least this long, in microseconds of virtual time.
+const DURATION: Micros = millis(60_000);
+/// When faults stop there is this long for everything to come together, with the `lan` profile.
+const CONVERGENCE: Micros = millis(30_000);
+
+/// A detector's periods, as one word of the configuration sets them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Profile {
+    /// Its name.
+    pub name: &'static str,
+    /// Period of heartbeats, in microseconds.
+    pub heartbeat: Micros,
+    /// Silence that raises suspicion, in microseconds.
+    pub silence: Micros,
+}
+
+/// The profiles of the configuration; the first is the default.
+pub const PROFILES: [Profile; 4] = [
+    Profile { name: "lan", heartbeat: millis(250), silence: millis(1_500) },
+    Profile { name: "wan", heartbeat: millis(1_000), silence: millis(6_000) },
+    Profile { name: "tribes", heartbeat: millis(500), silence: millis(3_000) },
+    Profile { name: "weblogic", heartbeat: millis(10_000), silence: millis(30_000) },
+];
+
+impl Profile {
+    /// Puts the periods, and the lease that follows from them, into a setup.
+    pub fn apply(&self, setup: &mut Setup) {
+        setup.heartbeat = self.heartbeat;
+        setup.silence = self.silence;
+        setup.lease = self.silence / 10 * 8;
+    }
+
+    fn convergence(&self) -> Micros {
+        CONVERGENCE.max(self.silence * 20)
+    }
+}
+
+/// A world drawn from a seed, ready to run.
+#[derive(Debug)]
+pub struct Swarm {
+    world: World,
+    profile: Profile,
+    faults_stop_at: Micros,
+}
+
+impl Swarm {
+    /// Draws the cluster and the faults of one seed.
+    pub fn draw(seed: u64, plant: Option<Plant>) -> Swarm {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let members = *random.pick(&[3, 3, 4, 4, 5, 5, 5, 6, 6, 7, 8, 9, 10, 12, 14, 18, 24]);
+        let profile = *random.pick(&[PROFILES[0]; 9]);
+        let profile = if random.chance(100) { PROFILES[1 + random.below(3) as usize] } else { profile };
+        let template = draw_template(&mut random, members, &profile);
+        let mut settings = Settings::new(seed, members + 2);
+        settings.plant = plant;
+        settings.keep_events = false;
+        settings.send_buffer_bytes =
+            *random.pick(&[(16_384, 262_144), (16_384, 262_144), (2_048, 16_384), (65_536, 65_536)]);
+        settings.conditions = draw_conditions(&mut random);
+        let mut world = World::new(settings);
+        for host in 0..members as u16 {
+            let mut setup = template.clone();
+            setup.name = Name::new(&format!("n{host}"));
+            add_node(&mut world, &mut random, setup, host);
+        }
+        let faults_stop_at = millis(random.between(38_000, 50_000)).max(profile.silence * 4);
+        start_nodes(&mut world, &mut random, faults_stop_at);
+        Mischief::draw(&mut random, members, faults_stop_at, profile.silence).unleash(&mut world);
+        Swarm { world, profile, faults_stop_at }
+    }
+
+    /// The world, to look at or to keep its trace.
+    pub fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    /// Runs both phases. Says whether everything came together.
+    pub fn run(&mut self) -> bool {
+        let world = &mut self.world;
+        world.run_for(self.faults_stop_at);
+        calm(world);
+        let converged = world.converge(self.profile.convergence());
+        if converged {
+            let rest = DURATION.saturating_sub(world.now_us()).max(millis(2_000));
+            world.rest(rest);
+        }
+        converged
+    }
+}
+
+/// Rules and bounds that all members of a cluster share.
+fn draw_template(random: &mut Random, members: usize, profile: &Profile) -> Setup {
+    let mut setup = Setup::new("sim", "template", Incarnation::NONE, address_of(0));
+    profile.apply(&mut setup);
+    let listed = if random.chance(300) { members.min(3) } else { members };
+    let by_name = random.chance(300);
+    setup.seeds = (0..listed as u16).map(|host| seed(host, by_name)).collect();
+    setup.seeds_only = listed == members && random.chance(200);
+    let voters = match random.below(20) {
+        0..3 => 0,
+        3 => 1,
+        4 => 2,
+        5..11 => 3,
+        11..15 => members.min(5),
+        _ => members,
+    };
+    setup.voters = (0..voters).map(|n| Name::new(&format!("n{n}"))).collect();
+    setup.minority = if random.chance(120) { MinorityPolicy::Serve } else { MinorityPolicy::ReadOnly };
+    setup.two_members_serve = random.chance(800);
+    setup.refusal_proves_death = random.chance(850);
+    setup.group_size = *random.pick(&[0, 0, 0, 2, 3, 4, 5, 8]);
+    setup.stable_events = random.chance(500);
+    setup.join_timeout = 0;
+    setup.window_bytes = *random.pick(&[512 * 1024, 1024 * 1024, 4 * 1024 * 1024]);
+    setup.window_reserved_bytes =
+        *random.pick(&[8 * 1024, 32 * 1024, 128 * 1024]).min(&(setup.window_bytes / members / 2));
+    setup.direct_window_bytes = *random.pick(&[64 * 1024, 256 * 1024, 1024 * 1024]);
+    setup.receive_queue_bytes = *random.pick(&[256 * 1024, 1024 * 1024, 8 * 1024 * 1024]);
+    setup.send_queue_bytes = *random.pick(&[32 * 1024, 256 * 1024, 1024 * 1024]);
+    setup
+}
+
+fn seed(host: u16, by_name: bool) -> Seed {
+    let address = address_of(host);
+    let host_name = if by_name { format!("host-{host}") } else { address.ip().to_string() };
+    Seed { name: Some(Name::new(&format!("n{host}"))), host: host_name, port: address.port() }
+}
+
+fn draw_conditions(random: &mut Random) -> Conditions {
+    let mut conditions = Conditions { latency_us: random.between(30, 2_000), ..Conditions::LAN };
+    conditions.jitter_us = random.between(0, conditions.latency_us * 2);
+    match random.below(10) {
+        0..4 => {}
+        4..8 => conditions.loss = random.between(1, 50) as u32,
+        _ => conditions.loss = random.between(50, 300) as u32,
+    }
+    if random.chance(300) {
+        conditions.duplicate = random.between(1, 500) as u32;
+    }
+    if random.chance(300) {
+        conditions.late = random.between(1, 200) as u32;
+    }
+    conditions
+}
+
+fn add_node(world: &mut World, random: &mut Random, mut setup: Setup, host: u16) {
+    let waits = random.chance(150);
+    if waits {
+        setup.ready = ReadyPolicy::Host;
+    }
+    let node = world.add(setup, host);
+    let slot = &mut world.nodes[node];
+    slot.restart_after_us = Some(random.between(500_000, 3_000_000));
+    slot.ready_after_us = waits.then(|| random.between(10_000, 4_000_000));
+    if random.chance(60) {
+        slot.lag_us = random.between(1_000, 300_000);
+    }
+    let busy = random.chance(500);
+    slot.load = Some(Load {
+        every_us: if busy { random.between(20_000, 200_000) } else { random.between(200_000, 3_000_000) },
+        burst: *random.pick(&[0, 10, 30]),
+        burst_messages: random.between(10, 60) as u32,
+        direct: *random.pick(&[0, 100, 500]),
+        large: *random.pick(&[0, 0, 2, 5]),
+        large_bytes: *random.pick(&[70_000, 120_000, 200_000]),
+    });
+}
+
+/// Most nodes start at once or nearly so; some join later, while the others are at work.
+fn start_nodes(world: &mut World, random: &mut Random, faults_stop_at: Micros) {
+    let together = random.chance(500);
+    for node in 0..world.nodes.len() {
+        let late = node >= 2 && random.chance(200);
+        let delay = match (late, together) {
+            (true, _) => random.between(4_000_000, faults_stop_at - 5_000_000),
+            (false, true) => 0,
+            (false, false) => random.between(0, 3_000_000),
+        };
+        world.after(delay, move |world| {
+            if late && world.nodes[node].life == 0 {
+                world.faults.note(FaultKind::Join);
+            }
+            world.start(node);
+        });
+    }
+}
+
+/// Faults stop: links are whole, hosts are up and poll, processes run. Who is down comes back if it votes, and by chance otherwise.
+fn calm(world: &mut World) {
+    world.calm = true;
+    world.trace.line(world.now, || "faults stop".to_owned());
+    world.mend_all();
+    world.network.set_all_conditions(Conditions::LAN);
+    world.names_fail_until = 0;
+    for node in 0..world.nodes.len() {
+        world.power_on(node);
+        world.nodes[node].lag_us = 0;
+        world.resume(node);
+        world.poll_again(node);
+        let slot = &world.nodes[node];
+        let votes = slot.setup.voters.contains(&slot.setup.name);
+        if votes || world.random.chance(500) {
+            world.start(node);
+        }
+    }
+}
