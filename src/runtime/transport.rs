@@ -536,3 +536,6 @@ fn enqueue(queue: &mut VecDeque<ConnId>, queued: &mut bool, conn: ConnId) {
 fn open_spare() -> Option<Tracked<std::fs::File>> {
     Tracked::open(AfterFork::Close, || std::fs::File::open("/dev/null")).ok()
 }
+
+#[cfg(test)]
+mod tests;
