@@ -23,6 +23,11 @@ pub struct Arguments {
 /// What the command can do.
 #[derive(Subcommand, Debug)]
 pub enum Verb {
+    /// Run 12 member processes in 3 groups, kill a leader and the coordinator, and show that nothing is lost.
+    Demo(DemoArguments),
+    /// One member process of the demo.
+    #[command(hide = true)]
+    DemoMember(Settings),
     /// Show who is in a cluster, and the links of the member that is asked.
     Members(MembersArguments),
     /// Check a configuration file, show what is in force, or list all keys.
@@ -38,6 +43,48 @@ pub enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<OsString>,
     },
+}
+
+/// Flags of `demo`.
+#[derive(Args, Debug)]
+pub struct DemoArguments {
+    /// How many member processes.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = count(3, 64))]
+    pub members: usize,
+    /// How many groups they make.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count(1, 32))]
+    pub groups: usize,
+    /// The file to stream. Default: this very program.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// For how long to stream.
+    #[arg(long, value_name = "SECONDS", default_value_t = 18, value_parser = clap::value_parser!(u64).range(2..=3_600))]
+    pub seconds: u64,
+    /// Whether to kill a group leader and the coordinator.
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = ["on", "off"])]
+    pub faults: String,
+    /// Go on streaming until Ctrl-C, and print the process ids: kill one by hand and watch.
+    #[arg(long)]
+    pub hold: bool,
+    /// How members are connected.
+    #[arg(long, value_name = "tcp", default_value = "tcp")]
+    pub transport: String,
+    /// What is encrypted.
+    #[arg(long, value_name = "none", default_value = "none")]
+    pub security: String,
+    /// Lost datagrams (not built).
+    #[arg(long, hide = true)]
+    pub loss: Option<String>,
+    /// Sessions (not built).
+    #[arg(long, hide = true)]
+    pub sessions: Option<String>,
+}
+
+fn count(min: usize, max: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().map_err(|_| "not a whole number".to_owned())?;
+        if (min..=max).contains(&number) { Ok(number) } else { Err(format!("allowed: {min} to {max}")) }
+    }
 }
 
 /// Flags of `members`.

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod config;
+mod demo;
 mod members;
 mod output;
 mod unbuilt;
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb, output: &Output) -> output::Outcome {
     match verb {
+        Verb::Demo(arguments) => demo::run(&arguments, output),
+        Verb::DemoMember(settings) => demo::member::run(&settings),
         Verb::Members(arguments) => members::run(&arguments, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Bench { .. } => Err(unbuilt::bench()),

@@ -1,0 +1,142 @@
+//! What the demo and its member processes tell each other: one JSON object a line, over the members' stdin and stdout.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What the demo tells a member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Order {
+    /// Stream the file to everybody, again and again.
+    Send {
+        /// Which file.
+        file: PathBuf,
+        /// Not faster than this.
+        bytes_per_s: u64,
+        /// How often; 0 = until told to stop.
+        passes: u64,
+    },
+    /// A new phase begins: count what follows for it.
+    Phase {
+        /// 0 before, 1 between, 2 after the kills.
+        phase: usize,
+    },
+    /// Send no more.
+    Stop,
+    /// Leave the cluster in order, and end.
+    Leave,
+}
+
+/// What a member tells the demo.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Said {
+    /// The engine is open.
+    Open {
+        /// Where it listens.
+        address: String,
+    },
+    /// A view was installed.
+    View(ViewSaid),
+    /// What it has received and sent so far.
+    Progress {
+        /// One entry for each sender it has heard.
+        streams: Vec<StreamSaid>,
+        /// What it has sent of the file itself.
+        sent_bytes: u64,
+        /// In so many messages.
+        sent_messages: u64,
+    },
+    /// It will send no more.
+    Sent {
+        /// All of its messages.
+        messages: u64,
+        /// Whole passes of the file.
+        passes: u64,
+        /// Bytes of the file.
+        bytes: u64,
+    },
+    /// Something that a quiet run does not have.
+    Trouble {
+        /// In one word.
+        kind: String,
+        /// In full.
+        text: String,
+    },
+    /// The member has ended.
+    Ended {
+        /// Why.
+        reason: String,
+        /// Whether it was asked to.
+        in_order: bool,
+    },
+}
+
+/// A view, as a member saw it installed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ViewSaid {
+    /// When, on the monotonic clock that all processes of a machine share.
+    pub at_us: u64,
+    /// Its id.
+    pub id: String,
+    /// Its number.
+    pub number: u64,
+    /// Whether it is fenced.
+    pub fenced: bool,
+    /// Who is in it, by seniority: the first one coordinates.
+    pub members: Vec<MemberSaid>,
+}
+
+/// One member of a view.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberSaid {
+    /// Its name.
+    pub name: String,
+    /// This life of it.
+    pub incarnation: String,
+    /// The label of its group.
+    pub group: u16,
+    /// "leader", "deputy" or "member".
+    pub role: String,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+/// What one receiver has of one sender.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StreamSaid {
+    /// Who sends.
+    pub sender: String,
+    /// Bytes of the file, in all.
+    pub bytes: u64,
+    /// The same by phase.
+    pub bytes_by_phase: [u64; 3],
+    /// Longest time between two deliveries that ended in each phase.
+    pub gap_us_by_phase: [u64; 3],
+    /// Whole passes of the file.
+    pub passes: u64,
+    /// SHA-256 of the first whole pass, as the receiver computed it.
+    pub sha256: Option<String>,
+    /// Whole passes whose sum is another one.
+    pub unequal_passes: u64,
+    /// Number of the first message received.
+    pub first: u64,
+    /// Number of the newest message received.
+    pub last: u64,
+    /// Messages between the first and the newest that never came.
+    pub lost: u64,
+    /// Messages that came twice.
+    pub duplicated: u64,
+    /// Messages that came after a later one.
+    pub out_of_order: u64,
+}
+
+/// Microseconds on the clock that all processes of a machine share.
+pub fn monotonic_us() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of our own; CLOCK_MONOTONIC always exists.
+    let answer = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(answer, 0, "the monotonic clock can always be read");
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
+}
