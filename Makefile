@@ -6,6 +6,11 @@ SEEDS ?= 2000
 JOBS  ?= $(shell nproc)
 LIBRARY := target/release/libdecurion.so
 
+# How long `make fuzz` runs each target, and where its compiler driver is kept.
+FUZZ_SECONDS ?= 60
+CARGO_FUZZ   := target/tools/bin/cargo-fuzz
+CARGO_FUZZ_VERSION := 0.13.2
+
 .PHONY: help all lib test tools lint test-rust deny fuzz bench clean
 
 help: ## This list.
@@ -32,6 +37,12 @@ test-rust: ## Unit, property, integration and documentation tests.
 
 deny: ## Licences, bans, sources and advisories by cargo-deny, where it is installed.
 	$(CARGO) deny check
+
+fuzz: $(CARGO_FUZZ) ## Every fuzz target for FUZZ_SECONDS (default 60), then the corpus minimised. Needs a nightly compiler.
+	@.ci/fuzz $(CARGO_FUZZ) $(FUZZ_SECONDS)
+
+$(CARGO_FUZZ):
+	$(CARGO) install --locked --root target/tools cargo-fuzz --version $(CARGO_FUZZ_VERSION)
 
 bench: ## The benches of the hot paths.
 	$(CARGO) bench --locked
