@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod core;
+pub mod ffi;
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;

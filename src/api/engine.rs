@@ -149,6 +149,11 @@ impl Engine {
         self.handle.events.fd()
     }
 
+    /// For a face that hands an event out in parts: keeps [`Engine::fd`] readable until a poll finds nothing.
+    pub(crate) fn keep_readable(&self) {
+        self.handle.events.keep_readable();
+    }
+
     /// Sends a copy of `payload`. Answers `Ok` when the message is accepted in order, `Again` when the queue stayed
     /// full for `timeout` (zero, and any call from a handler: answers at once), `NotReady` before the first view,
     /// `NotPrimary` in a minority. `token` comes back with the message and in `Event::Returned`; 0 is none.

@@ -73,6 +73,15 @@ impl Messages {
         self.cost
     }
 
+    /// Takes the run apart, for a face that walks it in its own way: the message area of a batch with its count, or
+    /// (without a count) one payload with its token.
+    pub(crate) fn into_parts(self) -> (Bytes, Option<u16>, u64) {
+        match self.body {
+            Body::Batch { area, count } => (area, Some(count), 0),
+            Body::Single { payload, token } => (payload, None, token),
+        }
+    }
+
     /// The messages, in the order sent.
     pub fn iter(&self) -> MessageIter<'_> {
         MessageIter { run: self, next: 0, entries: self.entries() }

@@ -217,6 +217,12 @@ impl EventSource {
         }
     }
 
+    /// Makes the descriptor readable although the queue may be empty: its taker still holds a part of an event. The next
+    /// poll that finds nothing lowers it again.
+    pub fn keep_readable(&self) {
+        self.signal.raise();
+    }
+
     /// Readable while events wait, and for good once the queue has ended.
     pub fn fd(&self) -> BorrowedFd<'_> {
         if !self.signal.wanted.swap(true, Ordering::SeqCst) {

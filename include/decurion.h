@@ -1,0 +1,736 @@
+// Decurion: a cluster engine that a server embeds. The C interface.
+//
+// Generated from the library's source by cbindgen: do not edit. C99 and C++17; nothing else is needed to compile it.
+//
+// WHAT HOLDS FOR EVERY FUNCTION
+//
+// Status: `int32_t`; 0 = DCN_OK, positive = an expected outcome (DCN_AGAIN, ...), negative = an error (DCN_ERR_...).
+//   Numbers are only ever added. `dcn_status_str` has words for each; the `dcn_error_t` parameter, where there is
+//   one, and `dcn_last_error` have the cause. What is written to the caller's memory is written on DCN_OK only,
+//   unless a function says otherwise; a call that fails takes nothing.
+// Handles: small structs, passed by value. All zero = none. A handle that is closed, of another kind, or from
+//   somewhere else is answered with DCN_ERR_BAD_HANDLE, for as long as the process lives; it is never a crash.
+// Pointers: NULL where a value is needed is answered with DCN_ERR_INVALID_ARGUMENT. Texts are NUL-terminated UTF-8.
+// Structs that the caller hands in begin with `struct_size`: set it to the size of the struct, so that older and newer
+//   libraries know how far it reaches. Fields that a library does not know are zeroed.
+// Threads: any function from any thread at any time, unless it says "one at a time"; then a second caller gets
+//   DCN_ERR_BUSY. From inside a handler everything may be called.
+// Blocking: each function says "never blocks", "bounded" (by work, not by others), or "blocks up to timeout". On the
+//   engine's own thread (inside a handler) a timeout counts as 0, and what can only wait is DCN_ERR_WOULD_DEADLOCK.
+//   Timeouts are in milliseconds: 0 = do not wait, DCN_NO_LIMIT_MS = as long as it takes.
+// Signals: the library installs no handler; its threads take none of the process's. Sockets raise no SIGPIPE.
+// Fork: handles belong to the process that made them; in a forked child they are answered with DCN_ERR_FORKED, and the
+//   engine's descriptors are closed there. What a child makes itself works.
+// errno is left as it was. Nothing is printed: see `dcn_log_set`.
+
+
+#ifndef DECURION_H
+#define DECURION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+
+// Version of this interface: `major << 16 | minor`. The major grows when something a host uses changes or goes; the
+// minor when something is added. Compare with what `dcn_abi_version` answers: same major, and the library's minor
+// not below the header's.
+#define DCN_ABI_VERSION 1
+
+// Done.
+#define DCN_OK 0
+
+// Not now: the queue or window is full, or there is nothing to take. Try again later. Nothing was taken.
+#define DCN_AGAIN 1
+
+// This member has not joined a view yet. Nothing was taken.
+#define DCN_NOT_READY 2
+
+// This member is not in the primary view: a minority takes no messages. Nothing was taken.
+#define DCN_NOT_PRIMARY 3
+
+// An argument is NULL or outside its range. Nothing was changed.
+#define DCN_ERR_INVALID_ARGUMENT -1
+
+// A configuration key or value is wrong; the text names it and what is allowed. Nothing was changed.
+#define DCN_ERR_CONFIG -2
+
+// The handle is empty, closed, of another kind, or from somewhere else. Nothing was changed.
+#define DCN_ERR_BAD_HANDLE -3
+
+// The engine is closed, or its member has left or ended. Nothing was taken.
+#define DCN_ERR_CLOSED -4
+
+// Another thread is inside a call that one thread makes at a time. Nothing was changed.
+#define DCN_ERR_BUSY -5
+
+// The call would wait for the very thread that makes it. Nothing was changed.
+#define DCN_ERR_WOULD_DEADLOCK -6
+
+// The process was forked from the one that made the handle. Nothing was changed.
+#define DCN_ERR_FORKED -7
+
+// The message is longer than `message.max_bytes`. Nothing was taken.
+#define DCN_ERR_TOO_LARGE -8
+
+// No other member of that seat in the current view. Nothing was taken.
+#define DCN_ERR_NO_SUCH_MEMBER -9
+
+// This version cannot do it; the text says what. Nothing was changed.
+#define DCN_ERR_UNSUPPORTED -10
+
+// The operating system refused; the text has its words and what to do. Nothing is left open.
+#define DCN_ERR_SYSTEM -11
+
+// The cluster refused this member; the text has the reason and who gave it.
+#define DCN_ERR_REFUSED -12
+
+// A bug inside the library was caught. The engine is failed: every later call but `dcn_engine_close` says so.
+#define DCN_ERR_PANICKED -13
+
+// What the host holds has reached `memory.held_bytes`: copy the bytes instead, or release some first.
+#define DCN_ERR_HELD_LIMIT -14
+
+// The deadline passed first. The state is as if the call had not been made.
+#define DCN_ERR_TIMEOUT -15
+
+// Bytes of the text in a `dcn_error_t`, its NUL included.
+#define DCN_ERROR_TEXT_BYTES 496
+
+// No log at all.
+#define DCN_LOG_OFF 0
+
+// Something failed that needs the operator.
+#define DCN_LOG_ERROR 1
+
+// Something that may need the operator.
+#define DCN_LOG_WARN 2
+
+// What an operator wants to read afterwards: views, joins, leaves.
+#define DCN_LOG_INFO 3
+
+// What a developer wants to read.
+#define DCN_LOG_DEBUG 4
+
+// Everything.
+#define DCN_LOG_TRACE 5
+
+// A message. `member` sent it, `data` is its payload, `number` its place in the sender's stream, `token` what the
+// sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone, 0 if to all.
+#define DCN_EVENT_MESSAGE 1
+
+// The view `view` is ending: messages until the next `DCN_EVENT_VIEW` reach those who go on together.
+#define DCN_EVENT_TRANSITION 2
+
+// The view `view` was installed; `detail` is its number of members. `dcn_event_view` gives the members, and who came and went.
+#define DCN_EVENT_VIEW 3
+
+// From the view `view` on this member is ready: it counts for stability and windows.
+#define DCN_EVENT_READY 4
+
+// `member` is under suspicion, for the reason in `text`; the check has begun.
+#define DCN_EVENT_SUSPECTED 5
+
+// `member` alone holds up senders, by `number` bytes; it is removed if it still does after `window.slow_ms`.
+#define DCN_EVENT_SLOW 6
+
+// All members of the view `view` hold our messages to everybody up to `number` (only with `events.stable`).
+#define DCN_EVENT_STABLE 7
+
+// An accepted message could not be sent in any view, for the reason in `text`: `data` is its payload, `token` its token,
+// `member` and `seat` whom it was for (NULL and 0: everybody).
+#define DCN_EVENT_RETURNED 8
+
+// A send that was answered with `DCN_AGAIN` may be tried once more.
+#define DCN_EVENT_WRITABLE 9
+
+// `detail` is 1 if this member acts in the primary view from now on, 0 if no longer. `view` is the view.
+#define DCN_EVENT_PRIMARY 10
+
+// Others removed this member, for the reason in `text`; it joins again by itself as a new incarnation.
+#define DCN_EVENT_EXPELLED 11
+
+// Somebody (`member`, or NULL for a stranger) sent what it must not; the connection was closed. `text` says what and
+// from which address.
+#define DCN_EVENT_FAULT 12
+
+// `member` (a name; it has no seat) wanted to join and was refused; `text` says why and from which address.
+#define DCN_EVENT_REFUSED_JOINER 13
+
+// Something the operator should read, in `text`. `detail` is `DCN_LOG_ERROR`, `DCN_LOG_WARN` or `DCN_LOG_INFO`.
+#define DCN_EVENT_NOTE 14
+
+// The member has ended. `detail` is the reason (`DCN_ENDED_*`), `text` says more. Nothing follows.
+#define DCN_EVENT_CLOSED 15
+
+// The host asked for it, and the cluster knows.
+#define DCN_ENDED_LEFT 1
+
+// The host asked for it, and nobody could be told in time.
+#define DCN_ENDED_LEFT_UNHEARD 2
+
+// The cluster refused this member; the text has the reason and who gave it.
+#define DCN_ENDED_REFUSED 3
+
+// The host did not take events for `window.slow_ms`.
+#define DCN_ENDED_HOST_NOT_POLLING 4
+
+// `join.timeout_ms` passed without a view.
+#define DCN_ENDED_JOIN_TIMEOUT 5
+
+// A timeout that does not pass in practice (49 days).
+#define DCN_NO_LIMIT_MS UINT32_MAX
+
+// `to` of a send: every other member of the view.
+#define DCN_TO_ALL 0
+
+// A datagram: may be lost, never duplicated or corrupted. Not built: `DCN_ERR_UNSUPPORTED`.
+#define DCN_LEVEL_UNRELIABLE 0
+
+// In the order sent, once, without a gap.
+#define DCN_LEVEL_FIFO 1
+
+// All members deliver in one order. Not built: `DCN_ERR_UNSUPPORTED`.
+#define DCN_LEVEL_AGREED 2
+
+// Delivered only once every member of the view holds it. Not built: `DCN_ERR_UNSUPPORTED`.
+#define DCN_LEVEL_SAFE 3
+
+// Most parts of one `dcn_sendv`.
+#define DCN_PARTS_MAX 1024
+
+// `list` of `dcn_view_member`: the members, by seniority; the first one coordinates.
+#define DCN_VIEW_MEMBERS 0
+
+// `list` of `dcn_view_member`: those who were not in the view before. Known for the view of an event only.
+#define DCN_VIEW_JOINED 1
+
+// `list` of `dcn_view_member`: those of the view before who are gone: name, incarnation and seat only.
+#define DCN_VIEW_LEFT 2
+
+// A member without a task in its group. Also of one that has left.
+#define DCN_ROLE_MEMBER 0
+
+// Next in line to lead its group.
+#define DCN_ROLE_DEPUTY 1
+
+// Leads its group: relays for it.
+#define DCN_ROLE_LEADER 2
+
+// Bytes of a view's id as text, its NUL included.
+#define DCN_VIEW_ID_BYTES 80
+
+// Bytes of a member's name, its NUL included, rounded up.
+#define DCN_NAME_BYTES 72
+
+// Bytes of an incarnation as text (32 hexadecimal digits), its NUL included, rounded up.
+#define DCN_INCARNATION_BYTES 40
+
+// Bytes of an address as text, its NUL included, rounded up.
+#define DCN_ADDRESS_BYTES 64
+
+// Takes one line of the log: `level` (`DCN_LOG_*`), `target` (the part of the library) and `message`, both
+// NUL-terminated UTF-8 and valid until it returns. It is called from any thread, also from several at once, and must
+// not block, throw or longjmp. It may call the library; what is logged meanwhile by its own thread is dropped.
+typedef void (*dcn_log_fn)(void *context, uint32_t level, const char *target, const char *message);
+
+// Settings of one member before it is opened: a builder. All zero = no configuration.
+typedef struct dcn_config_t {
+    // Opaque.
+    uint64_t id;
+} dcn_config_t;
+
+// Why a call failed. Set `struct_size` to `sizeof(dcn_error_t)` before the first use; the rest is written by calls
+// that fail, and left alone by those that do not.
+typedef struct dcn_error_t {
+    // In: `sizeof(dcn_error_t)`, set by the caller.
+    size_t struct_size;
+    // Out: the status that the call returned.
+    int32_t code;
+    // Out: zero.
+    uint32_t reserved;
+    // Out: what went wrong, where, and what to do, with its cause; NUL-terminated UTF-8, cut if it is too long.
+    char text[DCN_ERROR_TEXT_BYTES];
+} dcn_error_t;
+
+// A member of a cluster. All zero = no engine.
+typedef struct dcn_engine_t {
+    // Opaque.
+    uint64_t id;
+} dcn_engine_t;
+
+// Something that happened. All kinds share one struct; a field that a kind does not name is zero or NULL.
+//
+// Every pointer in it belongs to the library. It is valid until the next `dcn_engine_poll` on that engine, in a handler
+// until the handler returns, and in both cases no longer than until `dcn_engine_close`. Nothing needs to be freed.
+typedef struct dcn_event_t {
+    // Bytes of this struct that the library has written.
+    size_t struct_size;
+    // What happened: `DCN_EVENT_*`. Skip a kind that is not known: newer libraries may have more.
+    uint32_t kind;
+    // A small number; the kind says what it means.
+    uint32_t detail;
+    // Number of the view that it belongs to; 0 = none.
+    uint64_t view;
+    // Stands for the whole id of that view: two views are one exactly if number and tag are equal.
+    uint64_t view_tag;
+    // A number or a length in bytes; the kind says which.
+    uint64_t number;
+    // The token that was given to the send; 0 = none.
+    uint64_t token;
+    // Payload; not NULL for a message, even if it is empty.
+    const uint8_t *data;
+    // Bytes of the payload.
+    size_t data_bytes;
+    // Name of the member that it is about, NUL-terminated UTF-8; NULL = none.
+    const char *member;
+    // Words for a person, NUL-terminated UTF-8; NULL = none.
+    const char *text;
+    // Seat of the member that it is about; 0 = none. Seats are never given twice.
+    uint32_t seat;
+    // Zero.
+    uint32_t reserved;
+    // Opaque: what `dcn_buf_retain` and `dcn_event_view` find the event by.
+    uint64_t ticket;
+} dcn_event_t;
+
+// Takes one event on the engine's own thread. `event` is valid until it returns. It must not block (the engine stands still
+// meanwhile, and others would take it for dead), throw or longjmp. It may call the library; timeouts count as 0 there.
+typedef void (*dcn_event_fn)(void *context, struct dcn_engine_t engine, const struct dcn_event_t *event);
+
+// A range of the caller's memory. This struct never changes.
+typedef struct dcn_slice_t {
+    // Where it begins; may be NULL if `bytes` is 0.
+    const uint8_t *data;
+    // How long it is.
+    size_t bytes;
+} dcn_slice_t;
+
+// Bytes that the host keeps, counted; also when their engine is gone. All zero = no buffer.
+typedef struct dcn_buf_t {
+    // Opaque.
+    uint64_t id;
+} dcn_buf_t;
+
+// An immutable snapshot of the membership. All zero = no view.
+typedef struct dcn_view_t {
+    // Opaque.
+    uint64_t id;
+} dcn_view_t;
+
+// What a view says of itself. Set `struct_size` to `sizeof(dcn_view_info_t)` before the call.
+typedef struct dcn_view_info_t {
+    // In: `sizeof(dcn_view_info_t)`, set by the caller.
+    size_t struct_size;
+    // Its place in the line of views; grows.
+    uint64_t number;
+    // Stands for the whole id: two views are one exactly if number and tag are equal.
+    uint64_t tag;
+    // If this member came over from the losing part of a merge: the number of the view it was in before; else 0.
+    uint64_t merged_from;
+    // How many members it has.
+    uint32_t member_count;
+    // How many are in `DCN_VIEW_JOINED`.
+    uint32_t joined_count;
+    // How many are in `DCN_VIEW_LEFT`.
+    uint32_t left_count;
+    // How many groups it has.
+    uint32_t group_count;
+    // Position of this member in `DCN_VIEW_MEMBERS`.
+    uint32_t me;
+    // 1 if at most one such view can be primary at any moment; 0 if too little was configured for that promise.
+    uint32_t fenced;
+    // 1 if this member acted in the primary view when the snapshot was taken (or the event made).
+    uint32_t primary;
+    // Zero.
+    uint32_t reserved;
+    // The whole id as NUL-terminated text: number, ballot, coordinator.
+    char id[DCN_VIEW_ID_BYTES];
+} dcn_view_info_t;
+
+// What a view says of one member. Set `struct_size` to `sizeof(dcn_member_t)` before the call.
+typedef struct dcn_member_t {
+    // In: `sizeof(dcn_member_t)`, set by the caller.
+    size_t struct_size;
+    // Number of the view that admitted it.
+    uint64_t admitted;
+    // Its seat: what messages to it alone are addressed by. Never 0, never given twice.
+    uint32_t seat;
+    // Label of its group.
+    uint32_t group;
+    // `DCN_ROLE_*`.
+    uint32_t role;
+    // 1 if it counts for stability and windows, 0 if it is still joining.
+    uint32_t ready;
+    // Its configured name, NUL-terminated UTF-8.
+    char name[DCN_NAME_BYTES];
+    // This life of it, NUL-terminated: a member that was started again has another one.
+    char incarnation[DCN_INCARNATION_BYTES];
+    // Where it is reached ("10.0.0.7:7100", "[fd00::7]:7100"), NUL-terminated.
+    char address[DCN_ADDRESS_BYTES];
+} dcn_member_t;
+
+// Counters of one engine since it was opened. Set `struct_size` to `sizeof(dcn_stats_t)` before the call.
+typedef struct dcn_stats_t {
+    // In: `sizeof(dcn_stats_t)`, set by the caller.
+    size_t struct_size;
+    // Messages of this member that were put into batches.
+    uint64_t messages_sent;
+    // Messages that were delivered to the host.
+    uint64_t messages_delivered;
+    // Batches of this member.
+    uint64_t batches_sent;
+    // Batches of others that were accepted.
+    uint64_t batches_received;
+    // Batches of others that were passed on.
+    uint64_t batches_relayed;
+    // Batches that came a second time and were dropped.
+    uint64_t batches_repeated;
+    // Batches that did not follow the one before, or belong to another view, and were dropped.
+    uint64_t batches_refused;
+    // Bytes written to connections.
+    uint64_t bytes_sent;
+    // Bytes read from connections.
+    uint64_t bytes_received;
+    // Datagrams sent.
+    uint64_t datagrams_sent;
+    // Datagrams accepted.
+    uint64_t datagrams_received;
+    // Datagrams that were malformed or foreign.
+    uint64_t datagrams_refused;
+    // Views installed.
+    uint64_t views_installed;
+    // Suspicions raised by this member.
+    uint64_t suspicions;
+    // Wrong content inside a good header.
+    uint64_t faults;
+    // Now: bytes of this member that not all have yet.
+    uint64_t unstable_bytes;
+    // Now: bytes of events that the host has not taken yet.
+    uint64_t delivery_queue_bytes;
+    // Now: bytes that this member may send before it must wait.
+    uint64_t credit_bytes;
+    // Now: connections.
+    uint64_t connections;
+    // Now: receive chunks that something pins.
+    uint64_t chunks_pinned;
+    // Now: bytes that the host holds by `dcn_buf_t`, as they count against `memory.held_bytes`.
+    uint64_t held_bytes;
+} dcn_stats_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Tells the version of the interface that the loaded library offers, in the form of `DCN_ABI_VERSION`.
+//
+// Threads: any. Blocking: never blocks.
+// Returns: the version; it cannot fail.
+uint32_t dcn_abi_version(void);
+
+// Says in a few English words what a status code means.
+//
+// Parameters: `code`, any number.
+// Ownership: the text is static and NUL-terminated; it is never NULL and must not be freed.
+// Threads: any. Blocking: never blocks.
+// Returns: the text; "unknown status code" for a number that this version does not know. It cannot fail.
+const char *dcn_status_str(int32_t code);
+
+// The text of the last call of this thread that answered with an error or an expected outcome, with its cause.
+//
+// A convenience for C programs. Where calls may move between threads (virtual threads), use the `dcn_error_t`
+// parameter instead.
+//
+// Ownership: the library's; valid until the next call of this thread that does not answer `DCN_OK`, or the thread's end.
+// Threads: any; each has its own text. Blocking: never blocks.
+// Returns: NUL-terminated UTF-8, empty if no call of this thread has failed; never NULL. It cannot fail.
+const char *dcn_last_error(void);
+
+// Sets where the log of all engines of this process goes; without a call it goes nowhere.
+//
+// Parameters: `callback`, NULL for no log; `context`, handed to it as it is; `max_level`, `DCN_LOG_OFF` to `DCN_LOG_TRACE`:
+// lines above it are not made.
+// Ownership: `context` stays the caller's and must live until the callback is replaced: when this returns `DCN_OK`, the one
+// set before is not running and will not be called again.
+// Threads: any. Blocking: bounded (waits up to 5 s for a callback that is running).
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT` for a level that does not exist; `DCN_ERR_WOULD_DEADLOCK` from inside a
+// log callback; `DCN_ERR_BUSY` when a running callback does not return (the old one stays set);
+// `DCN_ERR_UNSUPPORTED` in a Rust program that has set a logger of its own.
+int32_t dcn_log_set(dcn_log_fn callback,
+                    void *context,
+                    uint32_t max_level);
+
+// Makes a configuration in which every key has its default.
+//
+// Parameters: `config`, not NULL: where the handle goes.
+// Ownership: the caller frees it with `dcn_config_free`.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT` for NULL; `DCN_ERR_HELD_LIMIT` when four million are alive.
+int32_t dcn_config_new(struct dcn_config_t *config);
+
+// Sets one key. It wins over the environment and over files, whatever the order of the calls.
+//
+// Parameters: `key` as in the configuration's documentation ("group.size"); `value`, its text ("10"; lists have commas
+// between their entries); both NUL-terminated UTF-8. `error`, NULL or a struct with its size set.
+// Ownership: everything is copied.
+// Threads: one at a time per configuration, else `DCN_ERR_BUSY`. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_CONFIG` for an unknown key (the text names the nearest one) or a value that is not
+// allowed (it names the range); `DCN_ERR_UNSUPPORTED` for what this version cannot do; `DCN_ERR_INVALID_ARGUMENT`;
+// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing was changed after an error.
+int32_t dcn_config_set(struct dcn_config_t config,
+                       const char *key,
+                       const char *value,
+                       struct dcn_error_t *error);
+
+// Reads a TOML file. Its values win over the defaults only.
+//
+// Parameters: `path`, the NUL-terminated name of the file; `error`, NULL or a struct with its size set.
+// Ownership: everything is copied.
+// Threads: one at a time per configuration, else `DCN_ERR_BUSY`. Blocking: bounded (it reads a file).
+// Returns: `DCN_OK`; `DCN_ERR_CONFIG` when something in it is wrong (the text lists everything, with line and column);
+// `DCN_ERR_SYSTEM` when it cannot be read; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`.
+// Nothing was changed after an error.
+int32_t dcn_config_load(struct dcn_config_t config,
+                        const char *path,
+                        struct dcn_error_t *error);
+
+// Reads the environment: `DECURION_GROUP_SIZE` sets "group.size". Its values win over files and defaults.
+//
+// Parameters: `error`, NULL or a struct with its size set.
+// Threads: one at a time per configuration, else `DCN_ERR_BUSY`; no other thread may change the environment
+// meanwhile (as for getenv). Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_CONFIG` for a variable that begins with DECURION_ and belongs to no key, or has a wrong
+// value; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing was changed after an error.
+int32_t dcn_config_load_env(struct dcn_config_t config, struct dcn_error_t *error);
+
+// Reads the value in force of one key; an empty text means that it follows from other settings.
+//
+// Parameters: `key`, NUL-terminated. `value`, where the NUL-terminated text goes, with room for `capacity_bytes`, its
+// NUL included; NULL to ask for the length only. `length_bytes`, where the length goes, without the NUL; NULL
+// if it is not wanted (then `value` is not NULL). `error`, NULL or a struct with its size set.
+// Threads: one at a time per configuration, else `DCN_ERR_BUSY`. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_CONFIG` for an unknown key; `DCN_ERR_INVALID_ARGUMENT`, also when the text does not fit
+// (nothing is written then); `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`.
+int32_t dcn_config_get(struct dcn_config_t config,
+                       const char *key,
+                       char *value,
+                       size_t capacity_bytes,
+                       size_t *length_bytes,
+                       struct dcn_error_t *error);
+
+// Frees a configuration. Engines that were opened with it keep what they read.
+//
+// Threads: any; a call that another thread is in with it ends as it would have. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`.
+int32_t dcn_config_free(struct dcn_config_t config);
+
+// Opens a member: it listens, looks for its cluster, and joins it or forms it. All this goes on after the call returns;
+// events tell how it went.
+//
+// Parameters: `config`, read during the call only. `handler`: if not NULL, it is called on the engine's thread with
+// every event, and with nothing before this call has returned; if NULL, the host polls (`dcn_engine_fd`, `dcn_engine_poll`).
+// `context`, handed to the handler as it is. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
+// with its size set.
+// Ownership: the caller closes it with `dcn_engine_close`. `context` stays the caller's and must live until then.
+// Threads: any. Blocking: bounded (it opens sockets and starts threads).
+// Returns: `DCN_OK`; `DCN_ERR_CONFIG` when settings do not fit together; `DCN_ERR_SYSTEM` when the port is taken or the
+// address is not local; `DCN_ERR_UNSUPPORTED`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_BUSY` when
+// another thread is using the configuration; `DCN_ERR_FORKED`. Nothing is left open after an error.
+int32_t dcn_engine_open(struct dcn_config_t config,
+                        dcn_event_fn handler,
+                        void *context,
+                        struct dcn_engine_t *engine,
+                        struct dcn_error_t *error);
+
+// Closes an engine at once, without telling the cluster (call `dcn_engine_leave` first for that), and ends the handle.
+//
+// When it returns, no callback of this engine is running or will run, and its descriptors are closed. Calls of other
+// threads on it end with `DCN_ERR_CLOSED`. From inside the engine's own handler it takes effect after the handler returns,
+// and one last event `DCN_EVENT_CLOSED` says so. Buffers and views that the host holds stay valid.
+// Threads: any. Blocking: bounded (waits for the engine's thread, and so for a handler that is running).
+// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second close; `DCN_ERR_FORKED`.
+int32_t dcn_engine_close(struct dcn_engine_t engine);
+
+// Leaves the cluster in order: the others install a view without this member, and `DCN_EVENT_CLOSED` ends the events.
+// The handle stays until `dcn_engine_close`.
+//
+// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. On the engine's own thread it
+// counts as 0.
+// Threads: any. Blocking: blocks up to timeout.
+// Returns: `DCN_OK`: the member has left (or had already), or has begun to with a timeout of 0; `DCN_ERR_TIMEOUT`: it is
+// still leaving; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+int32_t dcn_engine_leave(struct dcn_engine_t engine,
+                         uint32_t timeout_ms);
+
+// Says that the host holds the state it needs: with `join.ready` = "host" the member becomes ready. Harmless otherwise.
+//
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK` (the event `DCN_EVENT_READY` follows); `DCN_ERR_CLOSED`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+int32_t dcn_engine_ready(struct dcn_engine_t engine);
+
+// Tells the descriptor that is readable while events wait, for the host's own poll, epoll or select. Level-triggered:
+// it stays readable until `dcn_engine_poll` has taken everything.
+//
+// Parameters: `fd`, not NULL: where the descriptor goes.
+// Ownership: the library's: do not read, write or close it. It is closed by `dcn_engine_close`: take it out of the host's
+// loop before.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written after an error.
+int32_t dcn_engine_fd(struct dcn_engine_t engine,
+                      int32_t *fd);
+
+// Takes events, in order. What the call before gave (payloads, names, texts) is invalid from its begin on; `dcn_buf_retain`
+// keeps a payload longer.
+//
+// Parameters: `events`, an array of `capacity` (1 or more) structs, `stride_bytes` = `sizeof *events` each; they need not be
+// initialised. `timeout_ms`, how long to wait for the first event; 0 = not at all. `count`, not NULL: how many were written.
+// Threads: one at a time per engine, else `DCN_ERR_BUSY`. Blocking: blocks up to timeout, only while there is nothing.
+// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`: none will come any more;
+// `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
+// `DCN_ERR_PANICKED`. Nothing was taken after an error.
+int32_t dcn_engine_poll(struct dcn_engine_t engine,
+                        struct dcn_event_t *events,
+                        size_t stride_bytes,
+                        size_t capacity,
+                        uint32_t timeout_ms,
+                        size_t *count);
+
+// Tells where the member listens, with the port that was taken if none was configured ("127.0.0.1:40123").
+//
+// Parameters: `address`, where the NUL-terminated text goes, with room for `capacity_bytes` (`DCN_ADDRESS_BYTES` always
+// suffices); NULL to ask for the length only. `length_bytes`, where the length goes, without the NUL; NULL if it is not
+// wanted (then `address` is not NULL).
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also when it does not fit (nothing is written then);
+// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+int32_t dcn_engine_local_address(struct dcn_engine_t engine,
+                                 char *address,
+                                 size_t capacity_bytes,
+                                 size_t *length_bytes);
+
+// Sends one message to all other members, or to one.
+//
+// Parameters: `to`, `DCN_TO_ALL` or the seat of another member of the current view; `level`, `DCN_LEVEL_*`; `token`, any
+// number, comes with the message (0 = none); `data`, `bytes` of payload, 0 to `message.max_bytes`; `timeout_ms`, how long
+// to wait for room, 0 = not at all. On the engine's own thread it counts as 0.
+// Ownership: the payload is copied before the call returns.
+// Threads: any. What one thread sends to the same receiver is delivered in that order.
+// Blocking: blocks up to timeout.
+// Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
+// `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
+// `DCN_ERR_UNSUPPORTED` for a level that is not built; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
+int32_t dcn_send(struct dcn_engine_t engine,
+                 uint32_t to,
+                 uint32_t level,
+                 uint64_t token,
+                 const uint8_t *data,
+                 size_t bytes,
+                 uint32_t timeout_ms);
+
+// Sends one message that lies in several places, as if they were joined.
+//
+// Parameters: `parts`, an array of `count` ranges (0 to `DCN_PARTS_MAX`; NULL if 0); all others as for `dcn_send`.
+// Ownership: the payload is copied before the call returns.
+// Threads: any. Blocking: blocks up to timeout.
+// Returns: as `dcn_send`.
+int32_t dcn_sendv(struct dcn_engine_t engine,
+                  uint32_t to,
+                  uint32_t level,
+                  uint64_t token,
+                  const struct dcn_slice_t *parts,
+                  size_t count,
+                  uint32_t timeout_ms);
+
+// Keeps the payload of an event beyond the next poll, without a copy where that is cheaper than one.
+//
+// Parameters: `event`, as the last poll of this engine (or the running handler) gave it, not changed; `buffer`, not NULL:
+// where the handle goes. An event may be retained more than once; each handle counts.
+// Ownership: the caller gives it back with `dcn_buf_release`.
+// Threads: any, until the next poll begins (or the handler returns). Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_HELD_LIMIT` when `memory.held_bytes` is reached (a small payload counts its length; one that
+// keeps a whole receive chunk alive counts that, 64 KiB): copy the bytes instead; `DCN_ERR_BAD_HANDLE` for an event
+// of an earlier poll or another engine; `DCN_ERR_INVALID_ARGUMENT` for an event without payload;
+// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is kept after an error.
+int32_t dcn_buf_retain(struct dcn_engine_t engine,
+                       const struct dcn_event_t *event,
+                       struct dcn_buf_t *buffer);
+
+// Tells where the bytes of a buffer are.
+//
+// Parameters: `data` and `bytes`, not NULL: where the address and the length go.
+// Ownership: the library's; valid until `dcn_buf_release` of this handle, also after the engine was closed.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is written after an error.
+int32_t dcn_buf_data(struct dcn_buf_t buffer,
+                     const uint8_t **data,
+                     size_t *bytes);
+
+// Gives a buffer back.
+//
+// Threads: any, also after the engine was closed. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second release; `DCN_ERR_FORKED`.
+int32_t dcn_buf_release(struct dcn_buf_t buffer);
+
+// Takes a snapshot of the view that is installed now. It may be newer than the last view event that was polled.
+//
+// Parameters: `view`, not NULL: where the handle goes.
+// Ownership: the caller gives it back with `dcn_view_release`.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_NOT_READY` before the first view; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written unless it is `DCN_OK`.
+int32_t dcn_engine_view(struct dcn_engine_t engine, struct dcn_view_t *view);
+
+// Takes the view that an event of the kind `DCN_EVENT_VIEW` tells of, with who joined and who left.
+//
+// Parameters: `event`, as the last poll of this engine (or the running handler) gave it; `view`, not NULL: where the
+// handle goes.
+// Ownership: the caller gives it back with `dcn_view_release`.
+// Threads: any, until the next poll begins (or the handler returns). Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT` for another kind of event; `DCN_ERR_BAD_HANDLE` for an event of an earlier
+// poll or another engine; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written after an error.
+int32_t dcn_event_view(struct dcn_engine_t engine,
+                       const struct dcn_event_t *event,
+                       struct dcn_view_t *view);
+
+// Tells what a view says of itself.
+//
+// Parameters: `info`, not NULL, its `struct_size` set.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is written after an error.
+int32_t dcn_view_info(struct dcn_view_t view,
+                      struct dcn_view_info_t *info);
+
+// Tells what a view says of one member.
+//
+// Parameters: `list`, one of `DCN_VIEW_MEMBERS`, `DCN_VIEW_JOINED`, `DCN_VIEW_LEFT`; `index`, from 0 to below that list's count in
+// `dcn_view_info_t`; `member`, not NULL, its `struct_size` set.
+// Ownership: everything is copied into `member`.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for an index behind the end; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`.
+// Nothing is written after an error.
+int32_t dcn_view_member(struct dcn_view_t view,
+                        uint32_t list,
+                        uint32_t index,
+                        struct dcn_member_t *member);
+
+// Gives a view back.
+//
+// Threads: any, also after the engine was closed. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second release; `DCN_ERR_FORKED`.
+int32_t dcn_view_release(struct dcn_view_t view);
+
+// Reads the counters of an engine.
+//
+// Parameters: `stats`, not NULL, its `struct_size` set.
+// Threads: any. Blocking: bounded (asks the engine's thread; after 250 ms, or in a handler, its last answer is taken).
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+// Nothing is written after an error.
+int32_t dcn_engine_stats(struct dcn_engine_t engine,
+                         struct dcn_stats_t *stats);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* DECURION_H */

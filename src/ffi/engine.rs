@@ -1,0 +1,350 @@
+//! `dcn_engine_t`: a member of a cluster, from open to close.
+
+use std::ffi::{c_char, c_void};
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::buffer::Budget;
+use super::config::{self, dcn_config_t};
+use super::event::{DCN_EVENT_CLOSED, Places, dcn_event_t};
+use super::guard::{call, dcn_error_t, panicked};
+use super::handle::{Kind, Table};
+use super::input;
+use super::shown::Shown;
+use crate::api::{Engine, Mode};
+use crate::core::Event;
+use crate::types::{Code, Error, Result};
+
+/// A member of a cluster. All zero = no engine.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct dcn_engine_t {
+    /// Opaque.
+    pub id: u64,
+}
+
+/// Takes one event on the engine's own thread. `event` is valid until it returns. It must not block (the engine stands still
+/// meanwhile, and others would take it for dead), throw or longjmp. It may call the library; timeouts count as 0 there.
+pub type dcn_event_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, engine: dcn_engine_t, event: *const dcn_event_t)>;
+
+/// A timeout that does not pass in practice (49 days).
+pub const DCN_NO_LIMIT_MS: u32 = u32::MAX;
+
+/// Opens a member: it listens, looks for its cluster, and joins it or forms it. All this goes on after the call returns;
+/// events tell how it went.
+///
+/// Parameters: `config`, read during the call only. `handler`: if not NULL, it is called on the engine's thread with
+/// every event, and with nothing before this call has returned; if NULL, the host polls (`dcn_engine_fd`, `dcn_engine_poll`).
+/// `context`, handed to the handler as it is. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
+/// with its size set.
+/// Ownership: the caller closes it with `dcn_engine_close`. `context` stays the caller's and must live until then.
+/// Threads: any. Blocking: bounded (it opens sockets and starts threads).
+/// Returns: `DCN_OK`; `DCN_ERR_CONFIG` when settings do not fit together; `DCN_ERR_SYSTEM` when the port is taken or the
+/// address is not local; `DCN_ERR_UNSUPPORTED`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_BUSY` when
+/// another thread is using the configuration; `DCN_ERR_FORKED`. Nothing is left open after an error.
+///
+/// # Safety
+/// `handler` may be called with `context` from another thread until the engine is closed; `engine` is null or
+/// writable; `error` is null or a struct with its size set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_engine_open(
+    config: dcn_config_t, handler: dcn_event_fn, context: *mut c_void, engine: *mut dcn_engine_t,
+    error: *mut dcn_error_t,
+) -> i32 {
+    let body = || {
+        let out = input::place(engine, "engine")?;
+        let config = config::copy(config)?;
+        let member = Arc::new(Member::new(config.resolve()?.held_bytes, handler.is_some()));
+        let handle = dcn_engine_t { id: ENGINES.insert(member.clone())? };
+        let mode = match handler {
+            Some(function) => Handler::mode(function, context, handle, member.clone()),
+            None => Mode::Poll,
+        };
+        match Engine::open(&config, mode) {
+            Ok(engine) => {
+                // SAFETY: checked above, writable by the caller's promise. Written before the first event can come.
+                unsafe { out.write(handle) };
+                member.opened(Some(engine));
+                Ok(Code::Ok)
+            }
+            Err(failure) => {
+                member.opened(None);
+                drop(ENGINES.remove(handle.id));
+                Err(failure)
+            }
+        }
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(error, body) }
+}
+
+/// Closes an engine at once, without telling the cluster (call `dcn_engine_leave` first for that), and ends the handle.
+///
+/// When it returns, no callback of this engine is running or will run, and its descriptors are closed. Calls of other
+/// threads on it end with `DCN_ERR_CLOSED`. From inside the engine's own handler it takes effect after the handler returns,
+/// and one last event `DCN_EVENT_CLOSED` says so. Buffers and views that the host holds stay valid.
+/// Threads: any. Blocking: bounded (waits for the engine's thread, and so for a handler that is running).
+/// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second close; `DCN_ERR_FORKED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dcn_engine_close(engine: dcn_engine_t) -> i32 {
+    let body = || {
+        let member = ENGINES.remove(engine.id)?;
+        member.closing.store(true, Ordering::SeqCst);
+        if let Some(Some(engine)) = member.engine.get() {
+            engine.close();
+        }
+        Ok(Code::Ok)
+    };
+    // SAFETY: a null error is allowed.
+    unsafe { call(ptr::null_mut(), body) }
+}
+
+/// Leaves the cluster in order: the others install a view without this member, and `DCN_EVENT_CLOSED` ends the events.
+/// The handle stays until `dcn_engine_close`.
+///
+/// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. On the engine's own thread it
+/// counts as 0.
+/// Threads: any. Blocking: blocks up to timeout.
+/// Returns: `DCN_OK`: the member has left (or had already), or has begun to with a timeout of 0; `DCN_ERR_TIMEOUT`: it is
+/// still leaving; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dcn_engine_leave(engine: dcn_engine_t, timeout_ms: u32) -> i32 {
+    with_engine(engine, |_, engine| engine.leave(input::timeout(timeout_ms)).map(|()| Code::Ok))
+}
+
+/// Says that the host holds the state it needs: with `join.ready` = "host" the member becomes ready. Harmless otherwise.
+///
+/// Threads: any. Blocking: never blocks.
+/// Returns: `DCN_OK` (the event `DCN_EVENT_READY` follows); `DCN_ERR_CLOSED`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dcn_engine_ready(engine: dcn_engine_t) -> i32 {
+    with_engine(engine, |_, engine| engine.ready().map(|()| Code::Ok))
+}
+
+/// Tells the descriptor that is readable while events wait, for the host's own poll, epoll or select. Level-triggered:
+/// it stays readable until `dcn_engine_poll` has taken everything.
+///
+/// Parameters: `fd`, not NULL: where the descriptor goes.
+/// Ownership: the library's: do not read, write or close it. It is closed by `dcn_engine_close`: take it out of the host's
+/// loop before.
+/// Threads: any. Blocking: never blocks.
+/// Returns: `DCN_OK`; `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+/// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written after an error.
+///
+/// # Safety
+/// `fd` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_engine_fd(engine: dcn_engine_t, fd: *mut i32) -> i32 {
+    with_engine(engine, |member, engine| {
+        let out = input::place(fd, "fd")?;
+        member.must_poll()?;
+        // SAFETY: checked above, writable by the caller's promise.
+        unsafe { out.write(engine.fd().as_raw_fd()) };
+        Ok(Code::Ok)
+    })
+}
+
+/// Takes events, in order. What the call before gave (payloads, names, texts) is invalid from its begin on; `dcn_buf_retain`
+/// keeps a payload longer.
+///
+/// Parameters: `events`, an array of `capacity` (1 or more) structs, `stride_bytes` = `sizeof *events` each; they need not be
+/// initialised. `timeout_ms`, how long to wait for the first event; 0 = not at all. `count`, not NULL: how many were written.
+/// Threads: one at a time per engine, else `DCN_ERR_BUSY`. Blocking: blocks up to timeout, only while there is nothing.
+/// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`: none will come any more;
+/// `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
+/// `DCN_ERR_PANICKED`. Nothing was taken after an error.
+///
+/// # Safety
+/// `events` is null or points to `capacity` writable elements of `stride_bytes`; `count` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_engine_poll(
+    engine: dcn_engine_t, events: *mut dcn_event_t, stride_bytes: usize, capacity: usize, timeout_ms: u32,
+    count: *mut usize,
+) -> i32 {
+    with_engine(engine, |member, engine| {
+        let count = input::place(count, "count")?;
+        // SAFETY: the caller's promise.
+        let mut places = unsafe { Places::new(events, stride_bytes, capacity)? };
+        member.must_poll()?;
+        let answer = member.poll(engine, &mut places, timeout_ms)?;
+        // SAFETY: checked above, writable by the caller's promise.
+        unsafe { count.write(places.written()) };
+        Ok(answer)
+    })
+}
+
+/// Tells where the member listens, with the port that was taken if none was configured ("127.0.0.1:40123").
+///
+/// Parameters: `address`, where the NUL-terminated text goes, with room for `capacity_bytes` (`DCN_ADDRESS_BYTES` always
+/// suffices); NULL to ask for the length only. `length_bytes`, where the length goes, without the NUL; NULL if it is not
+/// wanted (then `address` is not NULL).
+/// Threads: any. Blocking: never blocks.
+/// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also when it does not fit (nothing is written then);
+/// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+///
+/// # Safety
+/// `address` is null or has room for `capacity_bytes`; `length_bytes` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_engine_local_address(
+    engine: dcn_engine_t, address: *mut c_char, capacity_bytes: usize, length_bytes: *mut usize,
+) -> i32 {
+    with_engine(engine, |_, engine| {
+        let text = engine.local_address().to_string();
+        // SAFETY: the caller's promise.
+        unsafe { input::write_text(&text, address, capacity_bytes, length_bytes)? };
+        Ok(Code::Ok)
+    })
+}
+
+static ENGINES: Table<Arc<Member>> = Table::new(Kind::Engine);
+
+/// Runs the body of an export on an open engine. A panic in it fails that engine for good.
+pub(super) fn with_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
+    let guarded = || {
+        let member = ENGINES.get(engine.id)?;
+        if member.failed.load(Ordering::Relaxed) {
+            return Err(Error::new(Code::Panicked, "an earlier call on this engine met a bug: close the engine"));
+        }
+        let Some(Some(engine)) = member.engine.get() else {
+            return Err(Error::new(Code::Closed, "the engine is not open"));
+        };
+        catch_unwind(AssertUnwindSafe(|| body(&member, engine))).unwrap_or_else(|panic| {
+            member.failed.store(true, Ordering::Relaxed);
+            Err(panicked(panic.as_ref()))
+        })
+    };
+    // SAFETY: a null error is allowed.
+    unsafe { call(ptr::null_mut(), guarded) }
+}
+
+/// What an engine's handle holds.
+pub(super) struct Member {
+    /// Set once, when opening is over: `None` if it failed.
+    engine: OnceLock<Option<Engine>>,
+    shown: Mutex<Shown>,
+    /// Held while a thread polls; keeps the space between two polls.
+    poller: Mutex<Vec<Event>>,
+    has_handler: bool,
+    closing: AtomicBool,
+    failed: AtomicBool,
+    budget: Arc<Budget>,
+}
+
+impl Member {
+    fn new(held_bytes: usize, has_handler: bool) -> Member {
+        Member {
+            engine: OnceLock::new(),
+            shown: Mutex::default(),
+            poller: Mutex::default(),
+            has_handler,
+            closing: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            budget: Arc::new(Budget::new(held_bytes)),
+        }
+    }
+
+    fn opened(&self, engine: Option<Engine>) {
+        let first = self.engine.set(engine).is_ok();
+        debug_assert!(first, "an engine is opened once");
+    }
+
+    pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock()
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    fn must_poll(&self) -> Result<()> {
+        if self.has_handler {
+            return Err(Error::new(Code::Unsupported, "this engine has a handler: its events go there"));
+        }
+        Ok(())
+    }
+
+    fn poll(&self, engine: &Engine, places: &mut Places, timeout_ms: u32) -> Result<Code> {
+        let mut fresh =
+            self.poller.try_lock().ok_or_else(|| Error::new(Code::Busy, "another thread is polling this engine"))?;
+        {
+            let mut shown = self.shown();
+            shown.retire();
+            shown.show(places);
+        }
+        while places.room() > 0 {
+            let timeout = if places.written() == 0 { timeout_ms } else { 0 };
+            match engine.poll(&mut fresh, 1, input::timeout(timeout)) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) if places.written() > 0 => break,
+                Err(failure) => return Err(failure),
+            }
+            let mut shown = self.shown();
+            fresh.drain(..).for_each(|event| shown.push(event));
+            shown.show(places);
+        }
+        if self.shown().has_rest() {
+            // The engine's queue may be empty, but there is more to poll.
+            engine.keep_readable();
+        }
+        Ok(if places.written() > 0 { Code::Ok } else { Code::Again })
+    }
+}
+
+/// How many events are prepared at once for a handler.
+const HANDLER_EVENTS: usize = 32;
+
+/// The host's handler, as the engine's thread calls it.
+struct Handler {
+    function: unsafe extern "C" fn(*mut c_void, dcn_engine_t, *const dcn_event_t),
+    context: *mut c_void,
+    engine: dcn_engine_t,
+    member: Arc<Member>,
+    events: Vec<dcn_event_t>,
+}
+
+// SAFETY: whoever opens the engine promises that the handler may be called with its context on the engine's thread;
+// the prepared events are used by that thread only.
+unsafe impl Send for Handler {}
+
+impl Handler {
+    fn mode(
+        function: unsafe extern "C" fn(*mut c_void, dcn_engine_t, *const dcn_event_t), context: *mut c_void,
+        engine: dcn_engine_t, member: Arc<Member>,
+    ) -> Mode {
+        let events = vec![dcn_event_t::new(0, 0); HANDLER_EVENTS];
+        let mut handler = Handler { function, context, engine, member, events };
+        Mode::Handler(Box::new(move |event| handler.handle(event)))
+    }
+
+    fn handle(&mut self, event: &Event) {
+        // The host must know the handle before it is called with it.
+        self.member.engine.wait();
+        {
+            let mut shown = self.member.shown();
+            shown.retire();
+            shown.push(event.clone());
+        }
+        loop {
+            // SAFETY: the vector is as long as said and nobody else uses it.
+            let places = unsafe { Places::new(self.events.as_mut_ptr(), size_of::<dcn_event_t>(), self.events.len()) };
+            let mut places = places.expect("a vector with room");
+            self.member.shown().show(&mut places);
+            for event in &self.events[..places.written()] {
+                if event.kind == DCN_EVENT_CLOSED || !self.member.closing.load(Ordering::SeqCst) {
+                    // SAFETY: the promise of whoever opened the engine.
+                    unsafe { (self.function)(self.context, self.engine, event) };
+                }
+            }
+            if places.written() < self.events.len() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `dcn_send`, `dcn_sendv`: messages out.
+
+use std::io::IoSlice;
+
+use super::engine::{dcn_engine_t, with_engine};
+use super::input;
+use crate::api::{Engine, Level, To};
+use crate::types::{Code, Error, Result, Seat};
+
+/// `to` of a send: every other member of the view.
+pub const DCN_TO_ALL: u32 = 0;
+
+/// A datagram: may be lost, never duplicated or corrupted. Not built: `DCN_ERR_UNSUPPORTED`.
+pub const DCN_LEVEL_UNRELIABLE: u32 = 0;
+/// In the order sent, once, without a gap.
+pub const DCN_LEVEL_FIFO: u32 = 1;
+/// All members deliver in one order. Not built: `DCN_ERR_UNSUPPORTED`.
+pub const DCN_LEVEL_AGREED: u32 = 2;
+/// Delivered only once every member of the view holds it. Not built: `DCN_ERR_UNSUPPORTED`.
+pub const DCN_LEVEL_SAFE: u32 = 3;
+
+/// Most parts of one `dcn_sendv`.
+pub const DCN_PARTS_MAX: usize = 1024;
+
+/// A range of the caller's memory. This struct never changes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct dcn_slice_t {
+    /// Where it begins; may be NULL if `bytes` is 0.
+    pub data: *const u8,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+/// Sends one message to all other members, or to one.
+///
+/// Parameters: `to`, `DCN_TO_ALL` or the seat of another member of the current view; `level`, `DCN_LEVEL_*`; `token`, any
+/// number, comes with the message (0 = none); `data`, `bytes` of payload, 0 to `message.max_bytes`; `timeout_ms`, how long
+/// to wait for room, 0 = not at all. On the engine's own thread it counts as 0.
+/// Ownership: the payload is copied before the call returns.
+/// Threads: any. What one thread sends to the same receiver is delivered in that order.
+/// Blocking: blocks up to timeout.
+/// Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
+/// `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
+/// `DCN_ERR_UNSUPPORTED` for a level that is not built; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+/// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
+///
+/// # Safety
+/// `data` is null or points to `bytes` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_send(
+    engine: dcn_engine_t, to: u32, level: u32, token: u64, data: *const u8, bytes: usize, timeout_ms: u32,
+) -> i32 {
+    with_engine(engine, |_, engine| {
+        // SAFETY: the caller's promise.
+        let payload = unsafe { input::bytes(data, bytes, "data")? };
+        engine.send(receiver(engine, to)?, self::level(level)?, token, payload, input::timeout(timeout_ms))
+    })
+}
+
+/// Sends one message that lies in several places, as if they were joined.
+///
+/// Parameters: `parts`, an array of `count` ranges (0 to `DCN_PARTS_MAX`; NULL if 0); all others as for `dcn_send`.
+/// Ownership: the payload is copied before the call returns.
+/// Threads: any. Blocking: blocks up to timeout.
+/// Returns: as `dcn_send`.
+///
+/// # Safety
+/// `parts` is null or points to `count` ranges, each of readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_sendv(
+    engine: dcn_engine_t, to: u32, level: u32, token: u64, parts: *const dcn_slice_t, count: usize, timeout_ms: u32,
+) -> i32 {
+    with_engine(engine, |_, engine| {
+        // SAFETY: the caller's promise.
+        let parts = unsafe { gather(parts, count)? };
+        engine.send_vectored(receiver(engine, to)?, self::level(level)?, token, &parts, input::timeout(timeout_ms))
+    })
+}
+
+/// # Safety
+/// As for [`dcn_sendv`].
+unsafe fn gather<'a>(parts: *const dcn_slice_t, count: usize) -> Result<Vec<IoSlice<'a>>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    if count > DCN_PARTS_MAX {
+        return Err(input::invalid(format!("{count} parts: at most {DCN_PARTS_MAX} make one message")));
+    }
+    let parts = input::place(parts.cast_mut(), "parts")?;
+    // SAFETY: not null and aligned; as long as the caller promises.
+    let parts = unsafe { std::slice::from_raw_parts(parts, count) };
+    // SAFETY: the caller's promise.
+    parts.iter().map(|part| Ok(IoSlice::new(unsafe { input::bytes(part.data, part.bytes, "a part")? }))).collect()
+}
+
+fn receiver(engine: &Engine, to: u32) -> Result<To> {
+    if to == DCN_TO_ALL {
+        return Ok(To::Everybody);
+    }
+    let now = engine.view().ok_or_else(|| Error::new(Code::NotReady, "no view yet: nobody to send to"))?;
+    match now.view.index_of_seat(Seat(to)) {
+        Some(at) if at != now.me => Ok(To::Member(now.view.members[at].incarnation)),
+        Some(_) => Err(Error::new(Code::NoSuchMember, format!("seat {to} is this member itself"))),
+        None => Err(Error::new(Code::NoSuchMember, format!("no member has seat {to} in view {}", now.view.id.number))),
+    }
+}
+
+fn level(level: u32) -> Result<Level> {
+    match level {
+        DCN_LEVEL_UNRELIABLE => Ok(Level::Unreliable),
+        DCN_LEVEL_FIFO => Ok(Level::Fifo),
+        DCN_LEVEL_AGREED => Ok(Level::Agreed),
+        DCN_LEVEL_SAFE => Ok(Level::Safe),
+        _ => Err(input::invalid(format!("level is {level}: pass one of DCN_LEVEL_*"))),
+    }
+}

@@ -1,0 +1,113 @@
+/* A forked child: the parent's handles are refused, its descriptors are closed, what it makes itself works; and the
+   parent does not notice. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+typedef struct {
+    dcn_config_t config;
+    dcn_engine_t engine;
+    dcn_view_t view;
+    dcn_buf_t buffer;
+    dcn_event_t event;
+    int32_t fd;
+} parent_t;
+
+static void refuses_what_is_the_parents(parent_t *parent) {
+    dcn_view_t view;
+    dcn_view_info_t info = {.struct_size = sizeof info};
+    dcn_member_t member = {.struct_size = sizeof member};
+    dcn_stats_t stats = {.struct_size = sizeof stats};
+    dcn_event_t event;
+    dcn_engine_t engine;
+    dcn_buf_t buffer;
+    const uint8_t *data;
+    char text[DCN_ADDRESS_BYTES];
+    size_t count;
+    int32_t fd;
+    EXPECT(DCN_ERR_FORKED, dcn_config_set(parent->config, "group.size", "3", NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_config_get(parent->config, "group.size", text, sizeof text, NULL, NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_config_load(parent->config, "/dev/null", NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_config_load_env(parent->config, NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_config_free(parent->config));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_open(parent->config, NULL, NULL, &engine, NULL));
+    EXPECT(DCN_ERR_FORKED, send_text(parent->engine, DCN_TO_ALL, "from the child"));
+    EXPECT(DCN_ERR_FORKED, dcn_sendv(parent->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_poll(parent->engine, &event, sizeof event, 1, 1000, &count));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_fd(parent->engine, &fd));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_view(parent->engine, &view));
+    EXPECT(DCN_ERR_FORKED, dcn_event_view(parent->engine, &parent->event, &view));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_stats(parent->engine, &stats));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_local_address(parent->engine, text, sizeof text, NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_ready(parent->engine));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_leave(parent->engine, 1000));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_close(parent->engine));
+    EXPECT(DCN_ERR_FORKED, dcn_view_info(parent->view, &info));
+    EXPECT(DCN_ERR_FORKED, dcn_view_member(parent->view, DCN_VIEW_MEMBERS, 0, &member));
+    EXPECT(DCN_ERR_FORKED, dcn_view_release(parent->view));
+    EXPECT(DCN_ERR_FORKED, dcn_buf_retain(parent->engine, &parent->event, &buffer));
+    EXPECT(DCN_ERR_FORKED, dcn_buf_data(parent->buffer, &data, &count));
+    EXPECT(DCN_ERR_FORKED, dcn_buf_release(parent->buffer));
+    CHECK(strstr(dcn_last_error(), "forked") != NULL);
+    /* The number that the host may still watch is never readable here. */
+    CHECK(!readable(parent->fd, 0));
+}
+
+/* How many sockets a process has open. */
+static int sockets(void) {
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        char path[64], target[64];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        count += length > 7 && memcmp(target, "socket:", 7) == 0;
+    }
+    return count;
+}
+
+static int child(parent_t *parent, int sockets_before) {
+    refuses_what_is_the_parents(parent);
+    CHECK(sockets() == sockets_before);
+    dcn_engine_t own = open_member("child", NULL);
+    await_members(own, 1);
+    OK(dcn_engine_leave(own, PATIENCE_MS));
+    OK(dcn_engine_close(own));
+    return 0;
+}
+
+int main(void) {
+    int before = sockets();
+    parent_t parent = {.config = member_config("unused", NULL)};
+    dcn_engine_t peer = open_member("peer", NULL);
+    await_members(peer, 1);
+    parent.engine = open_member("parent", address_of(peer));
+    await_members(parent.engine, 2);
+    OK(dcn_engine_fd(parent.engine, &parent.fd));
+    OK(dcn_engine_view(parent.engine, &parent.view));
+    OK(send_text(peer, DCN_TO_ALL, "before"));
+    await_kind(parent.engine, DCN_EVENT_MESSAGE, &parent.event);
+    OK(dcn_buf_retain(parent.engine, &parent.event, &parent.buffer));
+    OK(send_text(peer, DCN_TO_ALL, "waits while the child runs"));
+    CHECK(readable(parent.fd, PATIENCE_MS));
+
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) _exit(child(&parent, before));
+    int status = -1;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+    dcn_event_t event;
+    do await_kind(parent.engine, DCN_EVENT_MESSAGE, &event);
+    while (!is_text(&event, "waits while the child runs"));
+    OK(send_text(parent.engine, DCN_TO_ALL, "after"));
+    await_kind(peer, DCN_EVENT_MESSAGE, &event);
+    CHECK(is_text(&event, "after"));
+    OK(dcn_buf_release(parent.buffer));
+    OK(dcn_view_release(parent.view));
+    OK(dcn_config_free(parent.config));
+    OK(dcn_engine_close(parent.engine));
+    OK(dcn_engine_close(peer));
+    return 0;
+}

@@ -1,0 +1,153 @@
+/* A host with a handler: what may be called from inside it, closing from inside it, and silence afterwards. */
+#include "test.h"
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t members;
+    int messages, closed;
+    int after_closed;
+    int answers;       /* Answer each message that is not an answer. */
+    int close_at;      /* Close from inside at this many messages; 0 = never. */
+    dcn_buf_t kept;    /* The last payload, kept from inside the handler. */
+    dcn_engine_t self; /* As the handler was given it. */
+} host_t;
+
+#define HOST {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}
+
+static void on_event(void *context, dcn_engine_t engine, const dcn_event_t *event) {
+    host_t *host = context;
+    CHECK(pthread_mutex_lock(&host->lock) == 0);
+    host->self = engine;
+    host->after_closed += host->closed;
+    if (event->kind == DCN_EVENT_VIEW) {
+        dcn_view_t view;
+        dcn_view_info_t info = {.struct_size = sizeof info};
+        OK(dcn_event_view(engine, event, &view));
+        OK(dcn_view_info(view, &info));
+        OK(dcn_view_release(view));
+        host->members = info.member_count;
+    }
+    if (event->kind == DCN_EVENT_MESSAGE) {
+        host->messages++;
+        if (host->kept.id != 0) OK(dcn_buf_release(host->kept));
+        OK(dcn_buf_retain(engine, event, &host->kept));
+        if (host->answers) {
+            int32_t code = dcn_send(engine, event->seat, DCN_LEVEL_FIFO, event->token, event->data, event->data_bytes, 1000);
+            CHECK(code == DCN_OK);
+        }
+        if (host->messages == host->close_at) {
+            OK(dcn_engine_close(engine));
+            EXPECT(DCN_ERR_BAD_HANDLE, dcn_engine_close(engine));
+            EXPECT(DCN_ERR_BAD_HANDLE, send_text(engine, DCN_TO_ALL, "gone"));
+        }
+    }
+    if (event->kind == DCN_EVENT_CLOSED) host->closed = 1;
+    CHECK(pthread_cond_broadcast(&host->changed) == 0);
+    CHECK(pthread_mutex_unlock(&host->lock) == 0);
+}
+
+/* Waits until a field of the host has reached a value. */
+#define AWAIT(host, field, value) \
+    do { \
+        struct timespec until; \
+        clock_gettime(CLOCK_REALTIME, &until); \
+        until.tv_sec += PATIENCE_MS / 1000; \
+        CHECK(pthread_mutex_lock(&(host)->lock) == 0); \
+        while ((host)->field < (value)) { \
+            if (pthread_cond_timedwait(&(host)->changed, &(host)->lock, &until) != 0) \
+                fail(__FILE__, __LINE__, "%s stayed %d", #field, (int)(host)->field); \
+        } \
+        CHECK(pthread_mutex_unlock(&(host)->lock) == 0); \
+    } while (0)
+
+static void the_handler_may_call_the_library(void) {
+    host_t first = HOST, second = HOST;
+    first.answers = 1;
+    dcn_engine_t a = open_with(member_config("a", NULL), on_event, &first);
+    dcn_engine_t b = open_with(member_config("b", address_of(a)), on_event, &second);
+    AWAIT(&first, members, 2);
+    AWAIT(&second, members, 2);
+    enum { MESSAGES = 200 };
+    for (int i = 0; i < MESSAGES; i++) OK(send_text(b, DCN_TO_ALL, "question"));
+    AWAIT(&first, messages, MESSAGES);
+    AWAIT(&second, messages, MESSAGES);
+    CHECK(first.self.id == a.id && second.self.id == b.id);
+
+    dcn_event_t event;
+    size_t count;
+    int32_t fd;
+    EXPECT(DCN_ERR_UNSUPPORTED, dcn_engine_poll(a, &event, sizeof event, 1, 0, &count));
+    EXPECT(DCN_ERR_UNSUPPORTED, dcn_engine_fd(a, &fd));
+
+    /* An orderly leave ends with CLOSED, and nothing comes after it or after close. */
+    OK(dcn_engine_leave(a, PATIENCE_MS));
+    AWAIT(&first, closed, 1);
+    OK(dcn_engine_close(a));
+    OK(dcn_engine_close(b));
+    int seen = second.messages;
+    CHECK(first.after_closed == 0 && second.after_closed == 0 && second.messages == seen);
+
+    const uint8_t *data;
+    size_t bytes;
+    OK(dcn_buf_data(second.kept, &data, &bytes));
+    CHECK(bytes == 8 && memcmp(data, "question", 8) == 0);
+    OK(dcn_buf_release(second.kept));
+    OK(dcn_buf_release(first.kept));
+}
+
+static void closing_from_inside_ends_with_closed(void) {
+    host_t first = HOST, second = HOST;
+    first.close_at = 3;
+    dcn_engine_t a = open_with(member_config("a", NULL), on_event, &first);
+    dcn_engine_t b = open_with(member_config("b", address_of(a)), on_event, &second);
+    AWAIT(&second, members, 2);
+    AWAIT(&first, members, 2);
+    for (int i = 0; i < 50; i++) OK(send_text(b, DCN_TO_ALL, "one of many"));
+    AWAIT(&first, closed, 1);
+    CHECK(first.messages == 3 && first.after_closed == 0);
+    EXPECT(DCN_ERR_BAD_HANDLE, dcn_engine_close(a));
+    OK(dcn_engine_close(b));
+    OK(dcn_buf_release(first.kept));
+}
+
+/* The log: lines come, they stop when it is taken away, and the callback may not take itself away. */
+typedef struct {
+    pthread_mutex_t lock;
+    int lines, from_inside, named;
+} log_t;
+
+static void on_log(void *context, uint32_t level, const char *target, const char *message) {
+    log_t *log = context;
+    CHECK(pthread_mutex_lock(&log->lock) == 0);
+    CHECK(level >= DCN_LOG_ERROR && level <= DCN_LOG_INFO && target != NULL && message != NULL);
+    log->lines++;
+    log->named += strstr(message, "logs") != NULL;
+    log->from_inside = dcn_log_set(NULL, NULL, DCN_LOG_OFF);
+    CHECK(pthread_mutex_unlock(&log->lock) == 0);
+}
+
+static void the_log_goes_where_the_host_says(void) {
+    log_t log = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    host_t host = HOST;
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_log_set(on_log, &log, DCN_LOG_TRACE + 1));
+    OK(dcn_log_set(on_log, &log, DCN_LOG_INFO));
+    dcn_engine_t engine = open_with(member_config("logs", NULL), on_event, &host);
+    AWAIT(&host, members, 1);
+    OK(dcn_engine_close(engine));
+    OK(dcn_log_set(NULL, NULL, DCN_LOG_OFF));
+    CHECK(log.lines > 0 && log.named > 0 && log.from_inside == DCN_ERR_WOULD_DEADLOCK);
+    int lines = log.lines;
+    host_t other = HOST;
+    engine = open_with(member_config("logs not", NULL), on_event, &other);
+    AWAIT(&other, members, 1);
+    OK(dcn_engine_close(engine));
+    CHECK(log.lines == lines);
+}
+
+int main(void) {
+    the_handler_may_call_the_library();
+    closing_from_inside_ends_with_closed();
+    the_log_goes_where_the_host_says();
+    return 0;
+}

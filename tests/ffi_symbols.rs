@@ -1,0 +1,69 @@
+//! Header = exports = tests, and nothing else is visible of the library.
+
+mod ffi_support;
+
+use std::fs;
+use std::process::Command;
+
+use ffi_support::{built, declared, defined, root, run};
+
+#[test]
+fn the_shared_library_exports_what_the_header_declares() {
+    let exported = defined(&["-D", "--defined-only"], &built("libdecurion.so"));
+    assert_eq!(exported, declared(), "exported by the library (left), declared in the header (right)");
+}
+
+#[test]
+fn every_function_is_called_by_a_c_test() {
+    let mut calls = String::new();
+    for entry in fs::read_dir(root().join("tests/c")).expect("tests/c") {
+        calls.push_str(&fs::read_to_string(entry.expect("an entry").path()).expect("a source"));
+    }
+    let missing: Vec<String> =
+        declared().into_iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
+    assert!(missing.is_empty(), "no C test calls {missing:?}");
+}
+
+#[test]
+fn no_constant_is_defined_twice() {
+    let header = fs::read_to_string(root().join("include/decurion.h")).expect("the header");
+    let names: Vec<&str> = header
+        .lines()
+        .filter_map(|line| line.strip_prefix("#define DCN_")?.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 50, "{names:?}");
+    let mut unique = names.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), names.len(), "a name is defined twice");
+}
+
+#[test]
+fn the_library_names_its_major_and_stays_loaded() {
+    let dynamic = run(Command::new("readelf").arg("-d").arg(built("libdecurion.so")));
+    assert!(dynamic.contains("Library soname: [libdecurion.so.0]"), "{dynamic}");
+    assert!(dynamic.contains("NODELETE"), "{dynamic}");
+    assert!(dynamic.contains("NOW"), "symbols are bound when it is loaded: {dynamic}");
+    let needed: Vec<&str> = dynamic.lines().filter(|line| line.contains("NEEDED")).collect();
+    for library in &needed {
+        let known = ["libc.so.6", "libgcc_s.so.1", "libm.so.6", "ld-linux"].iter().any(|name| library.contains(name));
+        assert!(known, "a host would need {library}");
+    }
+}
+
+/// A build that could not catch panics does not come about.
+#[test]
+fn panic_abort_is_refused() {
+    let source = root().join("src/ffi/unwind.rs");
+    let compile = |panic: &str| {
+        Command::new("rustc")
+            .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-o", "/dev/null", "-C", panic])
+            .arg(&source)
+            .output()
+            .expect("rustc runs")
+    };
+    assert!(compile("panic=unwind").status.success());
+    let refused = compile("panic=abort");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("DCN_ERR_PANICKED"));
+}
