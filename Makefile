@@ -4,14 +4,16 @@ CARGO ?= cargo
 # Seeds of the simulator that `make test` runs, twice.
 SEEDS ?= 2000
 JOBS  ?= $(shell nproc)
-LIBRARY := target/release/libdecurion.so
 
 # How long `make fuzz` runs each target, and where its compiler driver is kept.
 FUZZ_SECONDS ?= 60
 CARGO_FUZZ   := target/tools/bin/cargo-fuzz
 CARGO_FUZZ_VERSION := 0.13.2
 
-.PHONY: help all lib test tools lint test-rust deny fuzz bench clean
+.PHONY: help all lib test tools lint test-rust simulate deny fuzz bench clean
+
+# The C face: header, test-c, install, uninstall.
+include $(wildcard ffi.mk)
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +36,10 @@ lint: ## Formatting, and every warning an error.
 
 test-rust: ## Unit, property, integration and documentation tests.
 	$(CARGO) test --locked --no-fail-fast
+
+simulate: ## SEEDS (default 2000) runs of the simulator, twice: no promise broken, the same trace both times.
+	$(CARGO) build --release --locked
+	@.ci/simulate target/release/decurion $(SEEDS) $(JOBS)
 
 deny: ## Licences, bans, sources and advisories by cargo-deny, where it is installed.
 	$(CARGO) deny check
