@@ -12,6 +12,8 @@ CARGO_FUZZ_VERSION := 0.13.2
 
 .PHONY: help all lib test tools lint test-rust simulate deny fuzz bench clean
 
+.DEFAULT_GOAL := help
+
 # The C face: header, test-c, install, uninstall.
 include $(wildcard ffi.mk)
 

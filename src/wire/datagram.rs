@@ -83,10 +83,17 @@ wire_struct! {
     LeaseAnswer { view_tag: u64, round: u64, clock_us: u64 }
 }
 
+/// Bytes of the longest datagram: mark, kind, envelope, a heartbeat, checksum. Every field has a fixed size, so the least
+/// bytes of a value are all its bytes.
+const LONGEST: usize = 4 + 1 + Envelope::MIN_BYTES + Heartbeat::MIN_BYTES + 4;
+const _: () = assert!(Envelope::MIN_BYTES == 40 && Heartbeat::MIN_BYTES == 48);
+const _: () = assert!(LeaseRound::MIN_BYTES == 32 && LeaseAnswer::MIN_BYTES == 24);
+const _: () = assert!(LONGEST <= limits::DATAGRAM_BYTES);
+
 impl Datagram {
     /// The whole datagram.
     pub fn encode(&self, envelope: &Envelope) -> Bytes {
-        let mut out = Vec::with_capacity(128);
+        let mut out = Vec::with_capacity(LONGEST);
         MAGIC.put(&mut out);
         out.push(match self {
             Datagram::Heartbeat(_) => 1,
@@ -102,7 +109,6 @@ impl Datagram {
             Datagram::NotMember => {}
         }
         crc32fast::hash(&out).put(&mut out);
-        debug_assert!(out.len() <= limits::DATAGRAM_BYTES);
         Bytes::from(out)
     }
 
