@@ -19,18 +19,15 @@ fn every_function_is_called_by_a_c_test() {
     for entry in fs::read_dir(root().join("tests/c")).expect("tests/c") {
         calls.push_str(&fs::read_to_string(entry.expect("an entry").path()).expect("a source"));
     }
-    let missing: Vec<String> =
-        declared().into_iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
+    let missing: Vec<String> = declared().into_iter().filter(|name| !calls.contains(&format!("{name}("))).collect();
     assert!(missing.is_empty(), "no C test calls {missing:?}");
 }
 
 #[test]
 fn no_constant_is_defined_twice() {
     let header = fs::read_to_string(root().join("include/decurion.h")).expect("the header");
-    let names: Vec<&str> = header
-        .lines()
-        .filter_map(|line| line.strip_prefix("#define DCN_")?.split_whitespace().next())
-        .collect();
+    let names: Vec<&str> =
+        header.lines().filter_map(|line| line.strip_prefix("#define DCN_")?.split_whitespace().next()).collect();
     assert!(names.len() > 50, "{names:?}");
     let mut unique = names.clone();
     unique.sort_unstable();

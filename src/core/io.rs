@@ -10,6 +10,7 @@ use crate::types::{ConnId, Incarnation, MemberInfo, Name, Seat, Time, View, View
 
 /// What happened outside.
 #[derive(Debug)]
+#[allow(missing_docs)] // each variant's text speaks of its fields
 pub enum Input<'a> {
     /// The deadline that [`super::Member::deadline`] named has come (or the driver just came by).
     Wake,
@@ -44,12 +45,13 @@ pub enum CloseCause {
 
 /// What the driver must do.
 #[derive(Debug)]
+#[allow(missing_docs)] // each variant's text speaks of its fields
 pub enum Output {
     /// Open a connection; answer with `Connected` or `Closed`.
     Dial { conn: ConnId, to: SocketAddr },
     /// The connection has bytes to write: pull them with `to_write`, report with `wrote`.
     Transmit(ConnId),
-    /// Write what is still queued if it can be written at once, then close and forget the connection. No `Closed` follows.
+    /// Write what `to_write` still shows if it can be written at once, then close and forget the connection. No `Closed` follows.
     Close(ConnId),
     /// Send one datagram.
     Datagram { to: SocketAddr, bytes: Bytes },
@@ -61,6 +63,7 @@ pub enum Output {
 
 /// What the host sees. Messages and views come from one queue, in order (D7).
 #[derive(Clone, Debug)]
+#[allow(missing_docs)] // each variant's text speaks of its fields
 pub enum Event {
     /// A run of messages of one sender.
     Messages(Messages),
@@ -160,6 +163,8 @@ pub struct LinkReport {
     pub state: &'static str,
     /// Bytes waiting to be written.
     pub queued_bytes: u64,
+    /// Unstable bytes that this peer has not taken yet, as far as it is known here.
+    pub unstable_bytes: u64,
     /// Smoothed round trip of heartbeats in microseconds; 0 = not known yet.
     pub rtt_us: u64,
     /// When a byte was last received on it, over either transport.

@@ -139,6 +139,10 @@ impl Outbox {
 }
 
 impl Queue {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(crate) fn front(&self) -> Option<&Pending> {
         self.sends.front()
     }

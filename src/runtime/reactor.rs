@@ -327,7 +327,7 @@ impl Reactor {
     }
 
     fn publish_report(&self) {
-        self.shared.publish_report(*self.member.stats(), self.member.links(self.now));
+        self.shared.publish_report(self.member.stats(), self.member.links(self.now));
     }
 
     /// Hands the turn's events to the host.

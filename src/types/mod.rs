@@ -10,5 +10,6 @@ mod view;
 
 pub use error::{Code, Error, Result};
 pub use ids::{Ballot, ConnId, Incarnation, Name, Seat, ViewId};
+pub(crate) use ids::{mix, pair_tag};
 pub use time::{Micros, Time, millis};
 pub use view::{Group, Index, MemberInfo, View};

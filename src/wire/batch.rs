@@ -1,5 +1,7 @@
 //! The batch: one fixed header and a sender's messages back to back, each with a short prefix (R2).
 
+use bytes::BufMut;
+
 use super::{BATCH_TYPE, Malformed};
 use crate::types::{Seat, limits};
 
@@ -148,19 +150,24 @@ impl Entry<'_> {
     }
 
     /// Appends the entry to a message area.
-    pub fn put(&self, out: &mut Vec<u8>) {
+    pub fn put(&self, out: &mut impl BufMut) {
+        self.put_prefix(out);
+        out.put_slice(self.payload);
+    }
+
+    /// Appends all of the entry but its payload.
+    pub fn put_prefix(&self, out: &mut impl BufMut) {
         let flags =
             if self.token != 0 { PREFIX_TOKEN } else { 0 } | if self.fragment.is_some() { PREFIX_FRAGMENT } else { 0 };
-        out.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
-        out.extend_from_slice(&[self.level as u8, KIND_MESSAGE, flags, 0]);
+        out.put_slice(&(self.payload.len() as u32).to_le_bytes());
+        out.put_slice(&[self.level as u8, KIND_MESSAGE, flags, 0]);
         if self.token != 0 {
-            out.extend_from_slice(&self.token.to_le_bytes());
+            out.put_slice(&self.token.to_le_bytes());
         }
         if let Some(fragment) = self.fragment {
-            out.extend_from_slice(&fragment.total.to_le_bytes());
-            out.extend_from_slice(&fragment.offset.to_le_bytes());
+            out.put_slice(&fragment.total.to_le_bytes());
+            out.put_slice(&fragment.offset.to_le_bytes());
         }
-        out.extend_from_slice(self.payload);
     }
 }
 

@@ -102,6 +102,8 @@ pub struct ViewSummary {
     pub id: ViewId,
     /// Whether it is fenced.
     pub fenced: bool,
+    /// Whether the teller acts in it as primary.
+    pub primary: bool,
     /// How many members it has.
     pub members: u32,
     /// Who coordinates.
@@ -170,8 +172,6 @@ pub struct Join {
     pub incarnation: Incarnation,
     /// Where it is reached.
     pub address: SocketAddr,
-    /// Whether it will say itself when it is ready.
-    pub announces_ready: bool,
     /// Leaders that answered it.
     pub hears: Vec<Incarnation>,
 }
@@ -215,6 +215,8 @@ pub struct Promise {
     pub have: Vec<u64>,
     /// Whether this process remembers every promise it can have made (R20).
     pub memory: bool,
+    /// Whether a joiner says itself when it is ready (R24).
+    pub announces_ready: bool,
     /// How long the process has been up.
     pub up_ms: u32,
     /// How long a lease can still be alive somewhere, as far as this process answered heartbeats (R22).
@@ -362,6 +364,8 @@ pub struct DirectAck {
 /// A frame on its way to a member without a link to its sender.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Routed {
+    /// From whom.
+    pub from: Incarnation,
     /// For whom.
     pub to: Incarnation,
     /// A whole control frame.
@@ -403,15 +407,15 @@ pub struct Report {
 }
 
 wire_struct! {
-    ViewSummary { id: ViewId, fenced: bool, members: u32, coordinator: Incarnation, address: SocketAddr, leaders: Vec<(Incarnation, SocketAddr)> }
+    ViewSummary { id: ViewId, fenced: bool, primary: bool, members: u32, coordinator: Incarnation, address: SocketAddr, leaders: Vec<(Incarnation, SocketAddr)> }
     Hello { magic: u32, version_min: u16, version_max: u16, cluster: String, purpose: Purpose, name: Name,
         incarnation: Incarnation, address: SocketAddr, settings: Vec<(String, String)>, view: Option<ViewSummary> }
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
-    Join { name: Name, incarnation: Incarnation, address: SocketAddr, announces_ready: bool, hears: Vec<Incarnation> }
+    Join { name: Name, incarnation: Incarnation, address: SocketAddr, hears: Vec<Incarnation> }
     MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool }
     Prepare { number: u64, ballot: Ballot, previous: ViewId }
-    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, up_ms: u32, fence_ms: u32, hold_ms: u32,
+    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }
     Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, proposal: Option<Proposal> }
     Cut { number: u64, ballot: Ballot, upto: Vec<(u64, Incarnation)> }
@@ -425,7 +429,7 @@ wire_struct! {
     Progress { tag: u64, entries: Vec<(u32, u64)> }
     Credit { tag: u64, bytes: u64 }
     DirectAck { tag: u64, receiver: Incarnation, batch: u64 }
-    Routed { to: Incarnation, frame: Bytes }
+    Routed { from: Incarnation, to: Incarnation, frame: Bytes }
     ReportLink { peer: Name, state: String, queued_bytes: u64, rtt_us: u64, unstable_bytes: u64 }
     Report { name: Name, view: Option<ViewId>, fenced: bool, primary: bool, ready: bool, members: Vec<MemberInfo>, links: Vec<ReportLink> }
 }

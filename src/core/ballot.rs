@@ -1,0 +1,221 @@
+//! The log of views, as in Paxos with a fixed set of acceptors: what an acceptor remembers, and one coordinator's attempt at
+//! the next entry (R16-R18).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::types::{Ballot, Incarnation, MemberInfo, Name, Time, ViewId};
+use crate::wire::control::{Promise, Proposal};
+
+/// What this process remembers of the log. It outlives an expulsion; only a restart loses it (R18).
+#[derive(Debug, Default)]
+pub(crate) struct Acceptor {
+    /// The highest entry and ballot that was promised.
+    pub(crate) promised: (u64, Ballot),
+    /// The highest proposal that was accepted, for the number in it.
+    pub(crate) accepted: Option<(Ballot, Proposal)>,
+    /// The newest entry that is known to be installed.
+    pub(crate) newest: u64,
+    /// Whether every promise that this process can have made is remembered: it took part in a fenced view.
+    pub(crate) memory: bool,
+}
+
+impl Acceptor {
+    /// Promises, unless a higher ballot was promised or the entry is installed.
+    pub(crate) fn promise(&mut self, number: u64, ballot: Ballot) -> bool {
+        if number <= self.newest || (number, ballot) < self.promised {
+            return false;
+        }
+        self.promised = (number, ballot);
+        true
+    }
+
+    /// Accepts, unless a higher ballot was promised or the entry is installed.
+    pub(crate) fn accept(&mut self, ballot: Ballot, proposal: &Proposal) -> bool {
+        if !self.promise(proposal.id.number, ballot) {
+            return false;
+        }
+        self.accepted = Some((ballot, proposal.clone()));
+        true
+    }
+
+    /// The proposal accepted for an entry.
+    pub(crate) fn accepted_for(&self, number: u64) -> Option<(Ballot, Proposal)> {
+        self.accepted.clone().filter(|(_, p)| p.id.number == number)
+    }
+
+    /// An entry was installed.
+    pub(crate) fn installed(&mut self, id: ViewId, fenced: bool) {
+        self.newest = self.newest.max(id.number);
+        self.memory |= fenced;
+        if self.accepted.as_ref().is_some_and(|(_, p)| p.id.number <= self.newest) {
+            self.accepted = None;
+        }
+    }
+}
+
+/// How far an attempt is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+pub(crate) enum Phase {
+    /// Promises are gathered.
+    Prepare,
+    /// Survivors fetch what they lack of the cut.
+    Cut,
+    /// Acceptance is gathered.
+    Propose,
+}
+
+/// What a participant is to the view being decided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    /// Stays.
+    Survivor,
+    /// Takes part in the cut and goes.
+    Leaver,
+    /// Comes.
+    Joiner,
+}
+
+/// One participant of an attempt.
+#[derive(Debug)]
+pub(crate) struct Participant {
+    pub(crate) name: Name,
+    pub(crate) address: SocketAddr,
+    pub(crate) part: Part,
+    pub(crate) hears: Vec<Incarnation>,
+    pub(crate) promise: Option<Promise>,
+    pub(crate) promised_at: Time,
+    pub(crate) held: bool,
+    pub(crate) accepted: bool,
+}
+
+/// One attempt at the next entry of the log.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) number: u64,
+    pub(crate) ballot: Ballot,
+    pub(crate) previous: ViewId,
+    pub(crate) phase: Phase,
+    /// When unanswered requests are repeated.
+    pub(crate) repeat_at: Time,
+    pub(crate) repeats: u32,
+    pub(crate) participants: BTreeMap<Incarnation, Participant>,
+    pub(crate) proposal: Option<Proposal>,
+    pub(crate) cut: Vec<(u64, Incarnation)>,
+}
+
+impl Attempt {
+    /// Whether every participant has answered the current phase, as far as it must.
+    pub(crate) fn all(&self, done: impl Fn(&Participant) -> bool) -> bool {
+        self.participants.values().all(done)
+    }
+
+    /// The highest proposal that a participant accepted before: it must be proposed again, unchanged (R18).
+    pub(crate) fn highest_accepted(&self) -> Option<Proposal> {
+        let accepted = self.participants.values().filter_map(|p| p.promise.as_ref()?.accepted.as_ref());
+        accepted.max_by_key(|(ballot, _)| *ballot).map(|(_, proposal)| proposal.clone())
+    }
+
+    /// For each member of the previous view: the last batch that a survivor holds, and who holds it.
+    pub(crate) fn cut_of(&self, members: usize) -> Vec<(u64, Incarnation)> {
+        let mut cut = vec![(0, Incarnation::NONE); members];
+        for (incarnation, participant) in &self.participants {
+            let Some(promise) = &participant.promise else { continue };
+            for (upto, have) in cut.iter_mut().zip(&promise.have) {
+                if *have > upto.0 {
+                    *upto = (*have, *incarnation);
+                }
+            }
+        }
+        cut
+    }
+}
+
+/// Puts joiners into groups (R13): the smallest group that has room and whose leader the joiner hears; a new group when
+/// all are full. Nobody else moves. Answers who could not be placed.
+pub(crate) fn place(
+    members: &mut Vec<MemberInfo>, joiners: Vec<(MemberInfo, Vec<Incarnation>)>, bound: usize,
+) -> Vec<MemberInfo> {
+    let mut refused = Vec::new();
+    let total = members.len() + joiners.len();
+    let bound = if bound > 0 { bound } else { 4.max((total as f64).sqrt().ceil() as usize) };
+    for (mut joiner, hears) in joiners {
+        let hears_leader = |m: &MemberInfo| hears.is_empty() || hears.contains(&m.incarnation) || m.admitted == 0;
+        let mut groups: BTreeMap<u16, (usize, bool)> = BTreeMap::new();
+        for member in members.iter() {
+            let group = groups.entry(member.group).or_insert((0, hears_leader(member)));
+            group.0 += 1;
+        }
+        let smallest = |room: bool| {
+            let open = groups.iter().filter(|(_, (n, heard))| *heard && (!room || *n < bound));
+            open.min_by_key(|(label, (n, _))| (*n, **label)).map(|(label, _)| *label)
+        };
+        let hears_all = groups.values().all(|(_, heard)| *heard);
+        let fresh = (0..=u16::MAX).find(|label| !groups.contains_key(label)).unwrap_or(u16::MAX);
+        match smallest(true) {
+            Some(label) => joiner.group = label,
+            None if hears_all => joiner.group = fresh,
+            None => match smallest(false) {
+                Some(label) => joiner.group = label,
+                None => {
+                    refused.push(joiner);
+                    continue;
+                }
+            },
+        }
+        members.push(joiner);
+    }
+    refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Seat;
+
+    fn member(n: u32, group: u16) -> MemberInfo {
+        MemberInfo {
+            name: Name::new(&format!("m{n}")),
+            incarnation: Incarnation(u128::from(n)),
+            address: ([127, 0, 0, 1], n as u16).into(),
+            seat: Seat(n),
+            admitted: 1,
+            group,
+            ready: true,
+        }
+    }
+
+    #[test]
+    fn groups_fill_evenly_and_nobody_moves() {
+        let mut members = Vec::new();
+        for n in 1..=12 {
+            let before = members.clone();
+            assert!(place(&mut members, vec![(member(n, 99), vec![])], 4).is_empty());
+            assert_eq!(members[..before.len()], before[..]);
+        }
+        for label in 0..3 {
+            assert_eq!(members.iter().filter(|m| m.group == label).count(), 4);
+        }
+    }
+
+    #[test]
+    fn a_joiner_goes_where_it_hears_the_leader() {
+        let mut members = vec![member(1, 0), member(2, 0), member(3, 1)];
+        let refused =
+            place(&mut members, vec![(member(4, 9), vec![Incarnation(1)]), (member(5, 9), vec![Incarnation(77)])], 4);
+        assert_eq!(members[3].group, 0);
+        assert_eq!(refused.len(), 1);
+    }
+
+    #[test]
+    fn an_acceptor_keeps_its_word() {
+        let ballot = |round| Ballot { round, coordinator: Incarnation(1) };
+        let mut acceptor = Acceptor::default();
+        assert!(acceptor.promise(5, ballot(3)));
+        assert!(!acceptor.promise(5, ballot(2)));
+        assert!(acceptor.promise(5, ballot(3)), "the same again");
+        assert!(!acceptor.promise(4, ballot(9)));
+        acceptor.installed(ViewId { number: 5, ballot: ballot(3) }, true);
+        assert!(!acceptor.promise(5, ballot(9)));
+    }
+}

@@ -1,0 +1,212 @@
+//! Receive chunks, and the frames that are cut out of them without copying.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::types::limits;
+use crate::wire::{BATCH_TYPE, Malformed, batch, control};
+
+/// A last-in-first-out pool of receive chunks (R9).
+///
+/// The pool keeps an empty handle to every chunk it has given out. When the last slice of a chunk is dropped, on any
+/// thread, the chunk can be reclaimed through that handle; nothing has to be sent back, and slices outlive the pool.
+#[derive(Debug)]
+pub(crate) struct ChunkPool {
+    anchors: Vec<BytesMut>,
+    bound: usize,
+}
+
+/// How many handles are looked at before a new chunk is allocated: the newest ones are the likeliest to be free and
+/// the likeliest to be in the cache.
+const LOOK_BACK: usize = 8;
+
+impl ChunkPool {
+    /// A pool that remembers at most `bound` chunks.
+    pub(crate) fn new(bound: usize) -> ChunkPool {
+        ChunkPool { anchors: Vec::new(), bound }
+    }
+
+    /// An empty chunk with at least [`limits::CHUNK_BYTES`] of room.
+    pub(crate) fn take(&mut self) -> BytesMut {
+        let newest = self.anchors.len().saturating_sub(LOOK_BACK);
+        for at in (newest..self.anchors.len()).rev() {
+            if self.anchors[at].try_reclaim(limits::CHUNK_BYTES) {
+                let chunk = self.anchors[at].split_off(0);
+                let anchor = self.anchors.remove(at);
+                self.anchors.push(anchor);
+                return chunk;
+            }
+        }
+        let mut anchor = BytesMut::with_capacity(limits::CHUNK_BYTES);
+        let chunk = anchor.split_off(0);
+        if self.anchors.len() == self.bound {
+            self.anchors.remove(0);
+        }
+        self.anchors.push(anchor);
+        chunk
+    }
+
+    /// Forgets handles whose chunks nobody uses, so that an idle member gives its memory back.
+    pub(crate) fn trim(&mut self) {
+        self.anchors.retain_mut(|anchor| !anchor.try_reclaim(limits::CHUNK_BYTES));
+    }
+
+    /// Chunks that somebody may still hold.
+    pub(crate) fn remembered(&self) -> usize {
+        self.anchors.len()
+    }
+}
+
+/// One frame inside a chunk.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    /// A batch: its header, and where the whole frame lies in the chunk.
+    Batch { header: batch::Header, start: usize, end: usize },
+    /// A control frame.
+    Control { start: usize, end: usize },
+}
+
+/// Cuts the byte stream of one connection into whole frames.
+#[derive(Debug, Default)]
+pub(crate) struct Assembler {
+    space: Option<BytesMut>,
+    /// Bytes that the frame at the front needs in all, once its header is known.
+    wanted: usize,
+}
+
+/// Smallest read worth a system call: below it, a new chunk is begun.
+const LEAST_ROOM: usize = 4 * 1024;
+
+impl Assembler {
+    /// Room to read into. An idle connection owns no chunk until it is asked for one.
+    pub(crate) fn space(&mut self, pool: &mut ChunkPool) -> &mut BytesMut {
+        let space = self.space.get_or_insert_with(|| pool.take());
+        let room = space.capacity() - space.len();
+        let lacking = self.wanted.saturating_sub(space.len());
+        if room < LEAST_ROOM.max(lacking.min(limits::CHUNK_BYTES)) {
+            // What is left of a frame moves to the front of a fresh chunk: at most one batch per chunk is copied.
+            let mut fresh =
+                if self.wanted > limits::CHUNK_BYTES { BytesMut::with_capacity(self.wanted) } else { pool.take() };
+            fresh.extend_from_slice(space);
+            *space = fresh;
+        }
+        space
+    }
+
+    /// Takes all whole frames that have come, as one chunk and the places of the frames in it. `bound` is the longest
+    /// control frame that the peer may send now.
+    pub(crate) fn frames(&mut self, bound: usize, out: &mut Vec<Frame>) -> Result<Bytes, Malformed> {
+        let Some(space) = &mut self.space else { return Ok(Bytes::new()) };
+        let mut at = 0;
+        self.wanted = 0;
+        while at < space.len() {
+            match next_frame(space, at, bound)? {
+                Next::Whole(frame, end) => {
+                    out.push(frame);
+                    at = end;
+                }
+                Next::Partial(wanted) => {
+                    self.wanted = wanted;
+                    break;
+                }
+            }
+        }
+        let chunk = space.split_to(at).freeze();
+        if space.is_empty() {
+            self.space = None;
+        }
+        Ok(chunk)
+    }
+}
+
+enum Next {
+    Whole(Frame, usize),
+    Partial(usize),
+}
+
+fn next_frame(bytes: &[u8], start: usize, bound: usize) -> Result<Next, Malformed> {
+    let rest = &bytes[start..];
+    if rest[0] == BATCH_TYPE {
+        let Some(raw) = rest.first_chunk::<{ batch::HEADER_BYTES }>() else {
+            return Ok(Next::Partial(batch::HEADER_BYTES));
+        };
+        let header = batch::Header::decode(raw)?;
+        let whole = batch::HEADER_BYTES + header.length as usize;
+        let end = start + whole;
+        return Ok(if rest.len() < whole {
+            Next::Partial(whole)
+        } else {
+            Next::Whole(Frame::Batch { header, start, end }, end)
+        });
+    }
+    let Some(raw) = rest.first_chunk::<{ control::HEADER_BYTES }>() else {
+        return Ok(Next::Partial(control::HEADER_BYTES));
+    };
+    if !control::Control::TYPES.iter().any(|(t, _)| *t == raw[0]) {
+        return Err(Malformed("unknown type of frame"));
+    }
+    let length = control::body_length(raw);
+    if length > bound {
+        return Err(Malformed("a control frame is longer than this peer may send"));
+    }
+    let whole = control::HEADER_BYTES + length;
+    let end = start + whole;
+    Ok(if rest.len() < whole { Next::Partial(whole) } else { Next::Whole(Frame::Control { start, end }, end) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::control::Control;
+
+    #[test]
+    fn a_chunk_comes_back_when_its_last_slice_is_dropped() {
+        let mut pool = ChunkPool::new(16);
+        let mut chunk = pool.take();
+        chunk.extend_from_slice(b"abc");
+        let address = chunk.as_ptr();
+        let slice = chunk.split_to(3).freeze();
+        drop(chunk);
+        assert_ne!(pool.take().as_ptr(), address, "a slice still holds the chunk");
+        drop(slice);
+        assert!((0..2).any(|_| {
+            let c = pool.take();
+            let same = c.as_ptr() == address;
+            std::mem::forget(c);
+            same
+        }));
+    }
+
+    #[test]
+    fn frames_are_cut_at_any_split() {
+        let mut wire = Vec::new();
+        for n in 0..5 {
+            wire.extend_from_slice(&Control::Ping(n).encode());
+        }
+        for step in 1..wire.len() {
+            let mut pool = ChunkPool::new(4);
+            let mut assembler = Assembler::default();
+            let mut seen = 0;
+            for part in wire.chunks(step) {
+                assembler.space(&mut pool).extend_from_slice(part);
+                let mut frames = Vec::new();
+                let chunk = assembler.frames(100, &mut frames).expect("legal frames");
+                for frame in frames {
+                    let Frame::Control { start, end } = frame else { panic!("a batch") };
+                    assert_eq!(Control::decode(&chunk[start..end]), Ok(Control::Ping(seen)));
+                    seen += 1;
+                }
+            }
+            assert_eq!(seen, 5);
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_bound_is_refused_before_it_costs_anything() {
+        let mut pool = ChunkPool::new(4);
+        let mut assembler = Assembler::default();
+        let mut frame = Control::Ping(1).encode().to_vec();
+        frame[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assembler.space(&mut pool).extend_from_slice(&frame);
+        assert!(assembler.frames(4096, &mut Vec::new()).is_err());
+    }
+}

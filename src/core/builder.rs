@@ -1,0 +1,268 @@
+//! Making batches out of accepted sends, and messages out of delivered batches. Streams to everybody and to one
+//! member use the same two pieces.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::io::{Event, MemberRef};
+use super::messages::Messages;
+use super::outbox::{Pending, Queue};
+use crate::types::{Seat, ViewId, limits};
+use crate::wire::Malformed;
+use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level};
+
+/// Numbers one stream's batches and messages (R1).
+#[derive(Debug)]
+pub(crate) struct Builder {
+    pub(crate) next_batch: u64,
+    pub(crate) next_message: u64,
+    /// A message that is longer than a batch, and how much of it has been numbered.
+    large: Option<(Pending, usize)>,
+    /// Long messages whose last part is in the batch just built.
+    pub(crate) finished: Vec<Pending>,
+}
+
+/// A finished batch.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) header: Header,
+    pub(crate) frame: Bytes,
+}
+
+impl Builder {
+    pub(crate) fn new(next_message: u64) -> Builder {
+        Builder { next_batch: 1, next_message, large: None, finished: Vec::new() }
+    }
+
+    /// A new view begins: batches count from one again, and a message that was cut in two is sent again from its start (D6).
+    pub(crate) fn restart(&mut self) {
+        self.next_batch = 1;
+        if let Some((_, sent)) = &mut self.large {
+            *sent = 0;
+        }
+    }
+
+    /// A new incarnation numbers from one; what was under way is sent whole in its first view (D7).
+    pub(crate) fn for_new_incarnation(&mut self) -> Builder {
+        let mut builder = Builder::new(1);
+        builder.large = self.large.take().map(|(pending, _)| (pending, 0));
+        builder
+    }
+
+    /// Gives back the message that was under way, to be returned to the host.
+    pub(crate) fn take_large(&mut self) -> Option<Pending> {
+        self.large.take().map(|(pending, _)| pending)
+    }
+
+    /// Whether part of a long message waits.
+    pub(crate) fn has_large(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// Builds one batch of at most `room` bytes of messages (R3). `None` if nothing waits or nothing fits.
+    pub(crate) fn build(
+        &mut self, queue: Option<&mut Queue>, room: usize, tag: u64, sender: Seat, receiver: Seat,
+    ) -> Option<Built> {
+        let room = room.min(limits::BATCH_BYTES);
+        self.finished.clear();
+        let mut area = BytesMut::with_capacity(HEADER_BYTES + room.min(4096));
+        area.put_bytes(0, HEADER_BYTES);
+        let mut packer = Packer { area, room, count: 0, ended: 0, fragments: false };
+        self.fill(queue, &mut packer);
+        if packer.count == 0 {
+            return None;
+        }
+        let header = Header {
+            flags: if packer.fragments { FLAG_FRAGMENTS } else { 0 },
+            count: packer.count,
+            length: (packer.area.len() - HEADER_BYTES) as u32,
+            tag,
+            sender,
+            receiver,
+            batch: self.next_batch,
+            first_message: self.next_message,
+        };
+        self.next_batch += 1;
+        self.next_message += packer.ended;
+        let mut frame = packer.area;
+        frame[..HEADER_BYTES].copy_from_slice(&header.encode());
+        Some(Built { header, frame: frame.freeze() })
+    }
+
+    fn fill(&mut self, mut queue: Option<&mut Queue>, packer: &mut Packer) {
+        loop {
+            if let Some((pending, sent)) = &mut self.large {
+                *sent += packer.part(pending, *sent);
+                if *sent < pending.payload.len() {
+                    return;
+                }
+                self.finished.extend(self.large.take().map(|(pending, _)| pending));
+            }
+            let Some(queue) = queue.as_deref_mut() else { return };
+            let Some(front) = queue.front() else { return };
+            let whole = Entry::encoded_len(front.payload.len(), front.token, false);
+            if whole > limits::BATCH_BYTES {
+                self.large = queue.pop().map(|pending| (pending, 0));
+            } else if packer.fits(whole) {
+                let pending = queue.pop().expect("there is a front");
+                packer.whole(&pending);
+            } else if packer.count == 0 && packer.room < limits::BATCH_BYTES {
+                // The window is smaller than the message: it goes in parts.
+                self.large = queue.pop().map(|pending| (pending, 0));
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+struct Packer {
+    area: BytesMut,
+    room: usize,
+    count: u16,
+    /// Messages that end in this batch.
+    ended: u64,
+    fragments: bool,
+}
+
+/// A part smaller than this is not worth a batch entry, unless it is the last one.
+const LEAST_PART: usize = 256;
+
+impl Packer {
+    fn used(&self) -> usize {
+        self.area.len() - HEADER_BYTES
+    }
+
+    fn fits(&self, entry: usize) -> bool {
+        self.used() + entry <= self.room
+    }
+
+    fn put(&mut self, entry: &Entry<'_>) {
+        entry.put(&mut self.area);
+        self.count += 1;
+        self.ended += u64::from(entry.ends_message());
+    }
+
+    fn whole(&mut self, pending: &Pending) {
+        self.put(&Entry { level: Level::Fifo, token: pending.token, fragment: None, payload: &pending.payload });
+    }
+
+    /// Adds the next part of a long message; answers how many bytes of it went in.
+    fn part(&mut self, pending: &Pending, sent: usize) -> usize {
+        let left = pending.payload.len() - sent;
+        let overhead = Entry::encoded_len(0, pending.token, true);
+        let room = self.room.saturating_sub(self.used() + overhead);
+        let len = left.min(room);
+        if len == 0 || (len < left && len < LEAST_PART) {
+            return 0;
+        }
+        let fragment = Fragment { total: pending.payload.len() as u32, offset: sent as u32 };
+        let payload = &pending.payload[sent..sent + len];
+        self.put(&Entry { level: Level::Fifo, token: pending.token, fragment: Some(fragment), payload });
+        self.fragments = true;
+        len
+    }
+}
+
+/// Puts the parts of one stream's long message together. At most one is under way per stream.
+#[derive(Debug, Default)]
+pub(crate) struct Reassembly {
+    parts: Option<BytesMut>,
+}
+
+/// Where a run comes from, for the events made of it.
+pub(crate) struct Source<'a> {
+    pub(crate) sender: &'a Arc<MemberRef>,
+    pub(crate) view: ViewId,
+    pub(crate) direct: bool,
+}
+
+/// What a delivered run costs beside its bytes.
+const RUN_OVERHEAD: usize = 128;
+
+/// What a batch counts against the bound of the delivery queue.
+pub(crate) fn cost_of(length: usize) -> usize {
+    length + RUN_OVERHEAD
+}
+
+impl Reassembly {
+    /// Turns an accepted batch into message events. Answers how many messages they hold.
+    pub(crate) fn deliver(
+        &mut self, source: &Source<'_>, header: &Header, frame: &Bytes, mut emit: impl FnMut(Event),
+    ) -> u64 {
+        let area = frame.slice(HEADER_BYTES..);
+        let cost = cost_of(area.len());
+        let Source { sender, view, direct } = source;
+        if header.flags & FLAG_FRAGMENTS == 0 {
+            let run =
+                Messages::batch(Arc::clone(sender), *view, *direct, header.first_message, area, header.count, cost);
+            emit(Event::Messages(run));
+            return u64::from(header.count);
+        }
+        let mut number = header.first_message;
+        for entry in Entries::new(&area, header.count).flatten() {
+            let payload = match entry.fragment {
+                None => Some(area.slice_ref(entry.payload)),
+                Some(fragment) => self.add(fragment, entry.payload),
+            };
+            if let Some(payload) = payload {
+                let cost = cost_of(payload.len());
+                let run = Messages::single(Arc::clone(sender), *view, *direct, number, entry.token, payload, cost);
+                emit(Event::Messages(run));
+                number += 1;
+            }
+        }
+        number - header.first_message
+    }
+
+    fn add(&mut self, fragment: Fragment, part: &[u8]) -> Option<Bytes> {
+        let whole = self.parts.get_or_insert_with(|| BytesMut::with_capacity(fragment.total as usize));
+        whole.extend_from_slice(part);
+        if whole.len() < fragment.total as usize { None } else { self.parts.take().map(BytesMut::freeze) }
+    }
+
+    /// Drops what is incomplete: its sender sends it again in the next view (D6).
+    pub(crate) fn clear(&mut self) {
+        self.parts = None;
+    }
+
+    /// Bytes of the incomplete message.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.as_ref().map_or(0, BytesMut::len)
+    }
+}
+
+/// Checks the messages of a batch before it is accepted: every entry legal, and fragments following each other from `reached`
+/// bytes of a message under way. Answers how many messages end in it, and how far a message under way is at its end.
+pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Result<(u64, u32), Malformed> {
+    let mut ended = 0;
+    let mut fragments = false;
+    for entry in Entries::new(area, header.count) {
+        let entry = entry?;
+        match entry.fragment {
+            Some(fragment) if fragment.offset == reached => {
+                fragments = true;
+                reached = if entry.ends_message() { 0 } else { fragment.offset + entry.payload.len() as u32 };
+            }
+            None if reached == 0 => {}
+            _ => return Err(Malformed("fragments of a message do not follow each other")),
+        }
+        ended += u64::from(entry.ends_message());
+    }
+    if fragments != (header.flags & FLAG_FRAGMENTS != 0) {
+        return Err(Malformed("the fragment flag of a batch is wrong"));
+    }
+    Ok((ended, reached))
+}
+
+/// The messages of a frame of ours, to hand them back to the host.
+pub(crate) fn entries_of(header: &Header, frame: &Bytes) -> VecDeque<(u64, Bytes)> {
+    let area = frame.slice(batch::HEADER_BYTES..);
+    Entries::new(&area, header.count)
+        .flatten()
+        .filter(|e| e.fragment.is_none())
+        .map(|e| (e.token, area.slice_ref(e.payload)))
+        .collect()
+}

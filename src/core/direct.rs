@@ -1,0 +1,241 @@
+//! Streams to one member: numbered per pair of incarnations, acknowledged end to end, alive across views (R1).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::builder::{Builder, Reassembly, Source, check_area, cost_of, entries_of};
+use super::fanout::{Budget, Verdict};
+use super::io::{Event, MemberRef};
+use super::outbox::{Pending, Queue};
+use crate::types::{Incarnation, Micros, Seat, Time, ViewId, millis, pair_tag};
+use crate::wire::batch::{HEADER_BYTES, Header};
+use crate::wire::control::DirectAck;
+
+/// First wait for an acknowledgement before everything unacknowledged is sent again; doubled each time.
+const FIRST_RETRY: Micros = millis(300);
+const LAST_RETRY: Micros = millis(2_400);
+
+#[derive(Debug)]
+struct Outgoing {
+    builder: Builder,
+    tag: u64,
+    unacked: VecDeque<(Header, Bytes)>,
+    unacked_bytes: usize,
+    /// Long messages until their last batch is acknowledged (R28), with its number.
+    long: VecDeque<(u64, Pending)>,
+    retry: Micros,
+    retry_at: Time,
+}
+
+#[derive(Debug)]
+struct Incoming {
+    sender: Arc<MemberRef>,
+    accepted: u64,
+    taken: u64,
+    next_message: u64,
+    reached: u32,
+    waiting: VecDeque<(Header, Bytes)>,
+    waiting_bytes: usize,
+    reassembly: Reassembly,
+    acknowledge: bool,
+}
+
+/// All streams between this member and single others.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    me: Incarnation,
+    window: usize,
+    outgoing: BTreeMap<Incarnation, Outgoing>,
+    incoming: BTreeMap<Incarnation, Incoming>,
+    pub(crate) delivered: u64,
+}
+
+impl Direct {
+    pub(crate) fn new(me: Incarnation, window: usize) -> Direct {
+        Direct { me, window, outgoing: BTreeMap::new(), incoming: BTreeMap::new(), delivered: 0 }
+    }
+
+    /// Numbers one batch for a member; the caller sends it on its way.
+    pub(crate) fn send(
+        &mut self, now: Time, to: Incarnation, seats: (Seat, Seat), queue: Option<&mut Queue>,
+    ) -> Option<Bytes> {
+        let tag = pair_tag(self.me, to);
+        let out = self.outgoing.entry(to).or_insert_with(|| Outgoing {
+            builder: Builder::new(1),
+            tag,
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+            long: VecDeque::new(),
+            retry: FIRST_RETRY,
+            retry_at: Time::NEVER,
+        });
+        let room = self.window.saturating_sub(out.unacked_bytes);
+        if room < 4096.min(self.window) {
+            return None;
+        }
+        let built = out.builder.build(queue, room, out.tag, seats.0, seats.1)?;
+        if out.unacked.is_empty() {
+            out.retry = FIRST_RETRY;
+            out.retry_at = now + out.retry;
+        }
+        out.long.extend(out.builder.finished.drain(..).map(|pending| (built.header.batch, pending)));
+        out.unacked_bytes += built.frame.len();
+        out.unacked.push_back((built.header, built.frame.clone()));
+        Some(built.frame)
+    }
+
+    /// Members for whom part of a long message waits beyond its batch.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = Incarnation> {
+        self.outgoing.iter().filter(|(_, out)| out.builder.has_large()).map(|(to, _)| *to)
+    }
+
+    /// Whether everything sent was acknowledged.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outgoing.values().all(|out| out.unacked.is_empty() && !out.builder.has_large())
+    }
+
+    /// A batch for us came in.
+    pub(crate) fn accept(&mut self, sender: &MemberRef, header: &Header, frame: Bytes) -> Verdict {
+        if header.tag != pair_tag(sender.incarnation, self.me) {
+            return Verdict::Dropped;
+        }
+        let incoming = self.incoming.entry(sender.incarnation).or_insert_with(|| Incoming {
+            sender: Arc::new(sender.clone()),
+            accepted: 0,
+            taken: 0,
+            next_message: 1,
+            reached: 0,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            reassembly: Reassembly::default(),
+            acknowledge: false,
+        });
+        if header.batch != incoming.accepted + 1 {
+            incoming.acknowledge = true;
+            return if header.batch <= incoming.accepted { Verdict::Repeat } else { Verdict::Gap };
+        }
+        // A sender keeps to its window; one that does not is not given more memory.
+        if incoming.waiting_bytes > 0 && incoming.waiting_bytes + frame.len() > 2 * self.window {
+            return Verdict::Dropped;
+        }
+        if header.first_message != incoming.next_message {
+            return Verdict::Bad("the numbers of its messages do not follow");
+        }
+        match check_area(header, &frame[HEADER_BYTES..], incoming.reached) {
+            Ok((ended, reached)) => {
+                incoming.accepted = header.batch;
+                incoming.next_message += ended;
+                incoming.reached = reached;
+                incoming.waiting_bytes += frame.len();
+                incoming.waiting.push_back((*header, frame));
+                Verdict::Accepted
+            }
+            Err(bad) => Verdict::Bad(bad.0),
+        }
+    }
+
+    /// Moves accepted batches into the host's queue as far as its bound admits.
+    pub(crate) fn take(&mut self, view: ViewId, budget: &mut Budget, events: &mut Vec<Event>) {
+        for incoming in self.incoming.values_mut() {
+            while let Some((header, frame)) = incoming.waiting.front() {
+                if !budget.admits(cost_of(frame.len())) {
+                    break;
+                }
+                let source = Source { sender: &incoming.sender, view, direct: true };
+                let before = events.len();
+                self.delivered += incoming.reassembly.deliver(&source, header, frame, |event| events.push(event));
+                budget.outstanding += events[before..].iter().map(Event::cost).sum::<usize>();
+                incoming.taken = header.batch;
+                incoming.acknowledge = true;
+                incoming.waiting_bytes -= frame.len();
+                incoming.waiting.pop_front();
+            }
+        }
+    }
+
+    /// Whether something waits that the host's queue has no room for.
+    pub(crate) fn held_back(&self) -> bool {
+        self.incoming.values().any(|i| !i.waiting.is_empty())
+    }
+
+    /// Acknowledgements that are due, and for whom.
+    pub(crate) fn acknowledgements(&mut self) -> Vec<(Incarnation, DirectAck)> {
+        let me = self.me;
+        let due = self.incoming.iter_mut().filter_map(|(from, i)| {
+            let ack = DirectAck { tag: pair_tag(*from, me), receiver: me, batch: i.taken };
+            std::mem::take(&mut i.acknowledge).then_some((*from, ack))
+        });
+        due.collect()
+    }
+
+    /// A receiver has taken our stream so far.
+    pub(crate) fn acknowledged(&mut self, now: Time, ack: &DirectAck) {
+        let Some(out) = self.outgoing.get_mut(&ack.receiver) else { return };
+        if ack.tag != out.tag {
+            return;
+        }
+        let before = out.unacked.len();
+        while out.unacked.front().is_some_and(|(header, _)| header.batch <= ack.batch) {
+            if let Some((_, frame)) = out.unacked.pop_front() {
+                out.unacked_bytes -= frame.len();
+            }
+        }
+        while out.long.front().is_some_and(|(batch, _)| *batch <= ack.batch) {
+            out.long.pop_front();
+        }
+        if out.unacked.len() < before {
+            out.retry = FIRST_RETRY;
+        }
+        out.retry_at = if out.unacked.is_empty() { Time::NEVER } else { now + out.retry };
+    }
+
+    /// What must be sent again because no acknowledgement came, and for whom.
+    pub(crate) fn retries(&mut self, now: Time) -> Vec<(Incarnation, Bytes)> {
+        let mut again = Vec::new();
+        for (to, out) in &mut self.outgoing {
+            if now >= out.retry_at && !out.unacked.is_empty() {
+                out.retry = (out.retry * 2).min(LAST_RETRY);
+                out.retry_at = now + out.retry;
+                again.extend(out.unacked.iter().map(|(_, frame)| (*to, frame.clone())));
+            }
+        }
+        again
+    }
+
+    /// The way to others has changed: what is unacknowledged is sent again at once.
+    pub(crate) fn retry_now(&mut self, now: Time) {
+        for out in self.outgoing.values_mut().filter(|out| !out.unacked.is_empty()) {
+            out.retry = FIRST_RETRY;
+            out.retry_at = now;
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.outgoing.values().map(|out| out.retry_at).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Forgets everybody who is not among `present`; answers what they have not acknowledged.
+    pub(crate) fn keep_only(&mut self, present: impl Fn(Incarnation) -> bool) -> Vec<(Incarnation, u64, Bytes)> {
+        self.incoming.retain(|from, _| present(*from));
+        let gone: Vec<Incarnation> = self.outgoing.keys().copied().filter(|to| !present(*to)).collect();
+        let mut returned = Vec::new();
+        for to in gone {
+            let Some(mut out) = self.outgoing.remove(&to) else { continue };
+            for (header, frame) in &out.unacked {
+                returned.extend(entries_of(header, frame).into_iter().map(|(token, payload)| (to, token, payload)));
+            }
+            let long = out.long.into_iter().map(|(_, pending)| pending).chain(out.builder.take_large());
+            returned.extend(long.map(|pending| (to, pending.token, pending.payload)));
+        }
+        returned
+    }
+
+    /// Bytes that wait for acknowledgement or for the host.
+    pub(crate) fn bytes(&self) -> u64 {
+        let out: usize = self.outgoing.values().map(|o| o.unacked_bytes).sum();
+        let waiting: usize = self.incoming.values().map(|i| i.waiting_bytes + i.reassembly.bytes()).sum();
+        (out + waiting) as u64
+    }
+}

@@ -1,0 +1,401 @@
+//! Streams to everybody in one view: numbering, acceptance, relaying, retention, and the cut at the view's end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::builder::{Builder, Reassembly, Source, check_area, cost_of};
+use super::effects::Effects;
+use super::io::MemberRef;
+use super::outbox::Queue;
+use super::plant::{Plant, Plants};
+use super::stability::Stability;
+use super::window::Window;
+use crate::types::{Index, Seat, View};
+use crate::wire::batch::{HEADER_BYTES, Header};
+
+/// What the host has not taken yet, against its bound (D5).
+#[derive(Debug)]
+pub(crate) struct Budget {
+    pub(crate) outstanding: usize,
+    pub(crate) bound: usize,
+}
+
+impl Budget {
+    /// Whether another run fits. An empty queue takes any legal run.
+    pub(crate) fn admits(&self, cost: usize) -> bool {
+        self.outstanding == 0 || self.outstanding + cost <= self.bound
+    }
+}
+
+/// What became of a batch that came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Accepted,
+    /// Had it already.
+    Repeat,
+    /// Not the next one: progress must be compared (R7).
+    Gap,
+    /// Of another view, or while this one ends (R16).
+    Dropped,
+    /// Not the way this sender's batches come.
+    Misrouted,
+    /// A good header around bad content (R4).
+    Bad(&'static str),
+}
+
+/// One sender's stream as this member holds it.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) sender: Arc<MemberRef>,
+    /// Last batch held, without a gap.
+    pub(crate) accepted: u64,
+    /// Last batch that went into the host's queue.
+    pub(crate) taken: u64,
+    /// Last batch that every ready member has taken.
+    pub(crate) stable: u64,
+    /// Number of the first message of the next batch; unknown until the first batch a joiner gets.
+    next_message: Option<u64>,
+    /// How far a message under way has come, at the end of `accepted`.
+    reached: u32,
+    retained: VecDeque<Retained>,
+    /// Bytes of the whole stream up to `accepted`.
+    bytes: u64,
+    reassembly: Reassembly,
+    /// Who must have the batches from us, and who gives them to us (R6).
+    pub(crate) targets: Vec<Index>,
+    pub(crate) upstream: Option<Index>,
+}
+
+#[derive(Debug)]
+struct Retained {
+    header: Header,
+    frame: Bytes,
+    /// Bytes of the stream up to and with this batch.
+    end: u64,
+}
+
+impl Stream {
+    /// Bytes of the stream that lie after `batch`.
+    pub(crate) fn bytes_after(&self, batch: u64) -> u64 {
+        let Some(front) = self.retained.front() else { return 0 };
+        let before_front = front.end - front.frame.len() as u64;
+        match batch.checked_sub(front.header.batch) {
+            None => self.bytes - before_front,
+            Some(at) => self.retained.get(at as usize).map_or(0, |r| self.bytes - r.end),
+        }
+    }
+
+    pub(crate) fn retained_bytes(&self) -> u64 {
+        self.retained.front().map_or(0, |front| self.bytes - (front.end - front.frame.len() as u64))
+    }
+
+    fn keep(&mut self, header: Header, frame: Bytes, ended: u64, reached: u32) {
+        self.bytes += frame.len() as u64;
+        self.accepted = header.batch;
+        self.next_message = Some(header.first_message + ended);
+        self.reached = reached;
+        self.retained.push_back(Retained { header, frame, end: self.bytes });
+    }
+
+    fn forget_up_to(&mut self, batch: u64) {
+        while self.retained.front().is_some_and(|r| r.header.batch <= batch) {
+            self.retained.pop_front();
+        }
+    }
+
+    fn retained_from(&self, batch: u64) -> impl Iterator<Item = &Retained> {
+        self.retained.iter().skip_while(move |r| r.header.batch < batch)
+    }
+}
+
+/// All streams to everybody of one view, as one member sees them.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    pub(crate) view: Arc<View>,
+    pub(crate) me: Index,
+    /// Set by a promise: this view takes nothing new (R16).
+    pub(crate) frozen: bool,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) stability: Stability,
+    pub(crate) window: Window,
+    plants: Plants,
+    /// Messages put into events since the last look.
+    pub(crate) delivered: u64,
+}
+
+impl Fanout {
+    pub(crate) fn new(view: Arc<View>, me: Index, window: Window, plants: Plants) -> Fanout {
+        let streams = (0..view.len()).map(|s| new_stream(&view, me, s)).collect();
+        let stability = Stability::new(&view, me, plants);
+        Fanout { view, me, frozen: false, streams, stability, window, plants, delivered: 0 }
+    }
+
+    /// Carries over what continues from the view before: numbers of messages of members that stay.
+    pub(crate) fn continue_from(&mut self, before: &Fanout) {
+        for (s, stream) in self.streams.iter_mut().enumerate() {
+            let incarnation = self.view.members[s].incarnation;
+            if let Some(old) = before.view.index_of(incarnation) {
+                stream.next_message = before.streams[old].next_message;
+            }
+        }
+    }
+
+    /// A batch came in over the link to `from`.
+    pub(crate) fn accept(
+        &mut self, from: Index, header: &Header, chunk: &Bytes, start: usize, end: usize, fx: &mut Effects,
+    ) -> Verdict {
+        let frozen = self.frozen && !self.plants.has(Plant::DeliverBeyondCut);
+        if header.tag != self.view.tag() || frozen {
+            return Verdict::Dropped;
+        }
+        let Some(s) = self.view.index_of_seat(header.sender) else { return Verdict::Misrouted };
+        if self.streams[s].upstream != Some(from) {
+            return Verdict::Misrouted;
+        }
+        let verdict = self.hold(s, header, chunk.slice(start..end));
+        if verdict == Verdict::Accepted {
+            fx.relay(chunk, start, end, &self.streams[s].targets);
+        }
+        verdict
+    }
+
+    /// A batch that was fetched for the cut (R17); not relayed.
+    pub(crate) fn accept_fetched(&mut self, header: &Header, frame: Bytes) -> Verdict {
+        match self.view.index_of_seat(header.sender) {
+            Some(s) if header.tag == self.view.tag() => self.hold(s, header, frame),
+            _ => Verdict::Dropped,
+        }
+    }
+
+    fn hold(&mut self, s: Index, header: &Header, frame: Bytes) -> Verdict {
+        let stream = &mut self.streams[s];
+        if header.batch <= stream.accepted {
+            let again = self.plants.has(Plant::ReplayTwice) && header.batch == stream.accepted;
+            if !again {
+                return Verdict::Repeat;
+            }
+            stream.taken = stream.taken.min(header.batch - 1);
+            stream.next_message = Some(header.first_message);
+            stream.retained.pop_back();
+            stream.reached = 0;
+        } else if header.batch > stream.accepted + 1 && !self.plants.has(Plant::RelayOverGap) {
+            return Verdict::Gap;
+        } else if header.batch > stream.accepted + 1 {
+            stream.taken = stream.taken.max(header.batch - 1);
+            stream.next_message = None;
+            stream.retained.clear();
+        }
+        if stream.next_message.is_some_and(|next| next != header.first_message) {
+            return Verdict::Bad("the numbers of its messages do not follow");
+        }
+        match check_area(header, &frame[HEADER_BYTES..], stream.reached) {
+            Ok((ended, reached)) => stream.keep(*header, frame, ended, reached),
+            Err(bad) => return Verdict::Bad(bad.0),
+        }
+        Verdict::Accepted
+    }
+
+    /// Numbers one batch of our own and sends it on its way. False when nothing waits or the window is full.
+    pub(crate) fn send(&mut self, builder: &mut Builder, queue: Option<&mut Queue>, fx: &mut Effects) -> bool {
+        let room = self.window.room(self.streams[self.me].retained_bytes());
+        if self.frozen || room == 0 {
+            return false;
+        }
+        let seat = self.view.members[self.me].seat;
+        let Some(built) = builder.build(queue, room, self.view.tag(), seat, Seat::EVERYBODY) else { return false };
+        let stream = &mut self.streams[self.me];
+        let frame = built.frame;
+        stream.keep(built.header, frame.clone(), builder.next_message - built.header.first_message, 0);
+        stream.taken = stream.accepted;
+        fx.end_run();
+        fx.data.extend(stream.targets.iter().map(|to| (*to, frame.clone())));
+        self.stability.touched(self.me, frame.len());
+        true
+    }
+
+    /// Moves accepted batches into the host's queue as far as its bound admits (R26); past it when the view ends.
+    pub(crate) fn take(&mut self, budget: &mut Budget, ending: bool, fx: &mut Effects) {
+        for s in 0..self.streams.len() {
+            while self.streams[s].taken < self.streams[s].accepted {
+                if !self.take_next(s, budget, ending, fx) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn take_next(&mut self, s: Index, budget: &mut Budget, ending: bool, fx: &mut Effects) -> bool {
+        let stream = &mut self.streams[s];
+        let Some(front) = stream.retained.front() else { return false };
+        let at = (stream.taken + 1).saturating_sub(front.header.batch) as usize;
+        let Some(next) = stream.retained.get(at) else { return false };
+        let cost = cost_of(next.frame.len());
+        if !ending && !budget.admits(cost) {
+            return false;
+        }
+        let (header, frame) = (next.header, next.frame.clone());
+        let sender = Arc::clone(&stream.sender);
+        let source = Source { sender: &sender, view: self.view.id, direct: false };
+        let before = fx.events.len();
+        self.delivered += stream.reassembly.deliver(&source, &header, &frame, |event| fx.events.push(event));
+        budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
+        stream.taken = header.batch;
+        if self.plants.has(Plant::ForgetBeforeStable) {
+            stream.forget_up_to(header.batch);
+        }
+        self.stability.touched(s, frame.len());
+        true
+    }
+
+    /// Whether something waits that the host's queue has no room for.
+    pub(crate) fn held_back(&self) -> bool {
+        self.streams.iter().any(|s| s.taken < s.accepted)
+    }
+
+    /// Drops what everybody has taken.
+    pub(crate) fn release(&mut self, s: Index, stable: u64) {
+        let stream = &mut self.streams[s];
+        if stable > stream.stable {
+            stream.stable = stable.min(stream.taken);
+            stream.forget_up_to(stream.stable);
+        }
+    }
+
+    /// What we hold of each stream: for the cut, and for a peer that must replay the rest.
+    pub(crate) fn holds(&self) -> Vec<u64> {
+        self.streams.iter().map(|s| s.accepted).collect()
+    }
+
+    /// What is missing up to a cut: sender, first and last batch.
+    pub(crate) fn missing(&self, cut: impl Iterator<Item = u64>) -> Vec<(Index, u64, u64)> {
+        cut.zip(&self.streams)
+            .enumerate()
+            .filter(|(_, (upto, stream))| *upto > stream.accepted)
+            .map(|(s, (upto, stream))| (s, stream.accepted + 1, upto))
+            .collect()
+    }
+
+    /// Frames `first..=last` of a stream, as they are kept. `None` if some are forgotten or never came.
+    pub(crate) fn kept(&self, s: Index, first: u64, last: u64) -> Option<Vec<Bytes>> {
+        let stream = self.streams.get(s)?;
+        let oldest = stream.retained.front().map_or(stream.accepted + 1, |r| r.header.batch);
+        if first < oldest || last > stream.accepted {
+            return None;
+        }
+        Some(stream.retained_from(first).take_while(|r| r.header.batch <= last).map(|r| r.frame.clone()).collect())
+    }
+
+    /// A peer says what it holds: sends it everything that it lacks and that it gets from us (R7). False if some of it
+    /// is forgotten: the peer is not ready and must start again (R24).
+    pub(crate) fn replay(&mut self, to: Index, holds: &[(u32, u64)], fx: &mut Effects) -> bool {
+        fx.end_run();
+        let mut whole = true;
+        for stream in &self.streams {
+            if !stream.targets.contains(&to) {
+                continue;
+            }
+            let s = self.view.index_of_seat(stream.sender.seat).expect("a stream's sender is in the view") as u32;
+            let held = holds.iter().find(|(at, _)| *at == s).map_or(0, |(_, batch)| *batch);
+            let oldest = stream.retained.front().map_or(stream.accepted + 1, |r| r.header.batch);
+            whole &= held + 1 >= oldest;
+            fx.data.extend(stream.retained_from(held + 1).map(|r| (to, r.frame.clone())));
+        }
+        whole
+    }
+
+    /// Number of our last message that every ready member has taken.
+    pub(crate) fn stable_messages(&self) -> u64 {
+        let own = &self.streams[self.me];
+        let next = own.retained.front().map_or(own.next_message.unwrap_or(1), |r| r.header.first_message);
+        next - 1
+    }
+
+    /// Bytes that are kept for others, and bytes of incomplete messages.
+    pub(crate) fn retained_bytes(&self) -> u64 {
+        self.streams.iter().map(|s| s.retained_bytes() + s.reassembly.bytes() as u64).sum()
+    }
+
+    /// Drops what is incomplete at the view's end (D6).
+    pub(crate) fn clear_incomplete(&mut self) {
+        self.streams.iter_mut().for_each(|s| s.reassembly.clear());
+    }
+}
+
+fn new_stream(view: &View, me: Index, s: Index) -> Stream {
+    Stream {
+        sender: Arc::new(MemberRef::from(&view.members[s])),
+        accepted: 0,
+        taken: 0,
+        stable: 0,
+        next_message: None,
+        reached: 0,
+        retained: VecDeque::new(),
+        bytes: 0,
+        reassembly: Reassembly::default(),
+        targets: targets(view, me, s),
+        upstream: upstream(view, me, s),
+    }
+}
+
+/// The next hops of a sender's batches from `me`: a tree computed from the view (R6).
+fn targets(view: &View, me: Index, sender: Index) -> Vec<Index> {
+    let group = view.group(me);
+    if !view.is_leader(me) {
+        return if sender == me { vec![group.leader()] } else { Vec::new() };
+    }
+    let down = group.members.iter().copied().filter(|m| *m != me && *m != sender);
+    if view.group_at(sender) == view.group_at(me) {
+        down.chain(view.groups.iter().map(|g| g.leader()).filter(|l| *l != me)).collect()
+    } else {
+        down.collect()
+    }
+}
+
+fn upstream(view: &View, me: Index, sender: Index) -> Option<Index> {
+    let mine = view.group(me);
+    match (sender == me, view.is_leader(me)) {
+        (true, _) => None,
+        (_, false) => Some(mine.leader()),
+        (_, true) if view.group_at(sender) == view.group_at(me) => Some(sender),
+        (_, true) => Some(view.leader_of(sender)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Incarnation, MemberInfo, Name, ViewId};
+
+    fn view(groups: &[u16]) -> View {
+        let members = groups.iter().enumerate().map(|(i, group)| MemberInfo {
+            name: Name::new(&format!("m{i}")),
+            incarnation: Incarnation(i as u128 + 1),
+            address: ([127, 0, 0, 1], 7000 + i as u16).into(),
+            seat: Seat(i as u32 + 1),
+            admitted: 1,
+            group: *group,
+            ready: true,
+        });
+        View::new(ViewId::NONE, members.collect(), true)
+    }
+
+    #[test]
+    fn every_batch_reaches_every_member_exactly_once() {
+        let view = view(&[0, 1, 2, 0, 1, 2, 0, 1, 0]);
+        for sender in 0..view.len() {
+            let mut got = vec![0; view.len()];
+            let mut at = vec![sender];
+            while let Some(member) = at.pop() {
+                for next in targets(&view, member, sender) {
+                    assert_eq!(upstream(&view, next, sender), Some(member));
+                    got[next] += 1;
+                    at.push(next);
+                }
+            }
+            got[sender] += 1;
+            assert!(got.iter().all(|n| *n == 1), "{sender}: {got:?}");
+        }
+    }
+}

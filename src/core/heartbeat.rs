@@ -1,0 +1,146 @@
+//! Datagrams: heartbeats along links, and lease rounds between the coordinator and everybody (R22, R30).
+
+use std::net::SocketAddr;
+
+use super::io::Output;
+use super::member::Member;
+use crate::types::Incarnation;
+use crate::wire::control::Purpose;
+use crate::wire::datagram::{Datagram, Envelope};
+
+impl Member {
+    fn datagram(&mut self, to: Incarnation, address: SocketAddr, datagram: &Datagram) {
+        let envelope = Envelope { cluster: self.cluster_tag, from: self.incarnation, to };
+        self.stats.datagrams_sent += 1;
+        self.output(Output::Datagram { to: address, bytes: datagram.encode(&envelope) });
+    }
+
+    pub(super) fn send_heartbeats(&mut self) {
+        let Some((number, tag)) = self.view().map(|(v, _)| (v.id.number, v.tag())) else { return };
+        let watched: Vec<(Incarnation, SocketAddr)> =
+            self.detector.watched.iter().map(|(i, w)| (*i, w.address)).collect();
+        for (to, address) in watched {
+            if let Some(beat) = self.detector.heartbeat_for(self.now, to, (number, tag), self.late) {
+                self.datagram(to, address, &Datagram::Heartbeat(beat));
+            }
+        }
+        self.begin_lease_round();
+    }
+
+    fn begin_lease_round(&mut self) {
+        let Some(f) = self.fanout.as_ref().filter(|f| f.view.fenced && !f.frozen && f.me == f.view.coordinator())
+        else {
+            return;
+        };
+        let view = f.view.clone();
+        self.keep_proofs_fresh();
+        self.lease.begin_round(self.now);
+        let me = self.incarnation;
+        for member in view.members.iter().filter(|m| m.incarnation != me) {
+            let round = self.lease.round_for(self.now, member.incarnation, view.tag(), true);
+            self.datagram(member.incarnation, member.address, &Datagram::LeaseRound(round));
+        }
+        self.complete_round();
+    }
+
+    /// Voters that are absent and proven dead are asked again, so that a lease never rests on an old proof (R19).
+    fn keep_proofs_fresh(&mut self) {
+        let Some((view, _)) = self.view() else { return };
+        let absent: Vec<SocketAddr> = self
+            .setup
+            .voters
+            .iter()
+            .filter(|name| view.index_of_name(name.as_str()).is_none())
+            .filter_map(|name| self.suspicion.proven_at(name))
+            .collect();
+        for address in absent {
+            let busy = self.links.iter().any(|(_, c)| c.dialed && c.remote == address);
+            if !busy {
+                self.dial(address, Purpose::Probe, None);
+            }
+        }
+    }
+
+    /// Looks whether a round is complete: more than half of the voters answered, or all that are here while every other one
+    /// is proven dead (R22). Tells the grants at once.
+    fn complete_round(&mut self) {
+        let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return };
+        let voters = &self.setup.voters;
+        let place = |name: &crate::types::Name| view.index_of_name(name.as_str()).map(|i| view.members[i].incarnation);
+        let dead = voters.iter().filter(|n| place(n).is_none() && self.proven_dead(n)).count();
+        let me = self.incarnation;
+        let here: Vec<Incarnation> = voters.iter().filter_map(place).collect();
+        let enough = |answered: &dyn Fn(Incarnation) -> bool| {
+            let n = here.iter().filter(|i| **i == me || answered(**i)).count();
+            n * 2 > voters.len() || (n == here.len() && n + dead == voters.len())
+        };
+        let complete = self.lease.complete(self.now, enough);
+        self.lease.after_hold(self.now);
+        if complete {
+            for member in view.members.iter().filter(|m| m.incarnation != me) {
+                let round = self.lease.round_for(self.now, member.incarnation, view.tag(), false);
+                if round.granted > 0 {
+                    self.datagram(member.incarnation, member.address, &Datagram::LeaseRound(round));
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.stats.datagrams_received += 1;
+        let Ok((envelope, datagram)) = Datagram::decode(bytes) else {
+            self.stats.datagrams_refused += 1;
+            return;
+        };
+        if envelope.cluster != self.cluster_tag || envelope.to != self.incarnation {
+            self.stats.datagrams_refused += 1;
+            return;
+        }
+        let sender = envelope.from;
+        let Some((view, _)) = self.view() else { return };
+        let (tag, number, known) = (view.tag(), view.id.number, view.index_of(sender).is_some());
+        if !known {
+            if !matches!(datagram, Datagram::NotMember) {
+                self.datagram(sender, from, &Datagram::NotMember);
+            }
+            return;
+        }
+        match datagram {
+            Datagram::Heartbeat(beat) => {
+                self.detector.on_heartbeat(self.now, sender, &beat);
+                self.suspicion.heard(sender);
+                if beat.view_number < number {
+                    self.send_install(sender);
+                }
+            }
+            Datagram::LeaseRound(round) if round.view_tag == tag => {
+                let coordinator = self.view().is_some_and(|(v, _)| v.members[v.coordinator()].incarnation == sender);
+                let frozen = self.fanout.as_ref().is_none_or(|f| f.frozen);
+                if coordinator && !frozen {
+                    let answer = self.lease.on_round(self.now, &round);
+                    self.datagram(sender, from, &Datagram::LeaseAnswer(answer));
+                }
+            }
+            Datagram::LeaseAnswer(answer) if answer.view_tag == tag => {
+                self.lease.on_answer(sender, &answer);
+                let frozen = self.fanout.as_ref().is_none_or(|f| f.frozen);
+                if !frozen {
+                    self.complete_round();
+                }
+            }
+            Datagram::NotMember => self.on_not_member(sender),
+            _ => {}
+        }
+    }
+
+    /// A member of our view does not know us: asks it over a connection, where it can say more.
+    fn on_not_member(&mut self, who: Incarnation) {
+        let recently = self.last_dial(who);
+        if self.now.since(recently) >= self.setup.heartbeat {
+            self.suspicion.note_dial(who, self.now);
+            if let Some(address) = self.address_of(who) {
+                self.dial(address, Purpose::Probe, Some(who));
+            }
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Finding a cluster, or forming one: seeds are dialled, whoever is in a view is joined, and starters that find nobody
+//! form the first view together (R20).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::io::{Ended, Event, Output};
+use super::member::Member;
+use super::quorum::{Quorum, Voter};
+use super::setup::{Seed, Setup};
+use super::views::Joiner;
+use crate::types::{Incarnation, Micros, Name, Time, millis};
+use crate::wire::control::{Control, Join, Purpose, Refuse, ViewSummary};
+
+/// How often seeds that did not answer are dialled again.
+const REDIAL: Micros = millis(250);
+/// How often names are looked up again.
+const RESOLVE: Micros = millis(5_000);
+/// How long the leaders of a cluster have to answer before we ask for admission.
+const LEADERS_ANSWER: Micros = millis(250);
+/// How often admission is asked for, and how often before another way in is looked for.
+const ASK: Micros = millis(400);
+const ASKS: u32 = 8;
+/// Step of a search that waits for answers.
+const STEP: Micros = millis(50);
+
+/// One address that may lead to the cluster.
+#[derive(Debug)]
+struct Contact {
+    name: Option<Name>,
+    tried: Time,
+    /// The last answer of its host, if it refused.
+    refused: Option<Time>,
+    /// Whether there was any answer, or a failure, at all.
+    settled: bool,
+    myself: bool,
+}
+
+/// The way into one cluster.
+#[derive(Debug)]
+struct Entrance {
+    coordinator: Incarnation,
+    address: SocketAddr,
+    leaders: Vec<(Incarnation, SocketAddr)>,
+    heard: BTreeSet<Incarnation>,
+    found: Time,
+    asked: Time,
+    asks: u32,
+}
+
+/// A search for a view.
+#[derive(Debug)]
+pub(crate) struct Seeking {
+    since: Time,
+    due: Time,
+    resolve_at: Time,
+    contacts: BTreeMap<SocketAddr, Contact>,
+    /// Starters that are connected with us and have no view either.
+    starters: BTreeSet<Incarnation>,
+    entrance: Option<Entrance>,
+    unresolved: usize,
+    last_refusal: Option<String>,
+}
+
+impl Seeking {
+    pub(crate) fn new(now: Time, setup: &Setup, at: Option<SocketAddr>) -> Seeking {
+        let mut seeking = Seeking {
+            since: now,
+            due: now,
+            resolve_at: now,
+            contacts: BTreeMap::new(),
+            starters: BTreeSet::new(),
+            entrance: None,
+            unresolved: setup.seeds.iter().filter(|s| s.host.parse::<IpAddr>().is_err()).count(),
+            last_refusal: None,
+        };
+        for address in at {
+            seeking.add(address, None, setup.advertise);
+        }
+        seeking
+    }
+
+    fn add(&mut self, address: SocketAddr, name: Option<Name>, me: SocketAddr) {
+        let contact = self.contacts.entry(address).or_insert(Contact {
+            name: None,
+            tried: Time::ZERO,
+            refused: None,
+            settled: false,
+            myself: address == me,
+        });
+        contact.name = contact.name.take().or(name);
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.due
+    }
+}
+
+impl Member {
+    pub(super) fn tick_seeking(&mut self) {
+        if self.seeking.as_ref().is_none_or(|s| self.now < s.due) {
+            return;
+        }
+        self.look_up_names();
+        let Some(seeking) = &mut self.seeking else { return };
+        seeking.due = self.now + STEP;
+        if self.setup.join_timeout > 0
+            && self.now.since(seeking.since) >= self.setup.join_timeout
+            && self.attempt.is_none()
+        {
+            let why = seeking.last_refusal.take().unwrap_or_else(|| no_answer(&self.setup.seeds));
+            return self.end(Ended::JoinTimeout(why));
+        }
+        self.dial_seeds();
+        self.ask_for_admission();
+        self.consider_forming();
+    }
+
+    fn look_up_names(&mut self) {
+        let Some(seeking) = &mut self.seeking else { return };
+        if self.now < seeking.resolve_at {
+            return;
+        }
+        seeking.resolve_at = self.now + RESOLVE;
+        let lost: Vec<SocketAddr> = self.history.addresses().collect();
+        for address in lost {
+            seeking.add(address, None, self.setup.advertise);
+        }
+        for seed in self.setup.seeds.clone() {
+            match seed.host.parse::<IpAddr>() {
+                Ok(ip) => self.on_seed_address(SocketAddr::new(ip, seed.port), seed.name),
+                Err(_) => self.output(Output::Resolve { host: seed.host, port: seed.port }),
+            }
+        }
+    }
+
+    fn on_seed_address(&mut self, address: SocketAddr, name: Option<Name>) {
+        self.hints.insert(address);
+        if let Some(seeking) = &mut self.seeking {
+            seeking.add(address, name, self.setup.advertise);
+        }
+    }
+
+    pub(super) fn on_resolved(&mut self, host: &str, addresses: &[SocketAddr]) {
+        let seeds: Vec<Seed> = self.setup.seeds.iter().filter(|s| s.host == host).cloned().collect();
+        for seed in seeds {
+            for address in addresses.iter().take(64) {
+                self.on_seed_address(SocketAddr::new(address.ip(), seed.port), seed.name.clone());
+            }
+        }
+        if let Some(seeking) = &mut self.seeking {
+            seeking.unresolved = seeking.unresolved.saturating_sub(1);
+            seeking.due = self.now;
+        }
+    }
+
+    fn dial_seeds(&mut self) {
+        let Some(seeking) = &mut self.seeking else { return };
+        let mut wanted = Vec::new();
+        for (address, contact) in &mut seeking.contacts {
+            let connected = self.links.iter().any(|(_, c)| c.dialed && c.remote == *address);
+            if !contact.myself && !connected && (contact.tried == Time::ZERO || self.now.since(contact.tried) >= REDIAL)
+            {
+                contact.tried = self.now;
+                wanted.push(*address);
+            }
+        }
+        for address in wanted {
+            self.dial(address, Purpose::Join, None);
+        }
+    }
+
+    /// We dialled our own address.
+    pub(super) fn on_self_dialed(&mut self, address: SocketAddr) {
+        self.hints.remove(&address);
+        if let Some(contact) = self.seeking.as_mut().and_then(|s| s.contacts.get_mut(&address)) {
+            contact.myself = true;
+            contact.settled = true;
+        }
+    }
+
+    pub(super) fn on_seed_failed(&mut self, address: SocketAddr, refused: bool) {
+        let now = self.now;
+        let Some(contact) = self.seeking.as_mut().and_then(|s| s.contacts.get_mut(&address)) else { return };
+        contact.settled = true;
+        contact.refused = refused.then_some(now);
+        let name = contact.name.clone();
+        if let (true, Some(name)) = (refused, name) {
+            self.suspicion.prove(&name, address, now);
+        }
+        self.look_again();
+    }
+
+    fn look_again(&mut self) {
+        let now = self.now;
+        if let Some(seeking) = &mut self.seeking {
+            seeking.due = now;
+        }
+    }
+
+    /// A seed answered: it is in a view, or it looks for one like us.
+    pub(super) fn on_seed_answered(&mut self, address: SocketAddr, who: Incarnation, view: Option<ViewSummary>) {
+        let now = self.now;
+        let Some(seeking) = &mut self.seeking else { return };
+        let mut name = None;
+        if let Some(contact) = seeking.contacts.get_mut(&address) {
+            contact.settled = true;
+            contact.refused = None;
+            name.clone_from(&contact.name);
+        }
+        if let Some(name) = name {
+            self.suspicion.disprove(&name);
+        }
+        let Some(view) = view else { return self.on_starter(who) };
+        let Some(seeking) = &mut self.seeking else { return };
+        if seeking.entrance.is_none() {
+            let mut heard = BTreeSet::new();
+            heard.insert(who);
+            let ViewSummary { coordinator, address, leaders, .. } = view;
+            for (leader, address) in leaders.iter().filter(|(leader, _)| *leader != who) {
+                let conn = self.links.dial(now, *address, Purpose::Probe, Some(*leader));
+                self.output(Output::Dial { conn, to: *address });
+            }
+            let Some(seeking) = &mut self.seeking else { return };
+            let (found, asked) = (now, Time::ZERO);
+            seeking.entrance = Some(Entrance { coordinator, address, leaders, heard, found, asked, asks: 0 });
+        }
+        self.look_again();
+    }
+
+    /// A leader of the cluster that we want to join answered.
+    pub(super) fn on_leader_answered(&mut self, who: Incarnation) {
+        if let Some(entrance) = self.seeking.as_mut().and_then(|s| s.entrance.as_mut()) {
+            entrance.heard.insert(who);
+            self.look_again();
+        }
+    }
+
+    /// Asks the coordinator for admission, once all leaders have answered or had the time to.
+    fn ask_for_admission(&mut self) {
+        let Some(entrance) = self.seeking.as_mut().and_then(|s| s.entrance.as_mut()) else { return };
+        let all = entrance.leaders.iter().all(|(leader, _)| entrance.heard.contains(leader));
+        let ripe = all || self.now.since(entrance.found) >= LEADERS_ANSWER;
+        if !ripe || self.now.since(entrance.asked) < ASK {
+            return;
+        }
+        if entrance.asks >= ASKS {
+            if let Some(seeking) = &mut self.seeking {
+                seeking.entrance = None;
+            }
+            return;
+        }
+        entrance.asked = self.now;
+        entrance.asks += 1;
+        let (coordinator, address) = (entrance.coordinator, entrance.address);
+        let join = Control::Join(Join {
+            name: self.setup.name.clone(),
+            incarnation: self.incarnation,
+            address: self.setup.advertise,
+            hears: entrance.leaders.iter().map(|(i, _)| *i).filter(|i| entrance.heard.contains(i)).collect(),
+        });
+        let conn = self.links.link(coordinator).or_else(|| self.links.dialing(coordinator));
+        let conn = conn.unwrap_or_else(|| self.dial(address, Purpose::Join, Some(coordinator)));
+        self.links.send_control(conn, &join);
+    }
+
+    /// Another starter is connected with us.
+    pub(super) fn on_starter(&mut self, who: Incarnation) {
+        if let Some(seeking) = &mut self.seeking {
+            seeking.starters.insert(who);
+            seeking.due = self.now;
+        }
+    }
+
+    pub(super) fn on_starter_gone(&mut self, who: Incarnation) {
+        if let Some(seeking) = &mut self.seeking {
+            seeking.starters.remove(&who);
+            if seeking.entrance.as_ref().is_some_and(|e| e.coordinator == who) {
+                seeking.entrance = None;
+            }
+        }
+    }
+
+    /// Forms the first view, if it is on us to do so: the smallest name among those that are entitled to.
+    fn consider_forming(&mut self) {
+        let Some(seeking) = &self.seeking else { return };
+        if seeking.entrance.is_some()
+            || self.attempt.is_some()
+            || self.now < self.attempt_after
+            || !self.may_form(&self.setup.name, self.setup.advertise)
+        {
+            return;
+        }
+        let starters: Vec<(Incarnation, Name, SocketAddr)> = seeking
+            .starters
+            .iter()
+            .filter_map(|i| self.links.link_conn(*i)?.peer().map(|p| (*i, p.name.clone(), p.address)))
+            .collect();
+        let entitled = |(_, name, address): &&(Incarnation, Name, SocketAddr)| self.may_form(name, *address);
+        if starters.iter().filter(entitled).any(|(_, name, _)| *name < self.setup.name) {
+            return;
+        }
+        let up = self.now.since(self.started);
+        let quorum = self.rules.judge(|name| {
+            let here = *name == self.setup.name;
+            match (here, starters.iter().any(|(_, n, _)| n == name), self.proven_dead(name)) {
+                (true, ..) if self.acceptor.memory => Voter::Here,
+                (true, ..) => Voter::Fresh(up),
+                (_, true, _) => Voter::Fresh(up),
+                (.., true) => Voter::ProvenDead,
+                _ => Voter::Absent,
+            }
+        });
+        let waited = self.now.since(seeking.since);
+        let all_known = seeking.unresolved == 0 && seeking.contacts.values().all(|c| c.settled || c.myself);
+        let lonely = self.setup.seeds.is_empty() && self.history.addresses().next().is_none();
+        let long_enough = if self.rules.voters.is_empty() {
+            lonely || (waited >= self.setup.form_wait && all_known) || waited >= self.setup.form_wait * 4
+        } else {
+            waited >= self.setup.form_wait + self.setup.lease + self.setup.lease / 4
+        };
+        match quorum {
+            Quorum::Fenced => {}
+            Quorum::Unfenced if long_enough => {}
+            _ => return,
+        }
+        for (incarnation, name, address) in starters {
+            let joiner = Joiner { name, address, hears: Vec::new() };
+            self.changes.joiners.insert(incarnation, joiner);
+        }
+        self.begin_attempt();
+    }
+
+    /// Whether a starter may form a cluster: it is one of the addresses at which others look for it, or a voter.
+    fn may_form(&self, name: &Name, address: SocketAddr) -> bool {
+        let seeds = &self.setup.seeds;
+        let named = seeds.iter().any(|s| s.name.as_ref() == Some(name));
+        seeds.is_empty()
+            || named
+            || self.rules.is_voter(name)
+            || self.hints.contains(&address)
+            || (address == self.setup.advertise
+                && self.seeking.as_ref().is_some_and(|s| s.contacts.values().any(|c| c.myself)))
+    }
+
+    /// A seed refused us, with its reason.
+    pub(super) fn on_refused(&mut self, remote: SocketAddr, refuse: &Refuse) {
+        let text = format!("refused by {remote}: {}", refuse.text);
+        let Some(seeking) = &mut self.seeking else { return };
+        let new = seeking.last_refusal.as_ref() != Some(&text);
+        seeking.last_refusal = Some(text.clone());
+        seeking.entrance = None;
+        if refuse.code.is_final() {
+            return self.end(Ended::Refused(text));
+        }
+        if new {
+            self.event(Event::Note { level: 2, text });
+        }
+    }
+
+    /// The same, from somebody whom we are connected with.
+    pub(super) fn on_refused_by_member(&mut self, refuse: &Refuse) {
+        let at = self.seeking.as_ref().and_then(|s| s.entrance.as_ref()).map(|e| e.address);
+        if let Some(at) = at {
+            self.on_refused(at, refuse);
+        }
+    }
+
+    pub(super) fn on_host_ready(&mut self) {
+        self.host_ready = true;
+        self.tell_ready();
+    }
+
+    /// Tells the coordinator that our host is ready, until a view says so (R24).
+    pub(super) fn tell_ready(&mut self) {
+        let unready = self.view().is_some_and(|(view, me)| !view.members[me].ready);
+        if let (true, true, Some(acting)) = (unready, self.host_ready, self.acting()) {
+            let me = self.incarnation;
+            self.send_to(acting, Control::Ready(me));
+        }
+    }
+}
+
+fn no_answer(seeds: &[Seed]) -> String {
+    let list: Vec<String> = seeds.iter().map(|s| format!("{}:{}", s.host, s.port)).collect();
+    format!("none of the seeds answered with a view: {}", list.join(", "))
+}

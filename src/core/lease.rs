@@ -1,0 +1,183 @@
+//! The lease (R22): until when this member may act in the primary view, and, for a coordinator, to whom it was granted.
+//!
+//! A lease counts from a moment that lies before the coordinator sent the round: a member tells its clock with every
+//! answer, the coordinator sends the newest one back with the next round, and the member counts from there. No two
+//! clocks are ever compared.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::plant::{Plant, Plants};
+use crate::types::{Incarnation, Micros, Time};
+use crate::wire::datagram::{LeaseAnswer, LeaseRound};
+
+/// Rounds that are remembered: more than fit into one lease.
+const ROUNDS: usize = 32;
+
+/// One member's share in the leases of the current view.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    length: Micros,
+    /// This member acts as primary before this moment.
+    pub(crate) expiry: Time,
+    /// No lease that rests on our answers is alive anywhere after this moment.
+    pub(crate) fence: Time,
+    /// The first lease of the view waits for this moment.
+    pub(crate) hold: Time,
+    /// Own clock values that came back with rounds.
+    bases: VecDeque<(u64, Time)>,
+    round: u64,
+    sent: VecDeque<(u64, Time)>,
+    answers: BTreeMap<Incarnation, (u64, u64)>,
+    complete: u64,
+    granted_at: BTreeMap<Incarnation, Time>,
+    plants: Plants,
+}
+
+impl Lease {
+    /// Before any view. Nothing is known of what this process did before it started: for the length of a lease it
+    /// takes for possible that somebody still holds one.
+    pub(crate) fn new(now: Time, length: Micros, plants: Plants) -> Lease {
+        Lease {
+            length,
+            expiry: Time::ZERO,
+            fence: now + length,
+            hold: now + length,
+            bases: VecDeque::new(),
+            round: 0,
+            sent: VecDeque::new(),
+            answers: BTreeMap::new(),
+            complete: 0,
+            granted_at: BTreeMap::new(),
+            plants,
+        }
+    }
+
+    /// A view was installed; its first lease waits until `hold`.
+    pub(crate) fn begin_view(&mut self, hold: Time) {
+        self.expiry = Time::ZERO;
+        self.hold = self.hold.max(hold);
+        self.bases.clear();
+        self.sent.clear();
+        self.answers.clear();
+        self.complete = 0;
+        self.granted_at.clear();
+    }
+
+    fn is_past_hold(&self, now: Time) -> bool {
+        now >= self.hold || self.plants.has(Plant::LeaseWithoutHold)
+    }
+
+    /// A promise or an expulsion: this member no longer acts in the view (R16).
+    pub(crate) fn drop_it(&mut self) {
+        self.expiry = Time::ZERO;
+    }
+
+    /// A round came in: answers it, and takes what it grants.
+    pub(crate) fn on_round(&mut self, now: Time, round: &LeaseRound) -> LeaseAnswer {
+        self.fence = self.fence.max(now + self.length);
+        if round.base_us > 0 && round.base_us <= now.0 {
+            remember(&mut self.bases, (round.round, Time(round.base_us)));
+        }
+        if let Some((_, base)) = self.bases.iter().find(|(r, _)| *r == round.granted) {
+            self.expiry = self.expiry.max(*base + self.length);
+        }
+        LeaseAnswer { view_tag: round.view_tag, round: round.round, clock_us: now.0 }
+    }
+
+    /// Coordinator: begins a round.
+    pub(crate) fn begin_round(&mut self, now: Time) {
+        self.round += 1;
+        remember(&mut self.sent, (self.round, now));
+        self.fence = self.fence.max(now + self.length);
+    }
+
+    /// Coordinator: what to send to a member when a round begins. Between rounds, when only a grant is told, the
+    /// base is left out: it could be younger than the round.
+    pub(crate) fn round_for(&mut self, now: Time, to: Incarnation, view_tag: u64, begins: bool) -> LeaseRound {
+        let (answered, clock) = self.answers.get(&to).copied().unwrap_or((0, 0));
+        let clock = if begins { clock } else { 0 };
+        let granted = if self.is_past_hold(now) && answered >= self.complete { self.complete } else { 0 };
+        if granted > 0 {
+            self.granted_at.insert(to, now);
+        }
+        LeaseRound { view_tag, round: self.round, base_us: clock, granted }
+    }
+
+    /// Coordinator: an answer came in.
+    pub(crate) fn on_answer(&mut self, from: Incarnation, answer: &LeaseAnswer) {
+        let known = self.answers.entry(from).or_default();
+        if answer.round <= self.round && answer.round >= known.0 {
+            *known = (answer.round, answer.clock_us);
+        }
+    }
+
+    /// Coordinator: looks for the newest round that `enough` members answered. True when a newer one is complete.
+    pub(crate) fn complete(&mut self, now: Time, enough: impl Fn(&dyn Fn(Incarnation) -> bool) -> bool) -> bool {
+        let before = self.complete;
+        for (round, sent) in self.sent.iter().rev() {
+            if *round <= before {
+                break;
+            }
+            let answered = |who: Incarnation| self.answers.get(&who).is_some_and(|(r, _)| *r >= *round);
+            if enough(&answered) {
+                self.complete = *round;
+                if self.is_past_hold(now) {
+                    self.expiry = self.expiry.max(*sent + self.length);
+                }
+                break;
+            }
+        }
+        self.complete > before
+    }
+
+    /// Coordinator: the hold has run out meanwhile; the newest complete round counts for ourselves too.
+    pub(crate) fn after_hold(&mut self, now: Time) {
+        if self.is_past_hold(now) {
+            if let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == self.complete) {
+                self.expiry = self.expiry.max(*sent + self.length);
+            }
+        }
+    }
+
+    /// Coordinator: how long a lease that was granted to a member can still be alive.
+    pub(crate) fn granted_for(&self, now: Time, member: Incarnation) -> Micros {
+        self.granted_at.get(&member).map_or(0, |at| (*at + self.length).since(now))
+    }
+}
+
+fn remember<T>(list: &mut VecDeque<T>, item: T) {
+    if list.len() == ROUNDS {
+        list.pop_front();
+    }
+    list.push_back(item);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_counts_from_before_the_round_was_sent() {
+        let (me, other) = (Incarnation(1), Incarnation(2));
+        let mut coordinator = Lease::new(Time(0), 1000, Plants::default());
+        let mut member = Lease::new(Time(0), 1000, Plants::default());
+        coordinator.begin_view(Time(0));
+        coordinator.hold = Time(0);
+        let both = |answered: &dyn Fn(Incarnation) -> bool| answered(other);
+        for (round, at) in [(1, 5_000), (2, 5_250)] {
+            coordinator.begin_round(Time(at));
+            let sent = coordinator.round_for(Time(at), other, 7, true);
+            assert_eq!(sent.round, round);
+            let answer = member.on_round(Time(at + 900_000), &sent);
+            coordinator.on_answer(other, &answer);
+            assert!(coordinator.complete(Time(at + 10), both));
+        }
+        assert_eq!(coordinator.expiry, Time(6_250));
+        let grant = coordinator.round_for(Time(5_300), other, 7, false);
+        assert_eq!(grant.granted, 2);
+        member.on_round(Time(905_300), &grant);
+        assert_eq!(member.expiry, Time(905_000 + 1000), "from the clock told in the answer before");
+        assert_eq!(coordinator.granted_for(Time(5_300), other), 1000);
+        assert_eq!(coordinator.granted_for(Time(5_300), me), 0);
+    }
+}

@@ -1,0 +1,371 @@
+//! Connections: who is at the other end, what waits to be written, and which of them is the link to a member.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+
+use super::buffers::{Assembler, ChunkPool, Frame};
+use crate::types::{ConnId, Incarnation, Name, Time, limits};
+use crate::wire::Malformed;
+use crate::wire::control::{Control, Purpose};
+
+/// Connections that have not introduced themselves: in all, and from one address.
+const STRANGERS: usize = 128;
+const STRANGERS_PER_SOURCE: usize = 64;
+/// Control frames that wait for a connection to come up.
+const WAITING_FRAMES: usize = 64;
+/// Relayed batches to one member wait in a link's queue up to this; what is beyond is dropped and sent again by its sender.
+const DIRECT_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Who is at the other end, as it said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: Name,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) address: SocketAddr,
+}
+
+/// How far a connection is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Dialled, not up.
+    Dialing,
+    /// Up; the greeting or its answer is awaited.
+    Greeting,
+    /// Both ends know each other.
+    Open(Peer),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) state: State,
+    pub(crate) dialed: bool,
+    pub(crate) purpose: Purpose,
+    pub(crate) remote: SocketAddr,
+    /// Whom the dialler expects there.
+    pub(crate) expects: Option<Incarnation>,
+    pub(crate) since: Time,
+    pub(crate) used: Time,
+    pub(crate) received: Time,
+    waiting: Vec<Bytes>,
+    queue: SendQueue,
+    assembler: Assembler,
+}
+
+impl Conn {
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        match &self.state {
+            State::Open(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue.bytes
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.bytes == 0
+    }
+}
+
+/// What waits to be written: control overtakes data at the boundaries of data slices (R5).
+#[derive(Debug, Default)]
+struct SendQueue {
+    /// The rest of a slice that is partly written.
+    begun: VecDeque<Bytes>,
+    control: VecDeque<Bytes>,
+    data: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl SendQueue {
+    fn show<'a>(&'a self, max_bytes: usize, out: &mut Vec<&'a [u8]>) {
+        let mut shown = 0;
+        for slice in self.begun.iter().chain(&self.control).chain(&self.data) {
+            if shown >= max_bytes {
+                return;
+            }
+            shown += slice.len();
+            out.push(slice);
+        }
+    }
+
+    fn wrote(&mut self, mut bytes: usize) {
+        self.bytes -= bytes.min(self.bytes);
+        for queue in [&mut self.begun, &mut self.control, &mut self.data] {
+            while let Some(front) = queue.front_mut() {
+                if front.len() > bytes {
+                    break;
+                }
+                bytes -= front.len();
+                queue.pop_front();
+            }
+            if bytes > 0 && !queue.is_empty() {
+                break;
+            }
+        }
+        if bytes == 0 {
+            return;
+        }
+        // The slice that is cut goes first next time, whatever comes in meanwhile.
+        let cut = if !self.begun.is_empty() { self.begun.pop_front() } else { None };
+        let cut = cut.or_else(|| self.control.pop_front()).or_else(|| self.data.pop_front());
+        if let Some(mut cut) = cut {
+            let _ = cut.split_to(bytes.min(cut.len()));
+            self.begun.push_front(cut);
+        }
+    }
+}
+
+/// All connections of a member.
+#[derive(Debug)]
+pub(crate) struct Links {
+    conns: BTreeMap<ConnId, Conn>,
+    /// What connections that were closed in this turn still have to say.
+    closing: BTreeMap<ConnId, SendQueue>,
+    /// The connection that is the link to a member.
+    current: BTreeMap<Incarnation, ConnId>,
+    next: u64,
+    pool: ChunkPool,
+    /// Connections with something new to write.
+    pub(crate) transmit: Vec<ConnId>,
+}
+
+impl Links {
+    pub(crate) fn new(pool_chunks: usize) -> Links {
+        Links {
+            conns: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            current: BTreeMap::new(),
+            next: 1,
+            pool: ChunkPool::new(pool_chunks),
+            transmit: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, now: Time, remote: SocketAddr, dialed: bool, purpose: Purpose, state: State) -> ConnId {
+        let id = ConnId(self.next);
+        self.next += 1;
+        let conn = Conn {
+            state,
+            dialed,
+            purpose,
+            remote,
+            expects: None,
+            since: now,
+            used: now,
+            received: now,
+            waiting: Vec::new(),
+            queue: SendQueue::default(),
+            assembler: Assembler::default(),
+        };
+        self.conns.insert(id, conn);
+        id
+    }
+
+    /// Notes an accepted connection, unless there are too many strangers already.
+    pub(crate) fn accepted(&mut self, now: Time, remote: SocketAddr) -> Option<ConnId> {
+        let strangers = || self.conns.values().filter(|c| !c.dialed && c.peer().is_none());
+        let same = strangers().filter(|c| c.remote.ip() == remote.ip()).count();
+        if strangers().count() >= STRANGERS || same >= STRANGERS_PER_SOURCE {
+            return None;
+        }
+        Some(self.add(now, remote, false, Purpose::Link, State::Greeting))
+    }
+
+    /// Notes a connection that the driver is asked to open.
+    pub(crate) fn dial(&mut self, now: Time, to: SocketAddr, purpose: Purpose, expects: Option<Incarnation>) -> ConnId {
+        let id = self.add(now, to, true, purpose, State::Dialing);
+        self.conns.get_mut(&id).expect("just added").expects = expects;
+        id
+    }
+
+    pub(crate) fn get(&self, id: ConnId) -> Option<&Conn> {
+        self.conns.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.conns.iter().map(|(id, conn)| (*id, conn))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// The link to a member, if one is up.
+    pub(crate) fn link(&self, to: Incarnation) -> Option<ConnId> {
+        self.current.get(&to).copied()
+    }
+
+    pub(crate) fn link_conn(&self, to: Incarnation) -> Option<&Conn> {
+        self.link(to).and_then(|id| self.get(id))
+    }
+
+    /// A link that is being dialled.
+    pub(crate) fn dialing(&self, to: Incarnation) -> Option<ConnId> {
+        let wanted = |c: &Conn| c.dialed && c.purpose != Purpose::Probe && c.expects == Some(to) && c.peer().is_none();
+        self.conns.iter().find(|(_, c)| wanted(c)).map(|(id, _)| *id)
+    }
+
+    /// Both ends know each other: makes this the link to the peer, unless another one stays. Answers which connection
+    /// has to go. Of two, both ends keep the one that the smaller incarnation dialled; of two dialled by the same end, the newer.
+    pub(crate) fn open(&mut self, id: ConnId, me: Incarnation, peer: Peer) -> Option<ConnId> {
+        let incarnation = peer.incarnation;
+        let conn = self.conns.get_mut(&id)?;
+        conn.state = State::Open(peer);
+        let waiting = std::mem::take(&mut conn.waiting);
+        let dialer = |dialed: bool| if dialed { me } else { incarnation };
+        let mine = dialer(conn.dialed);
+        let loser = match self.current.get(&incarnation).and_then(|old| Some((*old, self.conns.get(old)?))) {
+            Some((old, other)) if old != id && dialer(other.dialed) < mine => {
+                debug_assert_ne!(old, id);
+                Some(id)
+            }
+            Some((old, _)) if old != id => Some(old),
+            _ => None,
+        };
+        if loser != Some(id) {
+            self.current.insert(incarnation, id);
+        }
+        let keep = if loser == Some(id) { self.current[&incarnation] } else { id };
+        for frame in waiting {
+            self.push_control(keep, frame);
+        }
+        loser
+    }
+
+    /// Forgets a connection. Answers the member whose link it was.
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<(Conn, bool)> {
+        let mut conn = self.conns.remove(&id)?;
+        if conn.queue.bytes > 0 {
+            self.closing.insert(id, std::mem::take(&mut conn.queue));
+        }
+        let incarnation = conn.peer().map(|p| p.incarnation);
+        let was_link = incarnation.is_some_and(|i| self.current.get(&i) == Some(&id));
+        if let (true, Some(incarnation)) = (was_link, incarnation) {
+            self.current.remove(&incarnation);
+        }
+        Some((conn, was_link))
+    }
+
+    /// Queues a control frame; before the connection is open it waits, within a bound.
+    pub(crate) fn send_control(&mut self, id: ConnId, control: &Control) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let greeting =
+            matches!(control, Control::Hello(_) | Control::Welcome(_) | Control::Refuse(_) | Control::Report(_));
+        if conn.peer().is_some() || greeting {
+            self.push_control(id, control.encode());
+        } else if conn.waiting.len() < WAITING_FRAMES {
+            conn.waiting.push(control.encode());
+        }
+    }
+
+    /// Queues a last word on a connection that will not be opened.
+    pub(crate) fn push_before_open(&mut self, id: ConnId, control: &Control) {
+        self.push_control(id, control.encode());
+    }
+
+    fn push_control(&mut self, id: ConnId, frame: Bytes) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.queue.bytes == 0 {
+            self.transmit.push(id);
+        }
+        conn.queue.bytes += frame.len();
+        conn.queue.control.push_back(frame);
+    }
+
+    /// Queues a slice of whole batches on the link to a member. Without a link it is dropped: progress is compared when
+    /// the link comes up, and the rest is replayed (R7).
+    pub(crate) fn send_data(&mut self, to: Incarnation, slice: Bytes) {
+        let Some(id) = self.link(to) else { return };
+        let conn = self.conns.get_mut(&id).expect("links are connections");
+        if conn.queue.bytes == 0 {
+            self.transmit.push(id);
+        }
+        conn.queue.bytes += slice.len();
+        conn.queue.data.push_back(slice);
+    }
+
+    /// Queues a batch of a stream to one member, if the link's queue has room.
+    pub(crate) fn send_direct(&mut self, to: Incarnation, slice: Bytes) {
+        if self.link_conn(to).is_some_and(|c| c.queue.bytes < DIRECT_QUEUE_BYTES) {
+            self.send_data(to, slice);
+        }
+    }
+
+    pub(crate) fn space(&mut self, id: ConnId) -> Option<&mut BytesMut> {
+        Some(self.conns.get_mut(&id)?.assembler.space(&mut self.pool))
+    }
+
+    /// Whole frames that have come in, within the bound that the peer has earned.
+    pub(crate) fn frames(&mut self, now: Time, id: ConnId, out: &mut Vec<Frame>) -> Result<Bytes, Malformed> {
+        let Some(conn) = self.conns.get_mut(&id) else { return Ok(Bytes::new()) };
+        conn.received = now;
+        let bound = if conn.peer().is_some() || conn.dialed { limits::CONTROL_BYTES } else { limits::GREETING_BYTES };
+        let chunk = conn.assembler.frames(bound, out)?;
+        // What outlives the turn and covers little of its chunk is copied, so that it does not pin the chunk (R10).
+        Ok(if chunk.len() < limits::CHUNK_BYTES / 4 { Bytes::copy_from_slice(&chunk) } else { chunk })
+    }
+
+    pub(crate) fn show<'a>(&'a self, id: ConnId, max_bytes: usize, out: &mut Vec<&'a [u8]>) {
+        let queue = self.conns.get(&id).map(|c| &c.queue).or_else(|| self.closing.get(&id));
+        if let Some(queue) = queue {
+            queue.show(max_bytes, out);
+        }
+    }
+
+    pub(crate) fn wrote(&mut self, now: Time, id: ConnId, bytes: usize) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.queue.wrote(bytes);
+            conn.used = now;
+        } else if let Some(queue) = self.closing.get_mut(&id) {
+            queue.wrote(bytes);
+        }
+    }
+
+    /// A new turn: the driver has written what connections closed before had to say, or could not.
+    pub(crate) fn forget_closed(&mut self) {
+        self.closing.clear();
+    }
+
+    pub(crate) fn trim(&mut self) {
+        self.pool.trim();
+    }
+
+    pub(crate) fn chunks(&self) -> usize {
+        self.pool.remembered()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_overtakes_data_only_between_slices() {
+        let mut queue = SendQueue::default();
+        let written = |queue: &mut SendQueue, n: usize| {
+            let mut slices = Vec::new();
+            queue.show(usize::MAX, &mut slices);
+            let all: Vec<u8> = slices.concat();
+            queue.wrote(n);
+            all[..n].to_vec()
+        };
+        queue.data.push_back(Bytes::from_static(b"dddd"));
+        queue.data.push_back(Bytes::from_static(b"eeee"));
+        queue.bytes = 8;
+        assert_eq!(written(&mut queue, 2), b"dd");
+        queue.control.push_back(Bytes::from_static(b"CC"));
+        queue.bytes += 2;
+        assert_eq!(written(&mut queue, 3), b"ddC");
+        assert_eq!(written(&mut queue, 5), b"Ceeee");
+        assert_eq!(queue.bytes, 0);
+    }
+}

@@ -1,0 +1,491 @@
+//! One member: its parts, the door in, timers, and the way out. What it does is in the modules beside.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::ballot::{Acceptor, Attempt};
+use super::builder::Builder;
+use super::detector::Detector;
+use super::direct::Direct;
+use super::fanout::{Budget, Fanout};
+use super::io::{CloseCause, Ended, Event, Input, LinkReport, Output};
+use super::joining::Seeking;
+use super::leaving::Leaving;
+use super::links::Links;
+use super::merging::History;
+use super::plant::{Plant, Plants};
+use super::quorum::Rules;
+use super::setup::Setup;
+use super::slow::SlowWatch;
+use super::suspicion::Suspicion;
+use super::views::{Changes, Laggards};
+use super::window::Pool;
+use super::{Stats, lease::Lease};
+use crate::types::{ConnId, Incarnation, Index, Micros, Time, View, ViewId};
+use crate::wire::control::{Control, Cut, Proposal};
+
+/// Chunks whose return the pool waits for: enough for the whole window and the host's queue.
+fn pool_chunks(setup: &Setup) -> usize {
+    16 + (setup.window_bytes + setup.receive_queue_bytes) / crate::types::limits::CHUNK_BYTES
+}
+
+/// One member of a cluster.
+#[derive(Debug)]
+pub struct Member {
+    pub(super) setup: Setup,
+    pub(super) plants: Plants,
+    pub(super) rules: Rules,
+    pub(super) now: Time,
+    pub(super) started: Time,
+    random: u64,
+    pub(super) incarnation: Incarnation,
+    pub(super) cluster_tag: u64,
+    pub(super) links: Links,
+    outputs: VecDeque<Output>,
+    pub(super) stats: Stats,
+    // Who is heard, and who is believed.
+    pub(super) detector: Detector,
+    pub(super) suspicion: Suspicion,
+    pub(super) lease: Lease,
+    was_primary: bool,
+    /// How late our own loop was lately.
+    pub(super) late: Micros,
+    // The log of views.
+    pub(super) acceptor: Acceptor,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) attempt_after: Time,
+    pub(super) seen_round: u64,
+    pub(super) changes: Changes,
+    pub(super) installed: Option<Proposal>,
+    pub(super) installed_at: Time,
+    pub(super) laggards: Laggards,
+    pub(super) wanted_cut: Option<Cut>,
+    pub(super) history: History,
+    pub(super) seeking: Option<Seeking>,
+    pub(super) leaving: Option<Leaving>,
+    pub(super) ended: Option<Ended>,
+    pub(super) merged_from: Option<ViewId>,
+    /// The host has said that it is ready (R24).
+    pub(super) host_ready: bool,
+    // Streams.
+    pub(super) fanout: Option<Fanout>,
+    pub(super) pool: Option<Pool>,
+    pub(super) slow: SlowWatch,
+    pub(super) builder: Builder,
+    pub(super) direct: Direct,
+    pub(super) budget: Budget,
+    /// Sends wait for a link to have written what it has; once it has, there is work at once.
+    pub(super) backlog: bool,
+    pub(super) hurry: bool,
+    pub(super) told_ended: bool,
+    pub(super) stable_told: u64,
+    pub(super) asked_replay: Time,
+    pub(super) faults: BTreeMap<Incarnation, u32>,
+    /// Control frames that we send to ourselves.
+    pub(super) loopback: VecDeque<Control>,
+    pub(super) hints: BTreeSet<SocketAddr>,
+    ticks: u64,
+    tick_at: Time,
+}
+
+impl Member {
+    /// A member that begins to join at once.
+    pub fn new(setup: Setup, now: Time) -> Member {
+        #[cfg(feature = "sim")]
+        let plants = Plants::new(setup.plant);
+        #[cfg(not(feature = "sim"))]
+        let plants = Plants::default();
+        let rules = Rules {
+            voters: setup.voters.clone(),
+            minority_serves: setup.minority == super::MinorityPolicy::Serve,
+            two_serve: setup.two_members_serve,
+            lease: setup.lease,
+        };
+        let cluster_tag = setup.cluster.bytes().fold(0x636c_7573, |h, b| crate::types::mix(h, u64::from(b)));
+        Member {
+            plants,
+            rules,
+            now,
+            started: now,
+            random: setup.random,
+            incarnation: setup.incarnation,
+            cluster_tag,
+            links: Links::new(pool_chunks(&setup)),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            detector: Detector::new(setup.silence, setup.heartbeat, plants),
+            suspicion: Suspicion::default(),
+            lease: Lease::new(now, setup.lease, plants),
+            was_primary: false,
+            late: 0,
+            acceptor: Acceptor::default(),
+            attempt: None,
+            attempt_after: Time::ZERO,
+            seen_round: 0,
+            changes: Changes::default(),
+            installed: None,
+            installed_at: now,
+            laggards: Laggards::default(),
+            wanted_cut: None,
+            history: History::default(),
+            seeking: Some(Seeking::new(now, &setup, None)),
+            leaving: None,
+            ended: None,
+            merged_from: None,
+            host_ready: false,
+            fanout: None,
+            pool: None,
+            slow: SlowWatch::default(),
+            builder: Builder::new(1),
+            direct: Direct::new(setup.incarnation, setup.direct_window_bytes),
+            budget: Budget { outstanding: 0, bound: setup.receive_queue_bytes },
+            backlog: false,
+            hurry: false,
+            told_ended: false,
+            stable_told: 0,
+            asked_replay: Time::ZERO,
+            faults: BTreeMap::new(),
+            loopback: VecDeque::new(),
+            hints: BTreeSet::new(),
+            ticks: 0,
+            tick_at: now,
+            setup,
+        }
+    }
+
+    /// A connection was accepted from `peer`. `None` when the bound on strangers is reached: close it.
+    pub fn accept(&mut self, now: Time, peer: SocketAddr) -> Option<ConnId> {
+        self.now = self.now.max(now);
+        if self.ended.is_some() {
+            return None;
+        }
+        self.links.accepted(self.now, peer)
+    }
+
+    /// Tells the member what happened. `now` never goes back.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) {
+        if self.ended.is_some() {
+            if let Input::Consumed { bytes } = input {
+                self.budget.outstanding = self.budget.outstanding.saturating_sub(bytes);
+            }
+            return;
+        }
+        self.links.forget_closed();
+        self.advance(now);
+        match input {
+            Input::Wake => {}
+            Input::Connected(conn) => self.on_connected(conn),
+            Input::Received(conn) => self.on_received(conn),
+            Input::Closed(conn, cause) => self.on_closed(conn, cause),
+            Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
+            Input::Resolved { host, addresses } => self.on_resolved(&host, &addresses),
+            Input::Consumed { bytes } => {
+                self.budget.outstanding = self.budget.outstanding.saturating_sub(bytes);
+                self.slow.host_polled(self.now);
+            }
+            Input::HostReady => self.on_host_ready(),
+            Input::Leave => self.begin_leave(Ended::Left),
+        }
+        self.timers();
+        self.settle();
+    }
+
+    /// Notices a pause of our own process: when we come later than we meant to, others are not to blame (V6).
+    fn advance(&mut self, now: Time) {
+        let expected = self.deadline().max(self.now);
+        let late = now.since(expected);
+        self.now = self.now.max(now);
+        if late > self.setup.heartbeat / 2 {
+            self.late = late;
+            self.detector.forgive(self.now, late);
+            self.suspicion.forgive(self.now);
+            self.slow.forgive(late);
+        }
+    }
+
+    fn timers(&mut self) {
+        if self.now >= self.tick_at {
+            self.ticks += 1;
+            self.tick_at = self.now + self.setup.heartbeat / 2;
+            self.late /= 2;
+            if self.ticks % 2 == 1 {
+                self.send_heartbeats();
+            }
+            self.maintain_links();
+            self.tick_merging();
+            self.tick_slow();
+            self.tick_window();
+            if self.ticks % 16 == 0 {
+                self.links.trim();
+            }
+        }
+        self.tick_seeking();
+        self.tick_suspicion();
+        self.tick_views();
+        self.tick_leaving();
+    }
+
+    /// Ends a turn: deliveries, reports, and everything that waits goes to the driver.
+    pub(super) fn settle(&mut self) {
+        while let Some(control) = self.loopback.pop_front() {
+            self.on_control(self.incarnation, control);
+        }
+        self.flow();
+        self.tell_primary();
+        let mut transmit = std::mem::take(&mut self.links.transmit);
+        transmit.sort_unstable();
+        transmit.dedup();
+        for conn in transmit {
+            if self.links.get(conn).is_some_and(|c| !c.is_idle()) {
+                self.outputs.push_back(Output::Transmit(conn));
+            }
+        }
+    }
+
+    fn tell_primary(&mut self) {
+        let primary = self.is_primary(self.now);
+        if primary != self.was_primary {
+            self.was_primary = primary;
+            if let Some(view) = self.fanout.as_ref().map(|f| f.view.id) {
+                self.event(Event::Primary { view, primary });
+            }
+        }
+    }
+
+    /// The next thing the driver must do; `None` when all is done for this turn.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back at the latest; [`Time::NEVER`] if nothing is due.
+    pub fn deadline(&self) -> Time {
+        if self.ended.is_some() {
+            return Time::NEVER;
+        }
+        if self.hurry {
+            return self.now;
+        }
+        let lease = if self.was_primary && self.view_fenced() { self.lease.expiry } else { Time::NEVER };
+        let stability = self.fanout.as_ref().map_or(Time::NEVER, |f| f.stability.deadline());
+        let parts = [
+            self.tick_at,
+            self.detector.deadline(),
+            self.suspicion.deadline(),
+            self.seeking.as_ref().map_or(Time::NEVER, Seeking::deadline),
+            self.attempt.as_ref().map_or(Time::NEVER, |a| a.repeat_at),
+            self.changes.deadline(self.attempt_after),
+            self.direct.deadline(),
+            self.leaving.as_ref().map_or(Time::NEVER, |l| l.next),
+            lease,
+            stability,
+        ];
+        parts.into_iter().min().unwrap_or(Time::NEVER)
+    }
+
+    /// Where to read a connection's bytes into: append to its spare capacity (at least one byte), then say `Received`.
+    /// `None` if the connection is not known.
+    pub fn receive_space(&mut self, conn: ConnId) -> Option<&mut BytesMut> {
+        self.links.space(conn)
+    }
+
+    /// Shows what a connection has to write, as slices in order, up to about `max_bytes`.
+    pub fn to_write<'a>(&'a self, conn: ConnId, max_bytes: usize, slices: &mut Vec<&'a [u8]>) {
+        self.links.show(conn, max_bytes, slices);
+    }
+
+    /// Reports that the first `bytes` of what `to_write` showed are written.
+    pub fn wrote(&mut self, now: Time, conn: ConnId, bytes: usize) {
+        self.stats.bytes_sent += bytes as u64;
+        self.links.wrote(now, conn, bytes);
+        self.hurry |= self.backlog && self.links.get(conn).is_some_and(super::links::Conn::is_idle);
+    }
+
+    /// The installed view and our position in it.
+    pub fn view(&self) -> Option<(&Arc<View>, Index)> {
+        self.fanout.as_ref().map(|f| (&f.view, f.me))
+    }
+
+    /// This life's incarnation; it changes when the member joins again after having been removed.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    pub(super) fn view_fenced(&self) -> bool {
+        self.fanout.as_ref().is_some_and(|f| f.view.fenced)
+    }
+
+    /// Whether this member may act in the primary view at `now` (R22). In an unfenced view everybody does, and V3 does not hold.
+    pub fn is_primary(&self, now: Time) -> bool {
+        match &self.fanout {
+            Some(f) if f.view.fenced => {
+                let leased = now < self.lease.expiry && !f.frozen;
+                leased || (self.plants.has(Plant::IgnoreLease) && self.was_primary)
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Why the member has ended, if it has.
+    pub fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats;
+        stats.connections = self.links.len() as u64;
+        stats.chunks_pinned = self.links.chunks() as u64;
+        stats.delivery_queue_bytes = self.budget.outstanding as u64;
+        stats.unstable_bytes = self.fanout.as_ref().map_or(0, Fanout::retained_bytes) + self.direct.bytes();
+        stats.credit_bytes = self.fanout.as_ref().map_or(0, |f| f.window.credit);
+        stats
+    }
+
+    /// Looks for broken invariants; the text says which one.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        self.pool.as_ref().map_or(Ok(()), Pool::check)?;
+        if let Some(f) = &self.fanout {
+            if let Some(s) = f.streams.iter().find(|s| s.taken > s.accepted || s.stable > s.taken) {
+                return Err(format!(
+                    "{}: stable {} taken {} accepted {}",
+                    s.sender.name, s.stable, s.taken, s.accepted
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The links as this member sees them.
+    pub fn links(&self, now: Time) -> Vec<LinkReport> {
+        let Some((view, me)) = self.view() else { return Vec::new() };
+        let report = |peer: Index| {
+            let member = &view.members[peer];
+            let conn = self.links.link_conn(member.incarnation);
+            let watched = self.detector.watched.get(&member.incarnation);
+            let state = match (conn, self.detector.is_up(now, member.incarnation)) {
+                (_, false) => "silent",
+                (Some(_), true) => "up",
+                (None, true) => "connecting",
+            };
+            LinkReport {
+                peer: member.name.clone(),
+                state,
+                queued_bytes: conn.map_or(0, |c| c.queued_bytes() as u64),
+                unstable_bytes: self.fanout.as_ref().map_or(0, |f| f.lag_of(peer)),
+                rtt_us: watched.map_or(0, |w| w.rtt),
+                heard: watched.map_or(Time::ZERO, |w| w.heard),
+            }
+        };
+        neighbours(view, me).into_iter().map(report).collect()
+    }
+
+    // What the modules beside use.
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub(super) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn note(&mut self, level: u8, text: String) {
+        self.event(Event::Note { level, text });
+    }
+
+    /// The next word of our own sequence (SplitMix64), seeded from outside.
+    pub(super) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        crate::types::mix(self.random, 0)
+    }
+
+    pub(super) fn close(&mut self, conn: ConnId) {
+        if self.links.get(conn).is_some() {
+            self.output(Output::Close(conn));
+            self.forget_conn(conn, None);
+        }
+    }
+
+    /// Ends this member for good. Connections go first; the driver closes the port last (R19).
+    pub(super) fn end(&mut self, reason: Ended) {
+        let conns: Vec<ConnId> = self.links.iter().map(|(id, _)| id).collect();
+        for conn in conns {
+            self.outputs.push_back(Output::Close(conn));
+            self.links.remove(conn);
+        }
+        self.lease.drop_it();
+        self.ended = Some(reason);
+    }
+
+    /// Removed by others: the process lives on and joins again as a new incarnation (R23).
+    pub(super) fn restart(&mut self, why: &str, at: Option<SocketAddr>) {
+        let Some(view) = self.fanout.as_ref().map(|f| Arc::clone(&f.view)) else { return };
+        self.event(Event::Expelled { view: view.id, why: why.to_owned() });
+        if let Some(leaving) = self.leaving.take() {
+            return self.end(leaving.reason);
+        }
+        let conns: Vec<ConnId> = self.links.iter().map(|(id, _)| id).collect();
+        for conn in conns {
+            self.outputs.push_back(Output::Close(conn));
+            self.links.remove(conn);
+        }
+        for (to, token, payload) in self.direct.keep_only(|_| false) {
+            let to = view.index_of(to).map(|i| (&view.members[i]).into());
+            self.event(Event::Returned {
+                to,
+                token,
+                payload,
+                why: "this member was removed before it was acknowledged",
+            });
+        }
+        self.merged_from = Some(view.id);
+        self.host_ready = false;
+        self.incarnation = Incarnation((u128::from(self.random()) << 64) | u128::from(self.random()));
+        self.lease.drop_it();
+        self.detector.watch(self.now, std::iter::empty());
+        self.suspicion = Suspicion::default();
+        self.attempt = None;
+        self.changes = Changes::default();
+        self.installed = None;
+        self.laggards = Laggards::default();
+        self.wanted_cut = None;
+        self.history.restart(&view, self.incarnation);
+        self.fanout = None;
+        self.pool = None;
+        self.builder = self.builder.for_new_incarnation();
+        self.stable_told = 0;
+        self.direct = Direct::new(self.incarnation, self.setup.direct_window_bytes);
+        self.was_primary = false;
+        self.seeking = Some(Seeking::new(self.now, &self.setup, at));
+    }
+
+    /// Drops a connection from the books and draws the consequences.
+    pub(super) fn forget_conn(&mut self, conn: ConnId, cause: Option<CloseCause>) {
+        let Some((gone, was_link)) = self.links.remove(conn) else { return };
+        self.after_close(conn, &gone, was_link, cause);
+    }
+}
+
+/// Whom a member has a link with: its leader and deputy; a leader its members and the other leaders; a deputy the members
+/// of its group (R14).
+pub(super) fn neighbours(view: &View, me: Index) -> Vec<Index> {
+    let group = view.group(me);
+    let mut peers: Vec<Index> = Vec::new();
+    if view.is_leader(me) {
+        peers.extend(group.members.iter().copied());
+        peers.extend(view.groups.iter().map(|g| g.leader()));
+    } else if group.deputy() == Some(me) {
+        peers.extend(group.members.iter().copied());
+    } else {
+        peers.push(group.leader());
+        peers.extend(group.deputy());
+    }
+    peers.retain(|p| *p != me);
+    peers.sort_unstable();
+    peers.dedup();
+    peers
+}

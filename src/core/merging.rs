@@ -1,0 +1,171 @@
+//! Members that were cut off: who was removed is told, and parts of a cluster find each other again (V4, R23).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::member::Member;
+use crate::types::{Incarnation, Micros, Time, View, ViewId, millis};
+use crate::wire::control::{Control, Expelled, Purpose, ViewSummary};
+
+/// Views that are remembered as ours.
+const ANCESTORS: usize = 64;
+/// Removed members that are looked for.
+const LOST: usize = 64;
+/// How often each of them is looked for.
+const LOOK: Micros = millis(1_000);
+/// How long they are looked for: a machine that comes back later finds us through its seeds.
+const FORGET: Micros = millis(600_000);
+/// How long a view must have stood before its coordinator gives it up for another one.
+const SETTLED: Micros = millis(1_000);
+
+/// What came before the current view.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    ancestors: VecDeque<ViewId>,
+    lost: Vec<Lost>,
+    look_at: Time,
+}
+
+#[derive(Debug)]
+struct Lost {
+    address: SocketAddr,
+    since: Time,
+}
+
+impl History {
+    /// `after` follows `before`: notes who was lost on the way.
+    pub(crate) fn follow(&mut self, before: &View, after: &View, left: impl Fn(Incarnation) -> bool, now: Time) {
+        if self.ancestors.len() == ANCESTORS {
+            self.ancestors.pop_front();
+        }
+        self.ancestors.push_back(before.id);
+        let gone = before.members.iter().filter(|m| after.index_of(m.incarnation).is_none());
+        for member in gone.filter(|m| !left(m.incarnation)) {
+            if !self.lost.iter().any(|l| l.address == member.address) {
+                self.lost.push(Lost { address: member.address, since: now });
+            }
+        }
+        self.lost.retain(|l| now.since(l.since) < FORGET && !after.members.iter().any(|m| m.address == l.address));
+        let surplus = self.lost.len().saturating_sub(LOST);
+        self.lost.drain(..surplus);
+    }
+
+    /// A new incarnation knows nothing of views yet; the addresses of the others are worth keeping.
+    pub(crate) fn restart(&mut self, view: &View, me: Incarnation) {
+        self.ancestors.clear();
+        self.lost = view
+            .members
+            .iter()
+            .filter(|m| m.incarnation != me)
+            .map(|m| Lost { address: m.address, since: Time::ZERO })
+            .collect();
+    }
+
+    /// Where to look for a cluster beside the seeds.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.lost.iter().map(|l| l.address)
+    }
+
+    fn is_ancestor(&self, id: ViewId) -> bool {
+        self.ancestors.contains(&id)
+    }
+}
+
+impl Member {
+    /// If a member's view is one that ours has left behind without it: what to tell it.
+    pub(super) fn expelled_by_us(&self, whom: Incarnation, theirs: &ViewSummary) -> Option<Control> {
+        self.expelled_by_us_at(whom, theirs.id)
+    }
+
+    pub(super) fn expelled_by_us_at(&self, whom: Incarnation, view: ViewId) -> Option<Control> {
+        let (ours, _) = self.view()?;
+        if ours.index_of(whom).is_some() || !self.history.is_ancestor(view) {
+            return None;
+        }
+        let by = self.summary()?;
+        Some(Control::Expelled(Expelled { incarnation: whom, by, why: "the others removed it".to_owned() }))
+    }
+
+    pub(super) fn on_expelled(&mut self, expelled: Expelled) {
+        let current = self.view().map(|(v, _)| v.id);
+        if expelled.incarnation != self.incarnation || current.is_none() || current == Some(expelled.by.id) {
+            return;
+        }
+        self.restart(&expelled.why, Some(expelled.by.address));
+    }
+
+    /// Looks for members that were lost, and for seeds that are not in the view: they may live in another part.
+    pub(super) fn tick_merging(&mut self) {
+        if self.fanout.is_none() || self.now < self.history.look_at {
+            return;
+        }
+        self.history.look_at = self.now + LOOK;
+        self.look_for_change();
+        if !self.is_acting() {
+            return;
+        }
+        let Some((view, _)) = self.view() else { return };
+        let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(self.hints.iter().copied()).collect();
+        wanted.retain(|a| !view.members.iter().any(|m| m.address == *a) && *a != self.setup.advertise);
+        wanted.sort_unstable();
+        wanted.dedup();
+        for address in wanted {
+            let busy = self.links.iter().any(|(_, c)| c.dialed && c.remote == address);
+            if !busy {
+                self.dial(address, Purpose::Probe, None);
+            }
+        }
+    }
+
+    /// Somebody is in another view. Answers whether we stay in ours.
+    pub(super) fn meet_view(&mut self, theirs: &ViewSummary, member: bool) -> bool {
+        let Some((ours, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return true };
+        if theirs.id == ours.id || member || self.history.is_ancestor(theirs.id) {
+            return true;
+        }
+        // Somebody of our view who has gone on or lags behind: installation sorts that out.
+        if ours.index_of(theirs.coordinator).is_some() && theirs.id.number.abs_diff(ours.id.number) <= 1 {
+            return true;
+        }
+        let primary = self.is_primary(self.now);
+        let cut_off = theirs.fenced && theirs.primary && ours.fenced && !primary;
+        if cut_off {
+            self.restart("it was cut off, and the others went on", Some(theirs.address));
+            return false;
+        }
+        let settled =
+            self.now.since(self.installed_at) >= SETTLED && self.attempt.is_none() && self.late < self.setup.heartbeat;
+        if !self.is_acting() || !settled || !self.loses_to(theirs) {
+            return true;
+        }
+        self.note(
+            2,
+            format!("this part of the cluster ({} members) gives way to one of {} members", ours.len(), theirs.members),
+        );
+        // Those behind a leader first: the leader must pass it on before it hears it for itself.
+        let mut others: Vec<_> = ours.members.iter().filter(|m| m.incarnation != self.incarnation).collect();
+        others.sort_by_key(|m| self.links.link(m.incarnation).is_some());
+        for member in others {
+            let why = "its part of the cluster gave way in a merge".to_owned();
+            let expelled = Expelled { incarnation: member.incarnation, by: theirs.clone(), why };
+            self.send_to(member.incarnation, Control::Expelled(expelled));
+        }
+        self.restart("its part of the cluster gave way in a merge", Some(theirs.address));
+        false
+    }
+
+    /// Which of two parts gives way: the one that is not fenced; of two fenced ones the older; of two unfenced ones the
+    /// smaller, then the one with the higher id (V4).
+    fn loses_to(&self, theirs: &ViewSummary) -> bool {
+        let Some((ours, _)) = self.view() else { return false };
+        match (ours.fenced, theirs.fenced) {
+            (true, true) => false,
+            (true, false) => false,
+            (false, true) => true,
+            (false, false) => {
+                let (mine, other) = (ours.len() as u32, theirs.members);
+                mine < other || (mine == other && ours.id > theirs.id)
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Changing the view, as one who takes part: promise, hold the cut, accept, install (R16-R18). And the table of all
+//! control frames.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::effects::Effects;
+use super::fanout::{Fanout, Verdict};
+use super::io::{Event, MemberRef, ViewChange};
+use super::member::{Member, neighbours};
+use super::plant::Plant;
+use super::window::{Pool, Window, split};
+use crate::types::{ConnId, Incarnation, Index, Micros, Time, View, ViewId};
+use crate::wire::batch::{HEADER_BYTES, Header};
+use crate::wire::control::{Control, Cut, Fetch, Fetched, Install, Prepare, Promise, Propose, Reject, Vote};
+
+impl Member {
+    /// A control frame from a member, however it came.
+    pub(super) fn on_control(&mut self, from: Incarnation, control: Control) {
+        match control {
+            Control::Join(join) => self.on_join(from, join),
+            Control::Leave(who) if who == from => self.on_leave(who),
+            Control::Ready(who) if who == from => self.on_ready(who),
+            Control::Expelled(expelled) => self.on_expelled(expelled),
+            Control::Prepare(prepare) => self.on_prepare(from, &prepare),
+            Control::Promise(promise) => self.on_promise(from, promise),
+            Control::Reject(reject) => self.on_reject(from, reject),
+            Control::Cut(cut) => self.on_cut(from, cut),
+            Control::Held(vote) => self.on_held(from, &vote),
+            Control::Propose(propose) => self.on_propose(from, &propose),
+            Control::Accepted(vote) => self.on_accepted(from, &vote),
+            Control::Install(install) => self.on_install(from, install),
+            Control::Installed(id) => self.on_installed(from, id),
+            Control::Fetch(fetch) => self.on_fetch(from, &fetch),
+            Control::Fetched(fetched) => self.on_fetched(fetched),
+            Control::Observe(seen) if seen.observer == from => self.on_seen(seen),
+            Control::Ask(whom) => self.on_ask(from, whom),
+            Control::SlowNotice(seen) => self.on_slow_notice(from, seen),
+            Control::Ping(n) => self.send_to(from, Control::Pong(n)),
+            Control::Sync(progress) => self.on_sync(from, &progress),
+            Control::Progress(progress) => self.on_progress(from, &progress),
+            Control::Stable(progress) => self.on_stable(from, &progress),
+            Control::CreditWant(credit) => self.on_credit_want(from, credit),
+            Control::CreditGrant(credit) => self.on_credit_grant(from, credit),
+            Control::CreditReturn(credit) => self.on_credit_return(from, credit),
+            Control::CreditRecall(credit) => self.on_credit_recall(from, credit),
+            Control::DirectAck(ack) if ack.receiver == from => self.direct.acknowledged(self.now, &ack),
+            Control::Refuse(refuse) => self.on_refused_by_member(&refuse),
+            _ => self.stats.faults += 1,
+        }
+    }
+
+    fn on_prepare(&mut self, from: Incarnation, prepare: &Prepare) {
+        self.seen_round = self.seen_round.max(prepare.ballot.round);
+        let reject = |m: &Member, proposal| {
+            let installed = m.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
+            let promised = m.acceptor.promised.1;
+            Control::Reject(Reject { number: prepare.number, ballot: prepare.ballot, promised, installed, proposal })
+        };
+        if let Some(view) = self.fanout.as_ref().map(|f| f.view.id) {
+            if prepare.previous != view {
+                if let Some(expelled) = self.expelled_by_us_at(from, prepare.previous) {
+                    return self.send_to(from, expelled);
+                }
+                let ahead = view.number >= prepare.number;
+                let answer = reject(self, self.installed.clone().filter(|_| ahead));
+                return self.send_to(from, answer);
+            }
+        }
+        if !self.acceptor.promise(prepare.number, prepare.ballot) {
+            let answer = reject(self, None);
+            return self.send_to(from, answer);
+        }
+        self.freeze();
+        let promise = self.promise(prepare);
+        self.send_to(from, Control::Promise(promise));
+    }
+
+    /// Numbering stops, and this member no longer acts in the view that ends (R16).
+    fn freeze(&mut self) {
+        let Some(f) = &mut self.fanout else { return };
+        if !std::mem::replace(&mut f.frozen, true) {
+            let view = f.view.id;
+            self.event(Event::Transition { view });
+        }
+        self.lease.drop_it();
+    }
+
+    fn promise(&self, prepare: &Prepare) -> Promise {
+        let left = |until: Time| (until.since(self.now).div_ceil(1_000)) as u32;
+        let view = self.fanout.as_ref().map(|f| &f.view);
+        let coordinates = view.is_some_and(|v| v.members[v.coordinator()].incarnation == self.incarnation);
+        let grants = view.filter(|_| coordinates).map(|v| {
+            v.members.iter().map(|m| (self.lease.granted_for(self.now, m.incarnation).div_ceil(1_000)) as u32).collect()
+        });
+        let forgets = self.plants.has(Plant::ForgetAcceptedProposal);
+        Promise {
+            number: prepare.number,
+            ballot: prepare.ballot,
+            have: self.fanout.as_ref().map(Fanout::holds).unwrap_or_default(),
+            memory: self.acceptor.memory,
+            announces_ready: self.setup.ready == super::ReadyPolicy::Host && !self.host_ready,
+            up_ms: (self.now.since(self.started) / 1_000).min(u64::from(u32::MAX)) as u32,
+            fence_ms: left(self.lease.fence),
+            hold_ms: left(self.lease.hold),
+            grants_ms: grants.unwrap_or_default(),
+            newest: self.acceptor.newest,
+            accepted: self.acceptor.accepted_for(prepare.number).filter(|_| !forgets),
+        }
+    }
+
+    fn on_cut(&mut self, from: Incarnation, cut: Cut) {
+        if self.acceptor.promised != (cut.number, cut.ballot) || cut.ballot.coordinator != from {
+            return;
+        }
+        self.wanted_cut = Some(cut);
+        self.pursue_cut();
+    }
+
+    /// Asks for what is missing of the cut; says so when nothing is (R17).
+    fn pursue_cut(&mut self) {
+        let Some(cut) = &self.wanted_cut else { return };
+        let Some(f) = &self.fanout else { return };
+        let missing = f.missing(cut.upto.iter().map(|(batch, _)| *batch));
+        let (number, ballot) = (cut.number, cut.ballot);
+        if missing.is_empty() {
+            self.wanted_cut = None;
+            return self.send_to(ballot.coordinator, Control::Held(Vote { number, ballot }));
+        }
+        let tag = f.view.tag();
+        let from = self.incarnation;
+        let requests: Vec<(Incarnation, Fetch)> = missing
+            .into_iter()
+            .map(|(s, first, last)| (cut.upto[s].1, Fetch { tag, from, sender: f.view.members[s].seat, first, last }))
+            .collect();
+        for (holder, fetch) in requests {
+            self.send_to(holder, Control::Fetch(fetch));
+        }
+    }
+
+    fn on_fetch(&mut self, from: Incarnation, fetch: &Fetch) {
+        let Some(f) = self.fanout.as_ref().filter(|f| f.view.tag() == fetch.tag) else { return };
+        let Some(s) = f.view.index_of_seat(fetch.sender) else { return };
+        let tag = fetch.tag;
+        let frames = f.kept(s, fetch.first, fetch.last).unwrap_or_else(|| vec![Bytes::new()]);
+        for frame in frames {
+            self.send_to(from, Control::Fetched(Fetched { tag, frame }));
+        }
+    }
+
+    fn on_fetched(&mut self, fetched: Fetched) {
+        let Some(f) = self.fanout.as_mut().filter(|f| f.view.tag() == fetched.tag && f.frozen) else { return };
+        if fetched.frame.is_empty() {
+            // Forgotten: only a member that did not count for stability can lack it. It alone starts again (R24).
+            let address = self.summary().map(|s| s.address);
+            return self.restart("it lacks messages that the others have forgotten", address);
+        }
+        let Some(Ok(header)) = fetched.frame.first_chunk().map(Header::decode) else { return };
+        if fetched.frame.len() != HEADER_BYTES + header.length as usize {
+            return;
+        }
+        if f.accept_fetched(&header, fetched.frame) == Verdict::Accepted && self.wanted_cut.is_some() {
+            let whole = self.wanted_cut.as_ref().is_some_and(|cut| {
+                self.fanout.as_ref().is_some_and(|f| f.missing(cut.upto.iter().map(|(b, _)| *b)).is_empty())
+            });
+            if whole {
+                self.pursue_cut();
+            }
+        }
+    }
+
+    fn on_propose(&mut self, from: Incarnation, propose: &Propose) {
+        let proposal = &propose.proposal;
+        let (number, ballot) = (proposal.id.number, propose.ballot);
+        if self.acceptor.accept(ballot, proposal) {
+            return self.send_to(from, Control::Accepted(Vote { number, ballot }));
+        }
+        let installed = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
+        if installed == proposal.id {
+            return self.send_to(from, Control::Accepted(Vote { number, ballot }));
+        }
+        let promised = self.acceptor.promised.1;
+        let proposal = self.installed.clone().filter(|p| p.id.number >= number);
+        self.send_to(from, Control::Reject(Reject { number, ballot, promised, installed, proposal }));
+    }
+
+    fn on_installed(&mut self, from: Incarnation, id: ViewId) {
+        if self.fanout.as_ref().is_some_and(|f| f.view.id == id) {
+            self.laggards.whom.remove(&from);
+        }
+    }
+
+    /// A view was decided.
+    pub(super) fn on_install(&mut self, from: Incarnation, install: Install) {
+        let Install { proposal, hold_ms } = install;
+        let hold = self.now + Micros::from(hold_ms) * 1_000;
+        let current = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
+        if proposal.id == current {
+            return self.send_to(from, Control::Installed(current));
+        }
+        let chosen = proposal.members.iter().any(|m| m.incarnation == self.incarnation);
+        let follows = proposal.previous == current;
+        match (self.fanout.is_some(), chosen) {
+            (true, true) if follows => {
+                let missing = self.fanout.as_ref().map(|f| f.missing(proposal.cut.iter().copied()));
+                if missing.is_some_and(|m| !m.is_empty()) {
+                    return self.restart("it does not hold the messages of the view that ended", None);
+                }
+                self.install(proposal, hold);
+            }
+            (true, false) if follows => {
+                if let Some(leaving) = self.leaving.take() {
+                    return self.end(leaving.reason);
+                }
+                let address = proposal.members.first().map(|m| m.address);
+                self.restart("the others removed it", address);
+            }
+            (false, true) => self.install(proposal, hold),
+            _ => return,
+        }
+        if let Some(view) = self.fanout.as_ref().map(|f| f.view.id).filter(|id| *id != current) {
+            self.send_to(from, Control::Installed(view));
+        }
+    }
+
+    fn install(&mut self, proposal: crate::wire::control::Proposal, hold: Time) {
+        let view = Arc::new(View::new(proposal.id, proposal.members.clone(), proposal.fenced));
+        let Some(me) = view.index_of(self.incarnation) else { return };
+        self.finish_old_view(&proposal.cut);
+        let before = self.fanout.take();
+        let (reserved, pool) = split(&view, self.setup.window_bytes, self.setup.window_reserved_bytes);
+        let mut fanout = Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants);
+        if let Some(before) = &before {
+            fanout.continue_from(before);
+        }
+        self.pool = view.is_leader(me).then(|| Pool::new(pool, self.plants));
+        self.fanout = Some(fanout);
+        self.builder.restart();
+        self.acceptor.installed(view.id, view.fenced);
+        self.lease.begin_view(hold);
+        self.installed = Some(proposal);
+        self.installed_at = self.now;
+        self.wanted_cut = None;
+        self.attempt = None;
+        self.seeking = None;
+        self.stats.views_installed += 1;
+        let peers = neighbours(&view, me);
+        let watched = peers.iter().map(|p| (view.members[*p].incarnation, view.members[*p].address));
+        self.detector.watch(self.now, watched.collect::<Vec<_>>().into_iter());
+        self.slow.restart(&view);
+        self.forget_absent(&view, before.as_ref().map(|b| &b.view));
+        self.announce(&view, me, before.as_ref());
+        self.direct.retry_now(self.now);
+        for peer in peers {
+            self.on_link_up(view.members[peer].incarnation);
+        }
+        self.maintain_links();
+    }
+
+    /// Delivers what belongs to the view that ends, whatever room the host's queue has (R17).
+    fn finish_old_view(&mut self, cut: &[u64]) {
+        let Some(mut f) = self.fanout.take() else { return };
+        debug_assert!(f.missing(cut.iter().copied()).is_empty());
+        f.frozen = true;
+        let mut fx = Effects::default();
+        f.take(&mut self.budget, true, &mut fx);
+        f.clear_incomplete();
+        self.fanout = Some(f);
+        self.apply(&mut fx);
+    }
+
+    /// Drops what concerned members that are gone.
+    fn forget_absent(&mut self, view: &Arc<View>, before: Option<&Arc<View>>) {
+        let present = |i: Incarnation| view.index_of(i).is_some();
+        let left: Vec<Incarnation> = before
+            .map(|b| b.members.iter().map(|m| m.incarnation).filter(|i| !present(*i)).collect())
+            .unwrap_or_default();
+        if let Some(before) = before {
+            let leavers = self.changes.leavers.clone();
+            self.history.follow(before, view, |i| leavers.contains(&i), self.now);
+        }
+        self.suspicion.keep_only(view);
+        self.changes.joiners.retain(|i, _| !present(*i));
+        self.changes.leavers.retain(|i| present(*i));
+        self.changes.removals.retain(|i, _| present(*i));
+        self.changes.ready.retain(|i| view.index_of(*i).is_some_and(|at| !view.members[at].ready));
+        self.changes.stuck = false;
+        self.faults.retain(|i, _| present(*i));
+        for (to, token, payload) in self.direct.keep_only(present) {
+            let to = before.and_then(|b| b.index_of(to).map(|i| MemberRef::from(&b.members[i])));
+            let why = "its receiver left the view before it acknowledged the message";
+            self.event(Event::Returned { to, token, payload, why });
+        }
+        let gone: Vec<ConnId> = self
+            .links
+            .iter()
+            .filter(|(_, c)| c.peer().is_some_and(|p| left.contains(&p.incarnation)))
+            .map(|(id, _)| id)
+            .collect();
+        for conn in gone {
+            let peer = self.links.get(conn).and_then(|c| c.peer().map(|p| p.incarnation));
+            let goodbye = peer.zip(before).and_then(|(peer, before)| self.expelled_by_us_at(peer, before.id));
+            if let Some(goodbye) = goodbye {
+                self.links.push_before_open(conn, &goodbye);
+            }
+            self.close(conn);
+        }
+    }
+
+    fn announce(&mut self, view: &Arc<View>, me: Index, before: Option<&Fanout>) {
+        let was = |i: Incarnation| before.is_some_and(|b| b.view.index_of(i).is_some());
+        let joined = view.members.iter().filter(|m| !was(m.incarnation)).map(MemberRef::from).collect();
+        let left = before
+            .map(|b| {
+                b.view.members.iter().filter(|m| view.index_of(m.incarnation).is_none()).map(MemberRef::from).collect()
+            })
+            .unwrap_or_default();
+        let merged_from = self.merged_from.take();
+        self.event(Event::View(ViewChange { view: Arc::clone(view), me, joined, left, merged_from }));
+        let was_ready = before.is_some_and(|b| b.view.members[b.me].ready);
+        if view.members[me].ready && !was_ready {
+            self.event(Event::Ready { view: view.id });
+        }
+        if !view.fenced && before.is_none_or(|b| b.view.fenced) {
+            let why = if self.setup.voters.is_empty() { "no voters are configured" } else { "too few voters are here" };
+            self.note(
+                2,
+                format!("this view is unfenced, because {why}: two parts of the cluster can be active at once"),
+            );
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! How far everybody has got (R26): each member tells its leader what it has taken, leaders tell each other the least of
+//! their groups, and the least of all goes down again. Only streams that moved are told.
+
+use super::effects::Effects;
+use super::fanout::Stream;
+use super::plant::{Plant, Plants};
+use crate::types::{Index, Micros, Time, View, millis};
+use crate::wire::control::{Control, Progress};
+
+/// How long a member waits for more to report when little has been taken.
+const MEMBER_DELAY: Micros = millis(5);
+/// The same for a leader, which has waited for its members already.
+const LEADER_DELAY: Micros = millis(1);
+/// So much taken is reported at once.
+const REPORT_BYTES: usize = 16 * 1024;
+
+/// Progress of all streams of one view, as one member knows it.
+#[derive(Debug)]
+pub(crate) struct Stability {
+    me: Index,
+    tag: u64,
+    leader: bool,
+    /// The members of my group, for a leader: what each has taken of each stream.
+    members: Vec<(Index, bool, Vec<u64>)>,
+    /// The least of each group, for a leader.
+    groups: Vec<Vec<u64>>,
+    my_group: usize,
+    leaders: Vec<Index>,
+    /// What was told upwards (or to the other leaders), and downwards.
+    told_up: Vec<u64>,
+    told_down: Vec<u64>,
+    moved: Vec<bool>,
+    moved_bytes: usize,
+    due: Time,
+}
+
+impl Stability {
+    pub(crate) fn new(view: &View, me: Index, plants: Plants) -> Stability {
+        let streams = view.len();
+        let my_group = view.group_at(me);
+        let counts = |m: Index| view.members[m].ready || plants.has(Plant::CountUnreadyJoiner);
+        let others = view.group(me).members.iter().filter(|m| **m != me);
+        // A group in which nobody counts for a stream never holds it up.
+        let floor = |group: &crate::types::Group, s: Index| {
+            if group.members.iter().any(|m| *m != s && counts(*m)) { 0 } else { u64::MAX }
+        };
+        Stability {
+            me,
+            tag: view.tag(),
+            leader: view.is_leader(me),
+            members: others.map(|m| (*m, counts(*m), vec![0; streams])).chain([(me, counts(me), Vec::new())]).collect(),
+            groups: view.groups.iter().map(|g| (0..streams).map(|s| floor(g, s)).collect()).collect(),
+            my_group,
+            leaders: view.groups.iter().map(|g| g.leader()).collect(),
+            told_up: vec![0; streams],
+            told_down: vec![0; streams],
+            moved: vec![false; streams],
+            moved_bytes: 0,
+            due: Time::NEVER,
+        }
+    }
+
+    /// A stream moved by so many bytes at this member.
+    pub(crate) fn touched(&mut self, s: Index, bytes: usize) {
+        self.moved[s] = true;
+        self.moved_bytes += bytes;
+    }
+
+    /// A member of my group, or another leader for its group, reports.
+    pub(crate) fn reported(&mut self, from: Index, entries: &[(u32, u64)]) {
+        let known = match self.leaders.iter().position(|l| *l == from) {
+            Some(group) if group != self.my_group => &mut self.groups[group],
+            _ => match self.members.iter_mut().find(|(m, ..)| *m == from && from != self.me) {
+                Some((_, _, taken)) => taken,
+                None => return,
+            },
+        };
+        for (s, batch) in entries {
+            if let Some(k) = known.get_mut(*s as usize) {
+                *k = (*k).max(*batch);
+                self.moved[*s as usize] = true;
+            }
+        }
+    }
+
+    /// Tells what has moved, if it is time; answers what is stable now.
+    pub(crate) fn flush(&mut self, now: Time, streams: &[Stream], fx: &mut Effects) -> Vec<(Index, u64)> {
+        if !self.moved.iter().any(|m| *m) {
+            return Vec::new();
+        }
+        if self.due == Time::NEVER {
+            self.due = now + if self.leader { LEADER_DELAY } else { MEMBER_DELAY };
+        }
+        if now < self.due && self.moved_bytes < REPORT_BYTES {
+            return Vec::new();
+        }
+        self.due = Time::NEVER;
+        self.moved_bytes = 0;
+        let moved: Vec<Index> = (0..streams.len()).filter(|s| std::mem::take(&mut self.moved[*s])).collect();
+        if self.leader { self.flush_leader(&moved, streams, fx) } else { self.flush_member(&moved, streams, fx) }
+    }
+
+    fn flush_member(&mut self, moved: &[Index], streams: &[Stream], fx: &mut Effects) -> Vec<(Index, u64)> {
+        let entries = rising(moved, &mut self.told_up, |s| streams[s].taken);
+        if !entries.is_empty() {
+            let leader = self.leaders[self.my_group];
+            fx.control.push((leader, Control::Progress(Progress { tag: self.tag, entries })));
+        }
+        Vec::new()
+    }
+
+    fn flush_leader(&mut self, moved: &[Index], streams: &[Stream], fx: &mut Effects) -> Vec<(Index, u64)> {
+        for s in moved {
+            let least = self.least(*s, streams[*s].taken);
+            self.groups[self.my_group][*s] = least;
+        }
+        let mine = &self.groups[self.my_group];
+        let up = rising(moved, &mut self.told_up, |s| if mine[s] == u64::MAX { 0 } else { mine[s] });
+        let stable: Vec<(Index, u64)> = moved
+            .iter()
+            .map(|s| (*s, self.groups.iter().map(|g| g[*s]).min().unwrap_or(0).min(streams[*s].taken)))
+            .collect();
+        let down = rising(moved, &mut self.told_down, |s| stable.iter().find(|(at, _)| *at == s).map_or(0, |x| x.1));
+        if !up.is_empty() {
+            let progress = Progress { tag: self.tag, entries: up };
+            let others = self.leaders.iter().filter(|l| **l != self.me);
+            fx.control.extend(others.map(|l| (*l, Control::Progress(progress.clone()))));
+        }
+        if !down.is_empty() {
+            let progress = Progress { tag: self.tag, entries: down };
+            let others = self.members.iter().filter(|(m, ..)| *m != self.me);
+            fx.control.extend(others.map(|(m, ..)| (*m, Control::Stable(progress.clone()))));
+        }
+        stable
+    }
+
+    /// The least that the ready members of my group have taken of a stream, its sender left out.
+    fn least(&self, s: Index, mine: u64) -> u64 {
+        self.members
+            .iter()
+            .filter(|(m, counts, _)| *m != s && *counts)
+            .map(|(m, _, taken)| if *m == self.me { mine } else { taken[s] })
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The link to a peer is new: what was told over the old one may be lost, so all of it is told again.
+    pub(crate) fn tell_again(&mut self, peer: Index, streams: &[Stream], fx: &mut Effects) {
+        let tag = self.tag;
+        let all = |of: &dyn Fn(Index) -> u64| -> Progress {
+            let entries = (0..streams.len()).map(|s| (s as u32, of(s))).filter(|(_, batch)| *batch > 0).collect();
+            Progress { tag, entries }
+        };
+        let is_peer_leader = self.leaders.contains(&peer);
+        if self.leader && is_peer_leader {
+            fx.control.push((peer, Control::Progress(all(&|s| self.told_up[s]))));
+        } else if self.leader {
+            fx.control.push((peer, Control::Stable(all(&|s| self.told_down[s]))));
+        } else if peer == self.leaders[self.my_group] {
+            self.told_up.iter_mut().zip(streams).for_each(|(told, s)| *told = s.taken);
+            fx.control.push((peer, Control::Progress(all(&|s| streams[s].taken))));
+        }
+    }
+
+    /// When something must be told at the latest.
+    pub(crate) fn deadline(&self) -> Time {
+        self.due
+    }
+
+    /// What a member of my group has taken of a stream.
+    pub(crate) fn taken_by(&self, member: Index, s: Index) -> Option<u64> {
+        self.members.iter().find(|(m, ..)| *m == member).and_then(|(_, _, taken)| taken.get(s)).copied()
+    }
+
+    /// The least that a group has taken of a stream.
+    pub(crate) fn taken_by_group(&self, group: usize, s: Index) -> u64 {
+        self.groups[group][s]
+    }
+}
+
+/// Entries for the streams whose value has risen above what was told; notes them as told.
+fn rising(moved: &[Index], told: &mut [u64], value: impl Fn(Index) -> u64) -> Vec<(u32, u64)> {
+    let mut entries = Vec::new();
+    for s in moved {
+        let now = value(*s);
+        if now > told[*s] {
+            told[*s] = now;
+            entries.push((*s as u32, now));
+        }
+    }
+    entries
+}

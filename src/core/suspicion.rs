@@ -1,0 +1,418 @@
+//! From silence to removal (R31): a suspect is dialled, others are asked, and more than one opinion is needed where
+//! there is more than one to be had (V7).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::detector::Finding;
+use super::io::{CloseCause, Event};
+use super::links::Conn;
+use super::member::{Member, neighbours};
+use super::plant::Plant;
+use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View};
+use crate::wire::control::{Control, Observation, Purpose, Sight};
+
+/// How many others the coordinator asks about a suspect.
+const ASKED: usize = 3;
+
+/// A check under way: the suspect is dialled, and whoever asked is told.
+#[derive(Debug)]
+struct Check {
+    conn: Option<ConnId>,
+    until: Time,
+    askers: Vec<Incarnation>,
+}
+
+/// What this member saw last of another one.
+#[derive(Clone, Copy, Debug)]
+struct Opinion {
+    sight: Sight,
+    at: Time,
+}
+
+/// What was told of a subject by one observer.
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    sight: Sight,
+    amount: u64,
+    at: Time,
+}
+
+/// That a name's port was refused, where, and when.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    at: Time,
+    address: SocketAddr,
+}
+
+/// Everything about suspects.
+#[derive(Debug, Default)]
+pub(crate) struct Suspicion {
+    checks: BTreeMap<Incarnation, Check>,
+    opinions: BTreeMap<Incarnation, Opinion>,
+    reports: BTreeMap<Incarnation, BTreeMap<Incarnation, Report>>,
+    /// Names whose port was refused, and when (R19).
+    proofs: BTreeMap<Name, Proof>,
+    /// Pairs of living members that do not hear each other, since when.
+    deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
+    dialed: BTreeMap<Incarnation, Time>,
+    review_at: Option<Time>,
+}
+
+impl Suspicion {
+    pub(crate) fn dialed_at(&self, whom: Incarnation) -> Time {
+        self.dialed.get(&whom).copied().unwrap_or(Time::ZERO)
+    }
+
+    pub(crate) fn note_dial(&mut self, whom: Incarnation, now: Time) {
+        self.dialed.insert(whom, now);
+    }
+
+    /// Our process stood still: checks begun before say nothing.
+    pub(crate) fn forgive(&mut self, now: Time) {
+        self.reports.clear();
+        self.deaf.clear();
+        self.opinions.retain(|_, o| o.sight == Sight::Dead);
+        for check in self.checks.values_mut() {
+            check.until = check.until.max(now + 1_000);
+        }
+    }
+
+    /// A sign of life takes back what was thought of the member.
+    pub(crate) fn heard(&mut self, whom: Incarnation) {
+        if self.opinions.get(&whom).is_some_and(|o| o.sight == Sight::Silent) {
+            self.opinions.remove(&whom);
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        let checks = self.checks.values().map(|c| c.until).min();
+        checks.into_iter().chain(self.review_at).min().unwrap_or(Time::NEVER)
+    }
+
+    /// When a name's port was last refused.
+    pub(crate) fn proof(&self, name: &Name) -> Option<Time> {
+        self.proofs.get(name).map(|p| p.at)
+    }
+
+    /// Where a name was last proven dead.
+    pub(crate) fn proven_at(&self, name: &Name) -> Option<SocketAddr> {
+        self.proofs.get(name).map(|p| p.address)
+    }
+
+    pub(crate) fn prove(&mut self, name: &Name, address: SocketAddr, now: Time) {
+        self.proofs.insert(name.clone(), Proof { at: now, address });
+    }
+
+    pub(crate) fn disprove(&mut self, name: &Name) {
+        self.proofs.remove(name);
+    }
+
+    /// An address was asked again: refused once more, or somebody answers there.
+    pub(crate) fn renew(&mut self, address: SocketAddr, refused: bool, now: Time) {
+        if refused {
+            self.proofs.values_mut().filter(|p| p.address == address).for_each(|p| p.at = now);
+        } else {
+            self.proofs.retain(|_, p| p.address != address);
+        }
+    }
+
+    pub(crate) fn is_proven(&self, whom: Incarnation) -> bool {
+        self.opinions.get(&whom).is_some_and(|o| o.sight == Sight::Dead)
+    }
+
+    /// Forgets everybody who is not in the view.
+    pub(crate) fn keep_only(&mut self, view: &View) {
+        let present = |i: &Incarnation| view.index_of(*i).is_some();
+        self.opinions.retain(|i, _| present(i));
+        self.reports.retain(|i, _| present(i));
+        self.deaf.retain(|(a, b), _| present(a) && present(b));
+        self.dialed.retain(|i, _| present(i));
+        self.reports.values_mut().for_each(|r| r.retain(|i, _| present(i)));
+        self.proofs.retain(|name, _| view.index_of_name(name.as_str()).is_none());
+    }
+}
+
+impl Member {
+    /// Looks at what the detector found, and at checks that have come to their end.
+    pub(super) fn tick_suspicion(&mut self) {
+        if self.now >= self.detector.deadline() {
+            for finding in self.detector.findings(self.now) {
+                match finding {
+                    Finding::Check(whom, silent) => {
+                        self.begin_check(whom, "it is silent");
+                        self.observe(whom, Sight::Silent, silent / 1_000);
+                    }
+                    Finding::Silent(whom, silent) => {
+                        if self.suspicion.opinions.get(&whom).is_none_or(|o| o.sight == Sight::Alive) {
+                            self.begin_check(whom, "it is silent");
+                        }
+                        self.observe(whom, Sight::Silent, silent / 1_000);
+                    }
+                }
+            }
+        }
+        let over: Vec<Incarnation> =
+            self.suspicion.checks.iter().filter(|(_, c)| self.now >= c.until).map(|(who, _)| *who).collect();
+        for whom in over {
+            self.end_check(whom, Sight::Silent);
+        }
+        if self.suspicion.review_at.is_some_and(|at| self.now >= at) {
+            self.suspicion.review_at = None;
+            self.review();
+        }
+    }
+
+    /// Begins to check a member: its process must answer a dial.
+    pub(super) fn begin_check(&mut self, whom: Incarnation, why: &'static str) {
+        self.check_for(whom, None, why);
+    }
+
+    fn check_for(&mut self, whom: Incarnation, asker: Option<Incarnation>, why: &'static str) {
+        let Some((view, _)) = self.view() else { return };
+        let Some(index) = view.index_of(whom) else { return };
+        let member = view.members[index].clone();
+        if let Some(check) = self.suspicion.checks.get_mut(&whom) {
+            return check.askers.extend(asker);
+        }
+        let conn = self.dial(member.address, Purpose::Probe, Some(whom));
+        let until = self.now + self.setup.silence / 4;
+        self.suspicion.checks.insert(whom, Check { conn: Some(conn), until, askers: asker.into_iter().collect() });
+        if asker.is_none() {
+            self.stats.suspicions += 1;
+            self.event(Event::Suspected { member: (&member).into(), why });
+            if self.is_acting() {
+                self.ask_others(whom);
+            }
+        }
+    }
+
+    fn ask_others(&mut self, whom: Incarnation) {
+        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        let Some(suspect) = view.index_of(whom) else { return };
+        let near = neighbours(&view, suspect).into_iter().chain(0..view.len());
+        let mut asked: Vec<Index> = Vec::new();
+        for index in near {
+            let incarnation = view.members[index].incarnation;
+            let useless = index == me || index == suspect || self.believed_gone(incarnation);
+            if !useless && !asked.contains(&index) && asked.len() < ASKED {
+                asked.push(index);
+                self.send_to(incarnation, Control::Ask(whom));
+            }
+        }
+    }
+
+    /// A probe was answered: by the process we meant, or by another one in its place, which proves that it is dead.
+    pub(super) fn on_answered(&mut self, conn: ConnId, whom: Incarnation, dead: bool) {
+        if dead {
+            self.end_check(whom, Sight::Dead);
+        } else if self.suspicion.checks.get(&whom).is_some_and(|c| c.conn == Some(conn)) {
+            self.end_check(whom, Sight::Alive);
+        }
+    }
+
+    /// A dial did not come up.
+    pub(super) fn on_dial_failed(&mut self, id: ConnId, conn: &Conn, cause: CloseCause) {
+        let refused = cause == CloseCause::Refused && self.setup.refusal_proves_death;
+        if let Some(whom) = conn.expects {
+            let checked = self.suspicion.checks.get(&whom).is_some_and(|c| c.conn == Some(id));
+            if refused {
+                self.end_check(whom, Sight::Dead);
+            } else if checked {
+                self.end_check(whom, Sight::Silent);
+            }
+        }
+        if refused {
+            self.suspicion.renew(conn.remote, true, self.now);
+        }
+        self.on_seed_failed(conn.remote, refused);
+    }
+
+    fn end_check(&mut self, whom: Incarnation, sight: Sight) {
+        let check = self.suspicion.checks.remove(&whom);
+        let Some((view, _)) = self.view() else { return };
+        let Some(member) = view.index_of(whom).map(|i| view.members[i].clone()) else { return };
+        let (name, now) = (member.name, self.now);
+        match sight {
+            Sight::Dead => self.suspicion.prove(&name, member.address, now),
+            Sight::Alive => self.suspicion.disprove(&name),
+            _ => {}
+        }
+        self.suspicion.opinions.insert(whom, Opinion { sight, at: now });
+        let unheard = self.detector.unheard_for(now, whom).unwrap_or(0) / 1_000;
+        if let Some(conn) = check.as_ref().and_then(|c| c.conn) {
+            self.close(conn);
+        }
+        for asker in check.into_iter().flat_map(|c| c.askers) {
+            let observer = self.incarnation;
+            self.send_to(asker, Control::Observe(Observation { subject: whom, observer, sight, amount: unheard }));
+        }
+        self.observe(whom, sight, unheard);
+        if sight == Sight::Alive {
+            self.heal_link(whom);
+        }
+    }
+
+    /// The process answers although its link is silent: the link itself is broken, and is made anew.
+    fn heal_link(&mut self, whom: Incarnation) {
+        let Some(id) = self.links.link(whom) else { return };
+        let stuck =
+            self.links.get(id).is_some_and(|c| self.now.since(c.received) >= self.setup.silence / 2 && !c.is_idle());
+        if stuck {
+            self.close(id);
+        }
+    }
+
+    /// Tells the coordinator what we saw of somebody.
+    pub(super) fn observe(&mut self, subject: Incarnation, sight: Sight, amount: u64) {
+        let observation = Observation { subject, observer: self.incarnation, sight, amount };
+        let Some(acting) = self.acting() else { return };
+        if acting == self.incarnation {
+            self.on_observation(observation);
+        } else if acting != subject {
+            self.send_to(acting, Control::Observe(observation));
+        }
+    }
+
+    /// Somebody asks what we see of a member.
+    pub(super) fn on_ask(&mut self, asker: Incarnation, whom: Incarnation) {
+        if whom != self.incarnation {
+            self.check_for(whom, Some(asker), "others suspect it");
+        }
+    }
+
+    /// The coordinator hears of a member.
+    pub(super) fn on_observation(&mut self, seen: Observation) {
+        let Some((view, _)) = self.view() else { return };
+        let known = |i: Incarnation| view.index_of(i).is_some();
+        if !known(seen.subject)
+            || !known(seen.observer)
+            || seen.subject == self.incarnation
+            || seen.observer == seen.subject
+        {
+            return;
+        }
+        let report = Report { sight: seen.sight, amount: seen.amount, at: self.now };
+        self.suspicion.reports.entry(seen.subject).or_default().insert(seen.observer, report);
+        let own = self.suspicion.opinions.get(&seen.subject);
+        let stale = own.is_none_or(|o| self.now.since(o.at) > self.setup.silence / 2);
+        if seen.observer != self.incarnation && stale && matches!(seen.sight, Sight::Silent | Sight::Dead) {
+            self.begin_check(seen.subject, "another member reports it");
+        }
+        self.review();
+    }
+
+    /// Decides, as coordinator, who must go.
+    fn review(&mut self) {
+        if !self.is_acting() || self.leaving.is_some() {
+            return;
+        }
+        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        let (now, silence) = (self.now, self.setup.silence);
+        self.suspicion.reports.values_mut().for_each(|r| r.retain(|_, x| now.since(x.at) < silence));
+        self.suspicion.deaf.retain(|_, (_, last)| now.since(*last) < silence);
+        for (index, member) in view.members.iter().enumerate() {
+            if index == me || self.changes.removals.contains_key(&member.incarnation) {
+                continue;
+            }
+            if let Some(why) = self.verdict(&view, member.incarnation) {
+                self.remove(member.incarnation, why);
+            }
+        }
+        self.review_links(&view);
+    }
+
+    fn verdict(&mut self, view: &View, subject: Incarnation) -> Option<&'static str> {
+        if self.suspicion.is_proven(subject) {
+            return Some("its process has ended");
+        }
+        let reports = self.suspicion.reports.get(&subject)?;
+        let alive = reports.values().any(|r| r.sight == Sight::Alive);
+        let silent = reports.values().filter(|r| matches!(r.sight, Sight::Silent | Sight::Dead)).count();
+        let longest = reports.values().filter(|r| r.sight == Sight::Silent).map(|r| r.amount).max().unwrap_or(0);
+        let others = view.members.iter().filter(|m| m.incarnation != subject && !self.believed_gone(m.incarnation));
+        let needed = if self.plants.has(Plant::OneObserverKills) { 1 } else { others.count().clamp(1, 2) };
+        if silent >= needed && longest * 1_000 >= self.setup.silence && (!alive || needed == 1) {
+            return Some("it is silent");
+        }
+        if alive {
+            let accusers: Vec<Incarnation> = reports
+                .iter()
+                .filter(|(_, r)| r.sight == Sight::Silent && r.amount * 1_000 >= self.setup.silence)
+                .map(|(o, _)| *o)
+                .collect();
+            for accuser in accusers {
+                let since = self.suspicion.deaf.entry((accuser, subject)).or_insert((self.now, self.now));
+                since.1 = self.now;
+            }
+        }
+        let reports = self.suspicion.reports.get(&subject)?;
+        reports.values().any(|r| r.sight == Sight::Faulty).then_some("it sent what it must not")
+    }
+
+    /// Members that live but do not hear whom they must hear (V8): whoever misses most goes, the junior where it is even.
+    fn review_links(&mut self, view: &View) {
+        let lasting = self.setup.silence;
+        let required = |a: Index, b: Index| {
+            view.leader_of(a) == b || view.leader_of(b) == a || (view.is_leader(a) && view.is_leader(b))
+        };
+        let mut missing: BTreeMap<Index, usize> = BTreeMap::new();
+        for ((a, b), (first, last)) in &self.suspicion.deaf {
+            let (Some(a), Some(b)) = (view.index_of(*a), view.index_of(*b)) else { continue };
+            if required(a, b) && last.since(*first) >= lasting {
+                *missing.entry(a).or_default() += 1;
+                *missing.entry(b).or_default() += 1;
+            }
+        }
+        let worst = missing.into_iter().filter(|(i, _)| *i != view.coordinator()).max_by_key(|(i, n)| (*n, *i));
+        if let Some((index, _)) = worst {
+            let member = view.members[index].incarnation;
+            if member != self.incarnation && !self.changes.removals.contains_key(&member) {
+                self.remove(member, "it and its leader do not hear each other");
+            }
+        }
+    }
+
+    /// Takes a member into the next change as one that goes.
+    pub(super) fn remove(&mut self, whom: Incarnation, why: &'static str) {
+        self.changes.removals.insert(whom, why);
+        self.changes.begin(self.now, self.setup.gather);
+    }
+
+    /// Who coordinates, as far as this member can tell: the most senior leader that is not believed dead, then the
+    /// most senior of the others.
+    pub(super) fn acting(&self) -> Option<Incarnation> {
+        let (view, _) = self.view()?;
+        let leaders = view.groups.iter().map(|g| g.leader());
+        let others = (0..view.len()).filter(|i| !view.is_leader(*i));
+        leaders.chain(others).map(|i| view.members[i].incarnation).find(|i| {
+            !self.believed_gone(*i)
+                && !self.changes.leavers.contains(i)
+                && !(self.leaving.is_some() && *i == self.incarnation && view.len() > 1)
+        })
+    }
+
+    pub(super) fn is_acting(&self) -> bool {
+        self.acting() == Some(self.incarnation)
+    }
+
+    /// Whether this member takes another for dead or gone, by what it saw itself.
+    pub(super) fn believed_gone(&self, whom: Incarnation) -> bool {
+        let unheard = || self.detector.unheard_for(self.now, whom).is_none_or(|t| t >= self.setup.silence);
+        self.suspicion.opinions.get(&whom).is_some_and(|o| match o.sight {
+            Sight::Dead => true,
+            Sight::Silent => unheard(),
+            _ => false,
+        })
+    }
+
+    /// Whether the system has refused the port of this name lately: a proof of death is good for one lease (R19).
+    pub(super) fn proven_dead(&self, name: &Name) -> bool {
+        let fresh = |at: Time| self.now.since(at) < self.proof_lifetime();
+        self.suspicion.proof(name).is_some_and(fresh)
+    }
+
+    fn proof_lifetime(&self) -> Micros {
+        if self.plants.has(Plant::RelyOnStaleProof) { Micros::MAX } else { self.setup.lease }
+    }
+}

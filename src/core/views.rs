@@ -1,0 +1,608 @@
+//! Changing the view, as its coordinator: gather what must change, then prepare, cut, propose, install (R16-R18).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::ballot::{Attempt, Part, Participant, Phase, place};
+use super::io::Event;
+use super::member::Member;
+use super::quorum::{Quorum, Voter};
+use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Time, View, ViewId, millis};
+use crate::wire::control::{
+    Control, Cut, Install, Join, Prepare, Promise, Proposal, Propose, RefusalCode, Refuse, Reject, Vote,
+};
+
+/// Unanswered requests of an attempt are repeated after this time.
+const REPEAT: Micros = millis(100);
+/// After so many repeats without an answer a joiner is left out, and a survivor is looked into.
+const PATIENCE: u32 = 5;
+/// What cannot be decided now is tried again after this time.
+const LATER: Micros = millis(500);
+/// Joiners that wait at one time.
+const JOINERS: usize = 1024;
+
+/// Somebody who wants in.
+#[derive(Debug)]
+pub(crate) struct Joiner {
+    pub(crate) name: Name,
+    pub(crate) address: SocketAddr,
+    pub(crate) hears: Vec<Incarnation>,
+}
+
+/// What the next view must change.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) joiners: BTreeMap<Incarnation, Joiner>,
+    pub(crate) leavers: BTreeSet<Incarnation>,
+    pub(crate) ready: BTreeSet<Incarnation>,
+    pub(crate) removals: BTreeMap<Incarnation, &'static str>,
+    /// A member is frozen by an attempt that nobody finishes: the view must change even if nothing else does.
+    pub(crate) stuck: bool,
+    /// When the change begins: others may join it until then.
+    due: Option<Time>,
+    told_no_quorum: bool,
+}
+
+impl Changes {
+    pub(crate) fn begin(&mut self, now: Time, gather: Micros) {
+        self.due = Some(self.due.map_or(now + gather, |due| due.min(now + gather)));
+    }
+
+    pub(crate) fn deadline(&self, not_before: Time) -> Time {
+        self.due.map_or(Time::NEVER, |due| due.max(not_before))
+    }
+}
+
+/// Members that have not confirmed the newest installation.
+#[derive(Debug, Default)]
+pub(crate) struct Laggards {
+    pub(crate) whom: BTreeMap<Incarnation, u32>,
+    pub(crate) at: Option<Time>,
+}
+
+impl Member {
+    /// Begins a change that is due, and repeats what was not answered.
+    pub(super) fn tick_views(&mut self) {
+        if self.attempt.as_ref().is_some_and(|a| self.now >= a.repeat_at) {
+            self.repeat_attempt();
+        }
+        self.repeat_install();
+        if self.fanout.is_none() || self.attempt.is_some() || self.now < self.attempt_after {
+            return;
+        }
+        if self.changes.due.is_some_and(|due| self.now >= due) {
+            self.changes.due = None;
+            if self.is_acting() && self.something_to_change() {
+                self.begin_attempt();
+            }
+        }
+    }
+
+    fn something_to_change(&self) -> bool {
+        let Some(f) = &self.fanout else { return true };
+        let present = |i: &Incarnation| f.view.index_of(*i).is_some();
+        let unready = |i: &Incarnation| f.view.index_of(*i).is_some_and(|at| !f.view.members[at].ready);
+        !self.changes.removals.is_empty()
+            || self.changes.joiners.values().any(|j| self.name_is_free(&j.name))
+            || self.changes.leavers.iter().any(present)
+            || self.changes.ready.iter().any(unready)
+            || self.changes.stuck
+            || f.frozen
+            || (!f.view.fenced && self.could_be_fenced())
+    }
+
+    /// Asked now and then: whether an unfenced view can be followed by a fenced one (R21), and whether an attempt was left lying.
+    pub(super) fn look_for_change(&mut self) {
+        self.tell_ready();
+        if self.attempt.is_none() && self.is_acting() && self.something_to_change() {
+            self.changes.begin(self.now, self.setup.gather);
+        } else if self.fanout.as_ref().is_some_and(|f| f.frozen) && !self.is_acting() {
+            self.tell_stuck();
+        }
+    }
+
+    /// Frozen for long by an attempt that nobody finishes: tells whoever coordinates now.
+    fn tell_stuck(&mut self) {
+        let (number, promised) = self.acceptor.promised;
+        let Some(installed) = self.fanout.as_ref().map(|f| f.view.id) else { return };
+        let Some(acting) = self.acting() else { return };
+        let reject = Reject { number, ballot: Ballot::default(), promised, installed, proposal: None };
+        self.send_to(acting, Control::Reject(reject));
+    }
+
+    fn could_be_fenced(&self) -> bool {
+        !self.rules.voters.is_empty() && self.estimate() == Quorum::Fenced
+    }
+
+    /// Whether a change could be decided, by what is known before anybody is asked.
+    fn estimate(&self) -> Quorum {
+        let Some(f) = &self.fanout else { return Quorum::None };
+        self.rules.judge(|name| {
+            let member = f.view.index_of_name(name.as_str()).map(|i| &f.view.members[i]);
+            let stays = member.is_some_and(|m| {
+                !self.changes.removals.contains_key(&m.incarnation) && !self.believed_gone(m.incarnation)
+            });
+            let comes = self.changes.joiners.values().any(|j| j.name == *name);
+            match (stays, comes, self.proven_dead(name)) {
+                (true, ..) => Voter::Here,
+                (_, true, _) => Voter::Fresh(Micros::MAX),
+                (.., true) => Voter::ProvenDead,
+                _ => Voter::Absent,
+            }
+        })
+    }
+
+    /// Whether nobody who stays has this name.
+    fn name_is_free(&self, name: &Name) -> bool {
+        let Some(f) = &self.fanout else { return true };
+        f.view.index_of_name(name.as_str()).is_none_or(|i| {
+            let holder = f.view.members[i].incarnation;
+            self.changes.removals.contains_key(&holder) || self.changes.leavers.contains(&holder)
+        })
+    }
+
+    /// A starter wants in.
+    pub(super) fn on_join(&mut self, from: Incarnation, join: Join) {
+        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        if !self.is_acting() {
+            if let Some(acting) = self.acting().filter(|a| *a != from) {
+                self.send_to(acting, Control::Join(join));
+            }
+            return;
+        }
+        if view.index_of(join.incarnation).is_some() {
+            return self.send_install(join.incarnation);
+        }
+        if let Some(holder) = view.index_of_name(join.name.as_str()) {
+            let holder = view.members[holder].clone();
+            if holder.seat == view.members[me].seat || !self.replaces(&holder, &join) {
+                return self.refuse_name(&holder, &join);
+            }
+        }
+        if self.changes.joiners.len() >= JOINERS {
+            return;
+        }
+        let Join { name, incarnation, address, hears } = join;
+        self.suspicion.disprove(&name);
+        self.changes.joiners.insert(incarnation, Joiner { name, address, hears });
+        self.changes.begin(self.now, self.setup.gather);
+    }
+
+    /// The name belongs to a member of the view: the newcomer takes its place if that one is dead (V2).
+    fn replaces(&mut self, holder: &MemberInfo, join: &Join) -> bool {
+        let gone = self.changes.removals.contains_key(&holder.incarnation)
+            || self.changes.leavers.contains(&holder.incarnation)
+            || self.suspicion.is_proven(holder.incarnation);
+        if !gone {
+            self.begin_check(holder.incarnation, "a newcomer has its name");
+        }
+        // At the same address the dial will be answered by the newcomer, which proves the old one dead.
+        gone || holder.address == join.address
+    }
+
+    fn refuse_name(&mut self, holder: &MemberInfo, join: &Join) {
+        let text = format!("the name \"{}\" belongs to the living member at {}", join.name, holder.address);
+        let from = join.address;
+        self.event(Event::RefusedJoiner { name: join.name.to_string(), from, why: text.clone() });
+        let refuse = Control::Refuse(Refuse { code: RefusalCode::NameTaken, text });
+        if let Some(conn) = self.links.link(join.incarnation) {
+            self.links.send_control(conn, &refuse);
+            self.close(conn);
+        }
+    }
+
+    pub(super) fn on_leave(&mut self, who: Incarnation) {
+        self.changes.leavers.insert(who);
+        self.changes.begin(self.now, self.setup.gather);
+    }
+
+    pub(super) fn on_ready(&mut self, who: Incarnation) {
+        self.changes.ready.insert(who);
+        self.changes.begin(self.now, self.setup.gather);
+    }
+
+    /// Begins an attempt at the next entry of the log, with everybody who shall take part in it.
+    pub(super) fn begin_attempt(&mut self) {
+        if self.fanout.is_some() && self.estimate() == Quorum::None {
+            if !std::mem::replace(&mut self.changes.told_no_quorum, true) {
+                self.note(2, "no majority of the voters is here: the view cannot change".to_owned());
+            }
+            self.attempt_after = self.now + LATER;
+            return self.changes.begin(self.now, LATER);
+        }
+        self.changes.told_no_quorum = false;
+        self.seen_round = self.seen_round.max(self.acceptor.promised.1.round) + 1;
+        let ballot = Ballot { round: self.seen_round, coordinator: self.incarnation };
+        let previous = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
+        let number = self.acceptor.newest.max(previous.number) + 1;
+        let participants = self.participants();
+        for incarnation in participants.keys().copied().collect::<Vec<_>>() {
+            self.send_to_participant(
+                incarnation,
+                &participants,
+                Control::Prepare(Prepare { number, ballot, previous }),
+            );
+        }
+        self.attempt = Some(Attempt {
+            number,
+            ballot,
+            previous,
+            phase: Phase::Prepare,
+            repeat_at: self.now + REPEAT,
+            repeats: 0,
+            participants,
+            proposal: None,
+            cut: Vec::new(),
+        });
+    }
+
+    fn participants(&self) -> BTreeMap<Incarnation, Participant> {
+        let mut all = BTreeMap::new();
+        let participant = |name: &Name, address, part| Participant {
+            name: name.clone(),
+            address,
+            part,
+            hears: Vec::new(),
+            promise: None,
+            promised_at: Time::ZERO,
+            held: part == Part::Joiner,
+            accepted: false,
+        };
+        if let Some(f) = &self.fanout {
+            for m in f.view.members.iter().filter(|m| !self.changes.removals.contains_key(&m.incarnation)) {
+                let leaves = self.changes.leavers.contains(&m.incarnation);
+                let part = if leaves { Part::Leaver } else { Part::Survivor };
+                all.insert(m.incarnation, participant(&m.name, m.address, part));
+            }
+        } else {
+            all.insert(self.incarnation, participant(&self.setup.name, self.setup.advertise, Part::Joiner));
+        }
+        for (incarnation, joiner) in self.changes.joiners.iter().filter(|(_, j)| self.name_is_free(&j.name)) {
+            let mut p = participant(&joiner.name, joiner.address, Part::Joiner);
+            p.hears.clone_from(&joiner.hears);
+            all.entry(*incarnation).or_insert(p);
+        }
+        all
+    }
+
+    fn send_to_participant(&mut self, to: Incarnation, all: &BTreeMap<Incarnation, Participant>, control: Control) {
+        if self.links.link(to).is_none() && self.via(to, false).is_none() && to != self.incarnation {
+            let Some(address) = all.get(&to).map(|p| p.address) else { return };
+            let conn = self
+                .links
+                .dialing(to)
+                .unwrap_or_else(|| self.dial(address, crate::wire::control::Purpose::Link, Some(to)));
+            return self.links.send_control(conn, &control);
+        }
+        self.send_to(to, control);
+    }
+
+    /// Sends the current request to everybody who has not answered it.
+    fn repeat_attempt(&mut self) {
+        let Some(mut attempt) = self.attempt.take() else { return };
+        attempt.repeats += 1;
+        attempt.repeat_at = self.now + REPEAT;
+        let waiting: Vec<Incarnation> = unanswered(&attempt);
+        for whom in waiting {
+            let joiner = attempt.participants.get(&whom).is_some_and(|p| p.part == Part::Joiner);
+            if attempt.repeats >= PATIENCE && joiner && attempt.phase == Phase::Prepare && whom != self.incarnation {
+                attempt.participants.remove(&whom);
+                self.changes.joiners.remove(&whom);
+                continue;
+            }
+            if attempt.repeats >= 2 && !joiner {
+                self.begin_check(whom, "it does not answer the coordinator");
+            }
+            let request = request_of(&attempt);
+            if attempt.repeats % 2 == 1 {
+                self.send_dialed(whom, &request);
+            } else {
+                self.send_to_participant(whom, &attempt.participants, request);
+            }
+        }
+        let hopeless = attempt.repeats > PATIENCE * 10;
+        let removed = attempt.participants.keys().any(|i| self.changes.removals.contains_key(i));
+        self.attempt = Some(attempt);
+        if removed || hopeless {
+            return self.give_up(0);
+        }
+        self.advance_attempt();
+    }
+
+    /// Ends the attempt; a new one begins after a pause that grows with chance, so that two coordinators do not block each other.
+    pub(super) fn give_up(&mut self, pause: Micros) {
+        self.attempt = None;
+        self.attempt_after = self.now + pause;
+        if self.fanout.is_some() {
+            self.changes.begin(self.now, pause);
+        }
+    }
+
+    pub(super) fn on_promise(&mut self, from: Incarnation, promise: Promise) {
+        let now = self.now;
+        let Some(attempt) = &mut self.attempt else { return };
+        if (attempt.number, attempt.ballot) != (promise.number, promise.ballot) || attempt.phase != Phase::Prepare {
+            return;
+        }
+        let Some(participant) = attempt.participants.get_mut(&from) else { return };
+        participant.promise = Some(promise);
+        participant.promised_at = now;
+        self.advance_attempt();
+    }
+
+    pub(super) fn on_held(&mut self, from: Incarnation, vote: &Vote) {
+        let Some(attempt) = self.attempt.as_mut().filter(|a| (a.number, a.ballot) == (vote.number, vote.ballot)) else {
+            return;
+        };
+        if let Some(participant) = attempt.participants.get_mut(&from) {
+            participant.held = true;
+        }
+        self.advance_attempt();
+    }
+
+    pub(super) fn on_accepted(&mut self, from: Incarnation, vote: &Vote) {
+        let Some(attempt) = self.attempt.as_mut().filter(|a| (a.number, a.ballot) == (vote.number, vote.ballot)) else {
+            return;
+        };
+        if let Some(participant) = attempt.participants.get_mut(&from) {
+            participant.accepted = true;
+        }
+        self.advance_attempt();
+    }
+
+    /// Somebody is ahead of us, behind us, or bound to another ballot.
+    pub(super) fn on_reject(&mut self, from: Incarnation, reject: Reject) {
+        self.seen_round = self.seen_round.max(reject.promised.round);
+        let mine = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
+        if let Some(proposal) = reject.proposal {
+            let ahead = self.attempt.as_ref().is_some_and(|a| proposal.id.number >= a.number);
+            if ahead || self.attempt.is_none() {
+                self.attempt = None;
+                self.on_install(from, Install { proposal, hold_ms: (self.setup.lease / 1_000) as u32 });
+            }
+            return;
+        }
+        if reject.installed.number < mine.number {
+            return self.send_install(from);
+        }
+        let ours = self.attempt.as_ref().is_some_and(|a| (a.number, a.ballot) == (reject.number, reject.ballot));
+        if ours {
+            let pause = millis(50) + self.random() % millis(200);
+            self.give_up(pause);
+        } else if reject.installed == mine && self.attempt.is_none() {
+            self.changes.stuck = true;
+            self.changes.begin(self.now, self.setup.gather);
+        }
+    }
+
+    /// Goes on with the attempt as far as the answers allow.
+    fn advance_attempt(&mut self) {
+        let Some(attempt) = &self.attempt else { return };
+        match attempt.phase {
+            Phase::Prepare if attempt.all(|p| p.promise.is_some()) => self.end_prepare(),
+            Phase::Cut if attempt.all(|p| p.held) => self.propose(),
+            Phase::Propose if self.is_decided(attempt) => self.decide(),
+            _ => {}
+        }
+    }
+
+    fn voter_state(&self, attempt: &Attempt, name: &Name, counts: impl Fn(&Participant) -> bool) -> Voter {
+        let present = attempt.participants.values().find(|p| p.name == *name && counts(p));
+        match present.and_then(|p| p.promise.as_ref().map(|promise| (p, promise))) {
+            Some((_, promise)) if promise.memory => Voter::Here,
+            Some((p, promise)) => Voter::Fresh(u64::from(promise.up_ms) * 1_000 + self.now.since(p.promised_at)),
+            None if self.proven_dead(name) => Voter::ProvenDead,
+            None => Voter::Absent,
+        }
+    }
+
+    /// Everybody has promised: take up what was accepted before, or find the cut.
+    fn end_prepare(&mut self) {
+        let Some(attempt) = &self.attempt else { return };
+        let quorum = self.rules.judge(|name| self.voter_state(attempt, name, |_| true));
+        if quorum == Quorum::None {
+            return self.give_up(LATER);
+        }
+        if let Some(earlier) = attempt.highest_accepted() {
+            let attempt = self.attempt.as_mut().expect("looked at above");
+            attempt.proposal = Some(earlier);
+            return self.start_propose();
+        }
+        let members = self.fanout.as_ref().map_or(0, |f| f.view.len());
+        let cut = attempt.cut_of(members);
+        let (number, ballot) = (attempt.number, attempt.ballot);
+        let attempt = self.attempt.as_mut().expect("looked at above");
+        attempt.phase = Phase::Cut;
+        attempt.cut.clone_from(&cut);
+        attempt.repeats = 0;
+        let whom: Vec<Incarnation> =
+            attempt.participants.iter().filter(|(_, p)| p.part != Part::Joiner).map(|(i, _)| *i).collect();
+        for to in whom {
+            self.send_to(to, Control::Cut(Cut { number, ballot, upto: cut.clone() }));
+        }
+        self.advance_attempt();
+    }
+
+    /// Every survivor holds the cut: propose the next view.
+    fn propose(&mut self) {
+        let Some(attempt) = &self.attempt else { return };
+        let quorum = self.rules.judge(|name| self.voter_state(attempt, name, |_| true));
+        if quorum == Quorum::None {
+            return self.give_up(LATER);
+        }
+        let (members, next_seat, unplaced) = self.next_members(attempt);
+        let proposal = Proposal {
+            id: ViewId { number: attempt.number, ballot: attempt.ballot },
+            previous: attempt.previous,
+            members,
+            fenced: quorum == Quorum::Fenced,
+            next_seat,
+            cut: attempt.cut.iter().map(|(batch, _)| *batch).collect(),
+        };
+        for joiner in unplaced {
+            self.changes.joiners.remove(&joiner.incarnation);
+            let text = "no leader of the cluster is heard by both sides".to_owned();
+            self.event(Event::RefusedJoiner { name: joiner.name.to_string(), from: joiner.address, why: text.clone() });
+            let refuse = Control::Refuse(Refuse { code: RefusalCode::Unplaceable, text });
+            self.send_to(joiner.incarnation, refuse);
+        }
+        self.attempt.as_mut().expect("looked at above").proposal = Some(proposal);
+        self.start_propose();
+    }
+
+    fn next_members(&self, attempt: &Attempt) -> (Vec<MemberInfo>, u32, Vec<MemberInfo>) {
+        let mut members: Vec<MemberInfo> = Vec::new();
+        if let Some(f) = &self.fanout {
+            let stays = |i: &Incarnation| attempt.participants.get(i).is_some_and(|p| p.part == Part::Survivor);
+            members.extend(f.view.members.iter().filter(|m| stays(&m.incarnation)).cloned());
+        }
+        for member in &mut members {
+            member.ready |= self.changes.ready.contains(&member.incarnation);
+        }
+        let mut next_seat = self.installed.as_ref().map_or(1, |p| p.next_seat);
+        let mut joiners: Vec<(&Incarnation, &Participant)> =
+            attempt.participants.iter().filter(|(_, p)| p.part == Part::Joiner).collect();
+        // By name, so that those who start together get seats that a person can follow.
+        joiners.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        let placed = joiners.into_iter().map(|(incarnation, p)| {
+            let info = MemberInfo {
+                name: p.name.clone(),
+                incarnation: *incarnation,
+                address: p.address,
+                seat: Seat::EVERYBODY,
+                admitted: 0,
+                group: 0,
+                ready: !p.promise.as_ref().is_some_and(|promise| promise.announces_ready),
+            };
+            (info, p.hears.clone())
+        });
+        let unplaced = place(&mut members, placed.collect(), self.setup.group_size);
+        for member in members.iter_mut().filter(|m| m.admitted == 0) {
+            member.admitted = attempt.number;
+            member.seat = Seat(next_seat);
+            next_seat += 1;
+        }
+        (members, next_seat, unplaced)
+    }
+
+    fn start_propose(&mut self) {
+        let Some(attempt) = &mut self.attempt else { return };
+        attempt.phase = Phase::Propose;
+        attempt.repeats = 0;
+        let proposal = attempt.proposal.clone().expect("there is something to propose");
+        let ballot = attempt.ballot;
+        let whom: Vec<Incarnation> = attempt.participants.keys().copied().collect();
+        for to in whom {
+            self.send_to(to, Control::Propose(Propose { ballot, proposal: proposal.clone() }));
+        }
+    }
+
+    fn is_decided(&self, attempt: &Attempt) -> bool {
+        let Some(proposal) = &attempt.proposal else { return false };
+        if proposal.fenced {
+            return self.rules.judge(|name| self.voter_state(attempt, name, |p| p.accepted)) == Quorum::Fenced;
+        }
+        let present = |m: &MemberInfo| attempt.participants.get(&m.incarnation);
+        proposal.members.iter().all(|m| present(m).is_none_or(|p| p.accepted))
+    }
+
+    /// A quorum accepted: everybody installs.
+    fn decide(&mut self) {
+        let Some(attempt) = self.attempt.take() else { return };
+        let hold = self.hold_after(&attempt);
+        let Some(proposal) = attempt.proposal else { return };
+        let hold_ms = (hold.since(self.now).div_ceil(1_000)) as u32;
+        let install = Control::Install(Install { proposal: proposal.clone(), hold_ms });
+        let mut whom: BTreeSet<Incarnation> = attempt.participants.keys().copied().collect();
+        whom.extend(proposal.members.iter().map(|m| m.incarnation));
+        whom.remove(&self.incarnation);
+        for to in &whom {
+            match attempt.participants.contains_key(to) {
+                true => self.send_to_participant(*to, &attempt.participants, install.clone()),
+                false => self.send_to(*to, install.clone()),
+            }
+        }
+        let in_view = |i: &Incarnation| proposal.members.iter().any(|m| m.incarnation == *i);
+        self.laggards.whom = whom.into_iter().filter(in_view).map(|i| (i, 0)).collect();
+        self.laggards.at = Some(self.now + REPEAT);
+        let me = self.incarnation;
+        self.on_install(me, Install { proposal, hold_ms });
+    }
+
+    /// Until when the first lease of the new view waits (R22): nobody who is neither in it nor proven dead may hold an older one.
+    fn hold_after(&self, attempt: &Attempt) -> Time {
+        let ms = |ms: u32| Micros::from(ms) * 1_000;
+        let promises = || attempt.participants.values().filter_map(|p| Some((p.promised_at, p.promise.as_ref()?)));
+        let inherited = promises().map(|(at, p)| at + ms(p.hold_ms)).max().unwrap_or(Time::ZERO);
+        let Some(f) = &self.fanout else { return inherited };
+        let absent: Vec<usize> = (0..f.view.len())
+            .filter(|i| {
+                let m = &f.view.members[*i];
+                !attempt.participants.contains_key(&m.incarnation) && !self.proven_dead(&m.name)
+            })
+            .collect();
+        if absent.is_empty() || !f.view.fenced {
+            return inherited;
+        }
+        // The old coordinator knows to whom it granted; without it, what the voters answered bounds every grant.
+        let old = f.view.members[f.view.coordinator()].incarnation;
+        let granted =
+            attempt.participants.get(&old).and_then(|p| Some((p.promised_at, &p.promise.as_ref()?.grants_ms)));
+        let older = match granted {
+            Some((at, grants)) => absent.iter().map(|i| at + ms(grants.get(*i).copied().unwrap_or(0))).max(),
+            None => promises().map(|(at, p)| at + ms(p.fence_ms)).max(),
+        };
+        inherited.max(older.unwrap_or(Time::ZERO))
+    }
+
+    /// Tells a member the newest installed view once more.
+    pub(super) fn send_install(&mut self, to: Incarnation) {
+        let Some(proposal) = self.installed.clone() else { return };
+        let hold_ms = (self.lease.hold.since(self.now).div_ceil(1_000)) as u32;
+        self.send_to(to, Control::Install(Install { proposal, hold_ms }));
+    }
+
+    fn repeat_install(&mut self) {
+        if self.laggards.at.is_none_or(|at| self.now < at) {
+            return;
+        }
+        self.laggards.at = Some(self.now + REPEAT);
+        let whom: Vec<Incarnation> = self.laggards.whom.keys().copied().collect();
+        for to in whom {
+            let tries = self.laggards.whom.entry(to).or_default();
+            *tries += 1;
+            if *tries > 20 || self.believed_gone(to) {
+                self.laggards.whom.remove(&to);
+            } else {
+                self.send_install(to);
+            }
+        }
+        if self.laggards.whom.is_empty() {
+            self.laggards.at = None;
+        }
+    }
+
+    /// Whether a view's settings allow so many members to be removed as slow: never more than a minority (R27).
+    pub(super) fn may_remove_slow(&self, view: &View) -> bool {
+        let going = self.changes.removals.len() + 1;
+        going * 2 < view.len()
+    }
+}
+
+fn unanswered(attempt: &Attempt) -> Vec<Incarnation> {
+    let waits = |p: &Participant| match attempt.phase {
+        Phase::Prepare => p.promise.is_none(),
+        Phase::Cut => !p.held,
+        Phase::Propose => !p.accepted,
+    };
+    attempt.participants.iter().filter(|(_, p)| waits(p)).map(|(i, _)| *i).collect()
+}
+
+fn request_of(attempt: &Attempt) -> Control {
+    let Attempt { number, ballot, previous, .. } = *attempt;
+    match attempt.phase {
+        Phase::Prepare => Control::Prepare(Prepare { number, ballot, previous }),
+        Phase::Cut => Control::Cut(Cut { number, ballot, upto: attempt.cut.clone() }),
+        _ => Control::Propose(Propose { ballot, proposal: attempt.proposal.clone().expect("it is being proposed") }),
+    }
+}

@@ -1,0 +1,176 @@
+//! How many unstable bytes a sender may have: a reserved minimum, and credit from its leader's pool (R25).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::plant::{Plant, Plants};
+use crate::types::{Index, View, limits};
+
+/// A sender's own window in one view.
+#[derive(Debug)]
+pub(crate) struct Window {
+    reserved: u64,
+    pub(crate) credit: u64,
+    /// A wish for credit is on its way.
+    asked: bool,
+    /// The leader wants credit back until so much is left.
+    keep: Option<u64>,
+}
+
+/// What is asked for, and granted, at a time.
+pub(crate) const UNIT: u64 = 4 * limits::BATCH_BYTES as u64;
+
+/// Splits the total over the members of a view: reserved bytes of each, and the pool of each group.
+pub(crate) fn split(view: &View, total: usize, reserved: usize) -> (u64, u64) {
+    let members = view.len().max(1) as u64;
+    let total = total as u64;
+    let reserved = (reserved as u64).min(total / members);
+    (reserved, (total - reserved * members) / view.groups.len().max(1) as u64)
+}
+
+impl Window {
+    pub(crate) fn new(reserved: u64) -> Window {
+        Window { reserved, credit: 0, asked: false, keep: None }
+    }
+
+    /// What this sender may always have unstable in this view.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Bytes that may be numbered now. With nothing unstable at least a small batch always may.
+    pub(crate) fn room(&self, unstable: u64) -> usize {
+        let limit = self.reserved + self.credit;
+        let room = limit.saturating_sub(unstable);
+        if unstable == 0 { room.max(4096) as usize } else { room as usize }
+    }
+
+    /// How much to ask the leader for, when something waits and the window does not take it.
+    pub(crate) fn want(&mut self) -> Option<u64> {
+        if self.asked {
+            return None;
+        }
+        self.asked = true;
+        Some(UNIT)
+    }
+
+    pub(crate) fn granted(&mut self, bytes: u64) {
+        self.credit += bytes;
+        self.asked = false;
+    }
+
+    /// The link to the leader is new: what was asked may have been lost.
+    pub(crate) fn ask_again(&mut self) {
+        self.asked = false;
+    }
+
+    pub(crate) fn recalled(&mut self) {
+        self.keep = Some(self.keep.unwrap_or(self.credit) / 2);
+    }
+
+    /// What can be given back now: all when idle, else what was recalled and is not in use.
+    pub(crate) fn give_back(&mut self, unstable: u64, idle: bool) -> u64 {
+        let keep = if idle { 0 } else { self.keep.unwrap_or(self.credit) };
+        let unused = (self.reserved + self.credit).saturating_sub(unstable);
+        let back = self.credit.saturating_sub(keep).min(unused);
+        self.credit -= back;
+        if self.keep.is_some_and(|keep| self.credit <= keep) {
+            self.keep = None;
+        }
+        back
+    }
+}
+
+/// A leader's pool in one view.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    total: u64,
+    free: u64,
+    granted: BTreeMap<Index, u64>,
+    waiting: VecDeque<Index>,
+    plants: Plants,
+}
+
+impl Pool {
+    pub(crate) fn new(total: u64, plants: Plants) -> Pool {
+        Pool { total, free: total, granted: BTreeMap::new(), waiting: VecDeque::new(), plants }
+    }
+
+    /// A member asks; it is served in its turn.
+    pub(crate) fn want(&mut self, member: Index) {
+        if !self.waiting.contains(&member) {
+            self.waiting.push_back(member);
+        }
+    }
+
+    /// Serves the next that waits, if there is something to give.
+    pub(crate) fn grant(&mut self) -> Option<(Index, u64)> {
+        let member = *self.waiting.front()?;
+        let bytes = UNIT.min(self.free);
+        if bytes < UNIT.min(self.total / 4).max(1) {
+            return None;
+        }
+        self.waiting.pop_front();
+        self.free -= bytes;
+        *self.granted.entry(member).or_default() += bytes;
+        Some((member, bytes))
+    }
+
+    /// Whom to ask for credit when somebody waits in vain: who holds most, unless it is the one that waits.
+    pub(crate) fn recall(&self) -> Option<Index> {
+        let waiting = *self.waiting.front()?;
+        let own = self.granted.get(&waiting).copied().unwrap_or(0);
+        let (member, most) = self.granted.iter().max_by_key(|(_, bytes)| **bytes)?;
+        (*member != waiting && *most > own).then_some(*member)
+    }
+
+    /// A member gives back.
+    pub(crate) fn returned(&mut self, member: Index, bytes: u64) {
+        let granted = self.granted.entry(member).or_default();
+        let bytes = bytes.min(*granted);
+        *granted -= bytes;
+        if !self.plants.has(Plant::LeakCredit) {
+            self.free += bytes;
+        }
+    }
+
+    /// Nothing is created and nothing is lost.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let granted: u64 = self.granted.values().sum();
+        if self.free + granted == self.total {
+            return Ok(());
+        }
+        Err(format!("credit leaks: {} free and {granted} granted of {}", self.free, self.total))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credit_goes_round_and_comes_back() {
+        let mut pool = Pool::new(UNIT, Plants::default());
+        pool.want(1);
+        assert_eq!(pool.grant(), Some((1, UNIT)));
+        pool.want(2);
+        assert_eq!(pool.grant(), None);
+        assert_eq!(pool.recall(), Some(1));
+        let mut window = Window::new(1000);
+        assert_eq!(window.want(), Some(UNIT));
+        window.granted(UNIT);
+        window.recalled();
+        let back = window.give_back(0, false);
+        assert_eq!(back, UNIT / 2);
+        pool.returned(1, back);
+        assert_eq!(pool.grant(), Some((2, UNIT / 2)));
+        assert!(pool.check().is_ok());
+    }
+
+    #[test]
+    fn what_is_in_use_is_not_given_back() {
+        let mut window = Window::new(1000);
+        window.granted(5000);
+        assert_eq!(window.give_back(6000, true), 0);
+        assert_eq!(window.give_back(2000, true), 4000);
+    }
+}
