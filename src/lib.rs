@@ -22,3 +22,8 @@ pub use api::{
     Code, Config, Ended, Engine, Error, Event, Incarnation, Index, Level, LinkReport, LogSink, MemberInfo, MemberRef,
     Message, Messages, Mode, Name, Resolved, Result, Stats, To, View, ViewChange, ViewId, ViewSnapshot,
 };
+
+/// Compiles the example of the README with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
