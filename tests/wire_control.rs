@@ -42,10 +42,11 @@ fn view_id() -> BoxedStrategy<ViewId> {
 
 fn summary() -> BoxedStrategy<ViewSummary> {
     let leaders = prop::collection::vec((incarnation(), address()), 0..5);
-    (view_id(), any::<bool>(), any::<u32>(), incarnation(), address(), leaders)
-        .prop_map(|(id, fenced, members, coordinator, address, leaders)| ViewSummary {
+    (view_id(), any::<(bool, bool)>(), any::<u32>(), incarnation(), address(), leaders)
+        .prop_map(|(id, (fenced, primary), members, coordinator, address, leaders)| ViewSummary {
             id,
             fenced,
+            primary,
             members,
             coordinator,
             address,
@@ -118,32 +119,38 @@ fn refuse() -> BoxedStrategy<Control> {
 }
 
 fn join() -> BoxedStrategy<Control> {
-    (name(), incarnation(), address(), any::<bool>(), prop::collection::vec(incarnation(), 0..5))
-        .prop_map(|(name, incarnation, address, announces_ready, hears)| {
-            Control::Join(Join { name, incarnation, address, announces_ready, hears })
-        })
+    (name(), incarnation(), address(), prop::collection::vec(incarnation(), 0..5))
+        .prop_map(|(name, incarnation, address, hears)| Control::Join(Join { name, incarnation, address, hears }))
         .boxed()
 }
 
 fn promise() -> BoxedStrategy<Control> {
     let vote = (any::<u64>(), ballot());
     let held = (prop::collection::vec(any::<u64>(), 0..6), prop::collection::vec(any::<u32>(), 0..6));
-    let times = any::<(bool, u32, u32, u32, u64)>();
+    let times = any::<(bool, bool, u32, u32, u32, u64)>();
     (vote, held, times, prop::option::of((ballot(), proposal())))
-        .prop_map(|((number, ballot), (have, grants_ms), (memory, up_ms, fence_ms, hold_ms, newest), accepted)| {
-            Control::Promise(Promise {
-                number,
-                ballot,
-                have,
-                memory,
-                up_ms,
-                fence_ms,
-                hold_ms,
-                grants_ms,
-                newest,
+        .prop_map(
+            |(
+                (number, ballot),
+                (have, grants_ms),
+                (memory, announces_ready, up_ms, fence_ms, hold_ms, newest),
                 accepted,
-            })
-        })
+            )| {
+                Control::Promise(Promise {
+                    number,
+                    ballot,
+                    have,
+                    memory,
+                    announces_ready,
+                    up_ms,
+                    fence_ms,
+                    hold_ms,
+                    grants_ms,
+                    newest,
+                    accepted,
+                })
+            },
+        )
         .boxed()
 }
 
@@ -240,7 +247,9 @@ fn each() -> Vec<BoxedStrategy<Control>> {
         (any::<u64>(), incarnation(), any::<u64>())
             .prop_map(|(tag, receiver, batch)| Control::DirectAck(DirectAck { tag, receiver, batch }))
             .boxed(),
-        (incarnation(), bytes()).prop_map(|(to, frame)| Control::Routed(Routed { to, frame })).boxed(),
+        (incarnation(), incarnation(), bytes())
+            .prop_map(|(from, to, frame)| Control::Routed(Routed { from, to, frame }))
+            .boxed(),
         any::<u8>().prop_map(Control::Inspect).boxed(),
         report(),
     ]

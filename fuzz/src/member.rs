@@ -235,7 +235,6 @@ impl Attack {
             name: Name::new(&format!("stranger-{who}")),
             incarnation: Incarnation(2 + u128::from(who)),
             address: SocketAddr::from(([127, 0, 0, 1], 7_001 + u16::from(who))),
-            announces_ready: who == 6,
             hears: vec![Incarnation(1)],
         }
     }
@@ -254,6 +253,7 @@ impl Attack {
                 ballot: p.ballot,
                 have: vec![small; usize::from(change % 4)],
                 memory: change & 1 == 0,
+                announces_ready: change & 2 != 0,
                 up_ms: u32::from(change) * 100,
                 fence_ms: 0,
                 hold_ms: u32::from(change >> 4),
