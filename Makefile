@@ -25,6 +25,7 @@ all: lib ## The library, and the command in target/release/decurion.
 
 lib: ## What a host links: the shared and the static library, without the command and the simulator.
 	$(CARGO) build --release --locked --lib --no-default-features
+	@$(MAKE) --no-print-directory lib-names
 
 test: tools lint test-rust ## Everything that must hold before a change is taken.
 
@@ -58,3 +59,5 @@ bench: ## The benches of the hot paths.
 clean: ## Removes everything that was built.
 	$(CARGO) clean
 	rm -rf fuzz/target fuzz/artifacts
+
+include ffi.mk

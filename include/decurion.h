@@ -137,7 +137,7 @@
 #define DCN_EVENT_STABLE 7
 
 // An accepted message could not be sent in any view, for the reason in `text`: `data` is its payload, `token` its token,
-// `member` and `seat` whom it was for (NULL and 0: everybody).
+// `member` and `seat` whom it was for (NULL and 0: everybody, or a member that is not known any more).
 #define DCN_EVENT_RETURNED 8
 
 // A send that was answered with `DCN_AGAIN` may be tried once more.

@@ -2,7 +2,11 @@
 
 mod ffi_support;
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use ffi_support::{cc, finish, linkable, root, run};
 
@@ -46,13 +50,84 @@ fn a_forked_child() {
     under_sanitizers("fork");
 }
 
-/// The way that the documentation of the example says.
+/// Memory that is retained, released and freed, as valgrind sees it.
 #[test]
-fn the_example_says_hello() {
+fn what_is_retained_under_valgrind() {
+    let folder = linkable("ffi-c-valgrind");
+    let binary = folder.join("poll");
+    run(cc()
+        .args(["-pthread", "-o"])
+        .arg(&binary)
+        .arg(root().join("tests/c/poll.c"))
+        .arg(folder.join("libdecurion.so")));
+    let output = finish(
+        Command::new("valgrind")
+            .args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"])
+            .arg(&binary)
+            .arg("retained")
+            .env("LD_LIBRARY_PATH", &folder),
+    );
+    assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+/// Two processes of the example, run as its first line says.
+#[test]
+fn the_examples_find_each_other_and_say_hello() {
     let folder = linkable("ffi-c-hello");
     let binary = folder.join("hello");
     run(cc().arg("-o").arg(&binary).arg(root().join("ffi-examples/c/hello.c")).arg(folder.join("libdecurion.so")));
-    let output = finish(Command::new(&binary).env("LD_LIBRARY_PATH", &folder));
-    assert_eq!(output.status.code(), Some(2), "without arguments it says how it is used");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("usage"));
+    let usage = finish(Command::new(&binary).env("LD_LIBRARY_PATH", &folder));
+    assert_eq!(usage.status.code(), Some(2), "without arguments it says how it is used");
+    assert!(String::from_utf8_lossy(&usage.stderr).contains("usage"));
+
+    let [first, second] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+    let mut a = Running::start(Command::new(&binary).arg(&first).env("LD_LIBRARY_PATH", &folder));
+    a.line_with("has 1 members");
+    let mut b = Running::start(Command::new(&binary).args([&second, &first]).env("LD_LIBRARY_PATH", &folder));
+    b.line_with("has 2 members");
+    a.line_with("has 2 members");
+    let heard = a.line_with("says:");
+    assert!(heard.ends_with("says: hello, all"), "{heard}");
+    b.line_with("says: hello, all");
+}
+
+/// Two ports that nobody has at this moment.
+fn free_ports() -> [u16; 2] {
+    let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+/// A process that ends with the test, and its lines.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the example runs");
+        let (give, lines) = channel();
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| give.send(line)));
+        Running { child, lines }
+    }
+
+    /// The next line with these words; fails when it does not come in time.
+    fn line_with(&mut self, words: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|e| panic!("no line with {words:?} came: {e}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().expect("it runs until it is stopped");
+        self.child.wait().expect("it ends");
+    }
 }

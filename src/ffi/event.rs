@@ -23,7 +23,7 @@ pub const DCN_EVENT_SLOW: u32 = 6;
 /// All members of the view `view` hold our messages to everybody up to `number` (only with `events.stable`).
 pub const DCN_EVENT_STABLE: u32 = 7;
 /// An accepted message could not be sent in any view, for the reason in `text`: `data` is its payload, `token` its token,
-/// `member` and `seat` whom it was for (NULL and 0: everybody).
+/// `member` and `seat` whom it was for (NULL and 0: everybody, or a member that is not known any more).
 pub const DCN_EVENT_RETURNED: u32 = 8;
 /// A send that was answered with `DCN_AGAIN` may be tried once more.
 pub const DCN_EVENT_WRITABLE: u32 = 9;

@@ -139,7 +139,7 @@ static void the_log_goes_where_the_host_says(void) {
     CHECK(log.lines > 0 && log.named > 0 && log.from_inside == DCN_ERR_WOULD_DEADLOCK);
     int lines = log.lines;
     host_t other = HOST;
-    engine = open_with(member_config("logs not", NULL), on_event, &other);
+    engine = open_with(member_config("silent", NULL), on_event, &other);
     AWAIT(&other, members, 1);
     OK(dcn_engine_close(engine));
     CHECK(log.lines == lines);

@@ -130,7 +130,7 @@ static void messages_reach_all_and_one(void) {
 
     dcn_stats_t stats = {.struct_size = sizeof stats};
     OK(dcn_engine_stats(pair.b, &stats));
-    CHECK(stats.messages_sent >= 4 && stats.views_installed >= 1 && stats.connections >= 1);
+    CHECK(stats.messages_sent >= 3 && stats.views_installed >= 1 && stats.connections >= 1);
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_engine_stats(pair.b, NULL));
     close_pair(pair);
 }
@@ -332,7 +332,11 @@ static void before_the_first_view_there_is_none(void) {
     OK(dcn_engine_close(engine));
 }
 
-int main(void) {
+int main(int count, char **words) {
+    if (count > 1 && strcmp(words[1], "retained") == 0) {
+        what_is_retained_outlives_poll_and_engine();
+        return 0;
+    }
     a_view_event_says_who_came_and_who_went();
     messages_reach_all_and_one();
     few_places_are_enough_and_the_descriptor_tells();

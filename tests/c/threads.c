@@ -30,7 +30,7 @@ static void *polls_until_refused(void *argument) {
     dcn_event_t event;
     size_t count;
     do sender->last = dcn_engine_poll(sender->engine, &event, sizeof event, 1, PATIENCE_MS, &count);
-    while (sender->last == DCN_OK);
+    while (sender->last == DCN_OK || sender->last == DCN_ERR_BUSY);
     return NULL;
 }
 

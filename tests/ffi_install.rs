@@ -1,0 +1,159 @@
+//! The static library and the installation: what a host links is found by pkg-config and CMake, and hides its insides.
+
+mod ffi_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ffi_support::{built, cc, declared, defined, root, run, scratch};
+
+/// Runs the rules of `ffi.mk` on what was built with this test.
+fn make(folder: &Path, target: &str) -> PathBuf {
+    let prefix = folder.join("usr");
+    let from = folder.join("built");
+    fs::create_dir_all(&from).expect("a folder");
+    for library in ["libdecurion.so", "libdecurion.a"] {
+        std::os::unix::fs::symlink(built(library), from.join(library)).expect("a link");
+    }
+    run(Command::new("make")
+        .current_dir(root())
+        .args(["-s", "-f", "ffi.mk", target])
+        .arg(format!("BUILT={}", from.display()))
+        .arg(format!("PREFIX={}", prefix.display()))
+        // The test runner's own make must not hand down its jobs.
+        .env_remove("MAKEFLAGS"));
+    prefix
+}
+
+#[test]
+fn the_static_library_shows_only_the_interface_and_links_beside_another_rust_library() {
+    let folder = scratch("ffi-static");
+    let archive = make(&folder, "lib-names").parent().expect("a folder").join("built/static/libdecurion.a");
+    assert_eq!(defined(&["-g", "--defined-only"], &archive), declared(), "visible of the archive, and declared");
+
+    let source = folder.join("neighbour.rs");
+    fs::write(
+        &source,
+        r#"
+        use std::collections::HashMap;
+        /// Uses the standard library's allocator, threads and unwinding.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn neighbour(words: u64) -> u64 {
+            let counted = std::thread::spawn(move || {
+                let all: HashMap<u64, String> = (0..words).map(|i| (i, format!("word {i}"))).collect();
+                let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new(1u64)));
+                all.len() as u64 + *caught.unwrap_err().downcast::<u64>().unwrap()
+            });
+            counted.join().unwrap()
+        }
+        "#,
+    )
+    .expect("a source");
+    let neighbour = folder.join("libneighbour.a");
+    run(Command::new("rustc")
+        .args(["--edition", "2024", "--crate-type", "staticlib", "-o"])
+        .arg(&neighbour)
+        .arg(&source));
+
+    let main = folder.join("main.c");
+    fs::write(
+        &main,
+        "#include \"test.h\"\n\
+         uint64_t neighbour(uint64_t words);\n\
+         int main(void) {\n\
+             CHECK(neighbour(9) == 10);\n\
+             dcn_engine_t engine = open_member(\"static\", NULL);\n\
+             await_members(engine, 1);\n\
+             OK(dcn_engine_close(engine));\n\
+             CHECK(neighbour(1) == 2);\n\
+             return 0;\n\
+         }\n",
+    )
+    .expect("a source");
+    // All of the neighbour, so that nothing of it is left out that might collide; and both orders.
+    let whole = ["-Wl,--whole-archive".as_ref(), neighbour.as_os_str(), "-Wl,--no-whole-archive".as_ref()];
+    for (binary, ours_first) in [("ours-first", true), ("ours-last", false)] {
+        let binary = folder.join(binary);
+        let mut link = cc();
+        link.arg("-I").arg(root().join("tests/c")).arg(&main).arg("-o").arg(&binary);
+        match ours_first {
+            true => link.arg(&archive).args(whole),
+            false => link.args(whole).arg(&archive),
+        };
+        run(link.args(["-lgcc_s", "-lpthread", "-lm", "-ldl"]));
+        run(&mut Command::new(&binary));
+    }
+}
+
+#[test]
+fn what_is_installed_is_found_by_pkg_config_and_cmake() {
+    let folder = scratch("ffi-install");
+    let prefix = make(&folder, "install-files");
+    let example = root().join("ffi-examples/c");
+    let lib = prefix.join("lib");
+
+    let flags = run(Command::new("pkg-config")
+        .env("PKG_CONFIG_PATH", lib.join("pkgconfig"))
+        .args(["--cflags", "--libs", "decurion"]));
+    let binary = folder.join("hello");
+    run(Command::new("cc").arg("-o").arg(&binary).arg(example.join("hello.c")).args(flags.split_whitespace()));
+    says_usage(Command::new(&binary).env("LD_LIBRARY_PATH", &lib));
+
+    let build = folder.join("build");
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(&example)
+        .arg("-B")
+        .arg(&build)
+        .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())));
+    run(Command::new("cmake").arg("--build").arg(&build));
+    says_usage(&mut Command::new(build.join("hello")));
+
+    make_uninstall(&prefix);
+    let left: Vec<PathBuf> = files(&prefix);
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+fn says_usage(command: &mut Command) {
+    let output = ffi_support::finish(command);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn make_uninstall(prefix: &Path) {
+    run(Command::new("make")
+        .current_dir(root())
+        .args(["-s", "-f", "ffi.mk", "uninstall"])
+        .arg(format!("PREFIX={}", prefix.display()))
+        .env_remove("MAKEFLAGS"));
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+/// The interface's version is told in four places.
+#[test]
+fn versions_agree() {
+    let header = fs::read_to_string(root().join("include/decurion.h")).expect("the header");
+    let version: u32 = header
+        .lines()
+        .find_map(|line| line.strip_prefix("#define DCN_ABI_VERSION "))
+        .and_then(|number| number.trim().parse().ok())
+        .expect("DCN_ABI_VERSION");
+    let (major, minor) = (version >> 16, version & 0xffff);
+    let rules = fs::read_to_string(root().join("ffi.mk")).expect("ffi.mk");
+    assert!(rules.contains(&format!("ABI_MAJOR   := {major}\nABI_MINOR   := {minor}\n")), "ffi.mk");
+    let build = fs::read_to_string(root().join("build.rs")).expect("build.rs");
+    assert!(build.contains(&format!("-soname,libdecurion.so.{major}\"")), "build.rs");
+    let manifest: toml::Value = toml::from_str(&fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml"))
+        .expect("Cargo.toml is TOML");
+    let library = &manifest["package"]["metadata"]["capi"]["library"];
+    assert_eq!(library["version"].as_str(), Some(format!("{major}.{minor}.0").as_str()), "Cargo.toml");
+    assert_eq!(library["version_suffix_components"].as_integer(), Some(1), "Cargo.toml");
+}
