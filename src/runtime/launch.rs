@@ -98,7 +98,9 @@ fn fill_in(setup: &mut Setup, local: SocketAddr) {
     }
     if setup.name.as_str().is_empty() {
         let mut host = socket::host_name();
-        host.truncate(host.floor_char_boundary(limits::NAME_BYTES - "-65535".len()));
+        while host.len() > limits::NAME_BYTES - "-65535".len() {
+            host.pop();
+        }
         setup.name = Name::new(&format!("{host}-{}", local.port()));
     }
 }

@@ -73,6 +73,8 @@ pub struct Reactor {
     published: Option<ViewSnapshot>,
     /// Outputs or writes were left over.
     unfinished: bool,
+    /// The host has been handed `Event::Closed`: nothing may follow.
+    told_closed: bool,
 }
 
 impl Reactor {
@@ -93,6 +95,7 @@ impl Reactor {
             now: clock::now(),
             published: None,
             unfinished: true,
+            told_closed: false,
         }
     }
 
@@ -336,12 +339,14 @@ impl Reactor {
             return Keeps::Up;
         }
         let Some(handler) = &mut self.delivery.handler else {
+            self.told_closed |= self.events.iter().any(|e| matches!(e, Event::Closed { .. }));
             return self.delivery.sink.push(&mut self.events);
         };
         let mut events = std::mem::take(&mut self.events);
         let mut consumed = 0;
         for event in events.drain(..) {
             handler(&event);
+            self.told_closed |= matches!(event, Event::Closed { .. });
             consumed += event.cost();
             if self.shared.closing() {
                 break;
@@ -360,8 +365,8 @@ impl Reactor {
     fn end(&mut self, reason: Option<Ended>) -> Turn {
         self.publish_report();
         self.transport.finish();
-        if self.member.ended().is_none() {
-            // The core has not said the last word to the host, so it is said here.
+        if !self.told_closed {
+            // The host has not heard the last word, so it is said here.
             let last = Event::Closed { reason: reason.clone().unwrap_or(Ended::LeftUnheard) };
             self.journal.event(self.now, &last);
             match &mut self.delivery.handler {
