@@ -28,6 +28,8 @@ pub enum Verb {
     /// One member process of the demo.
     #[command(hide = true)]
     DemoMember(Settings),
+    /// Run one member: its events, what it sends, what it receives. Ends in order on SIGTERM.
+    Node(NodeArguments),
     /// Show who is in a cluster, and the links of the member that is asked.
     Members(MembersArguments),
     /// Check a configuration file, show what is in force, or list all keys.
@@ -85,6 +87,23 @@ fn count(min: usize, max: usize) -> impl Fn(&str) -> Result<usize, String> + Clo
         let number = text.parse().map_err(|_| "not a whole number".to_owned())?;
         if (min..=max).contains(&number) { Ok(number) } else { Err(format!("allowed: {min} to {max}")) }
     }
+}
+
+/// Flags of `node`.
+#[derive(Args, Debug)]
+pub struct NodeArguments {
+    /// Where the configuration comes from, beside the environment.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Send this file to everybody, or with `-` each line of stdin.
+    #[arg(long, value_name = "FILE|-")]
+    pub send: Option<PathBuf>,
+    /// Send as soon as so many members are there.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = count(1, 10_000))]
+    pub members: usize,
+    /// Append what comes to files in this directory, named by sender; `-` writes it to stdout.
+    #[arg(long, value_name = "DIR|-")]
+    pub receive: Option<PathBuf>,
 }
 
 /// Flags of `members`.

@@ -6,6 +6,7 @@ mod arguments;
 mod config;
 mod demo;
 mod members;
+mod node;
 mod output;
 mod unbuilt;
 
@@ -37,6 +38,7 @@ fn run(verb: Verb, output: &Output) -> output::Outcome {
     match verb {
         Verb::Demo(arguments) => demo::run(&arguments, output),
         Verb::DemoMember(settings) => demo::member::run(&settings),
+        Verb::Node(arguments) => node::run(&arguments, output),
         Verb::Members(arguments) => members::run(&arguments, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Bench { .. } => Err(unbuilt::bench()),
