@@ -46,6 +46,11 @@ fn many_threads() {
 }
 
 #[test]
+fn any_calls_in_any_order() {
+    under_sanitizers("anything");
+}
+
+#[test]
 fn a_forked_child() {
     under_sanitizers("fork");
 }

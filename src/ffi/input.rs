@@ -75,7 +75,7 @@ pub(super) unsafe fn fill<T: Copy>(out: *mut T, value: T) -> Result<()> {
     let out = place(out, "the struct")?.cast::<u8>();
     // SAFETY: the caller's promise; the pointer is aligned.
     let size = unsafe { out.cast::<usize>().read() };
-    if size < STRUCT_BYTES_MIN || size > STRUCT_BYTES_MAX {
+    if !(STRUCT_BYTES_MIN..=STRUCT_BYTES_MAX).contains(&size) {
         return Err(invalid(format!(
             "struct_size is {size}: set it to the size of the struct ({} bytes) before the call",
             size_of::<T>()

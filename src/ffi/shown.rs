@@ -179,7 +179,7 @@ impl Shown {
                     1 => DCN_LOG_ERROR,
                     2 => DCN_LOG_WARN,
                     _ => DCN_LOG_INFO,
-                } as u32;
+                };
                 item.text(&text);
             }
             Event::Closed { reason } => item.ended(&reason),
@@ -297,3 +297,6 @@ fn kind(event: &Event) -> u32 {
         Event::Closed { .. } => DCN_EVENT_CLOSED,
     }
 }
+
+#[cfg(test)]
+mod tests;
