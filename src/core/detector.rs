@@ -136,15 +136,15 @@ impl Detector {
         let mut found = Vec::new();
         for (whom, w) in &mut self.watched {
             let silent = now.since(w.heard.min(w.heard_by));
-            if silent >= self.silence && (w.told < Told::Silent || now.since(w.told_at) >= self.heartbeat) {
+            if silent < self.silence / 3 * 2 {
+                w.told = Told::Nothing;
+            } else if silent >= self.silence && (w.told < Told::Silent || now.since(w.told_at) >= self.heartbeat) {
                 w.told = Told::Silent;
                 w.told_at = now;
                 found.push(Finding::Silent(*whom, silent));
-            } else if silent >= self.silence / 3 * 2 && w.told < Told::Check {
+            } else if w.told < Told::Check {
                 w.told = Told::Check;
                 found.push(Finding::Check(*whom, silent));
-            } else if silent < self.silence / 3 {
-                w.told = Told::Nothing;
             }
         }
         found
@@ -157,7 +157,7 @@ impl Detector {
             match w.told {
                 Told::Nothing => since + self.silence / 3 * 2,
                 Told::Check => since + self.silence,
-                Told::Silent => w.told_at + self.heartbeat,
+                Told::Silent => (w.told_at + self.heartbeat).max(since + self.silence),
             }
         };
         self.watched.values().map(next).min().unwrap_or(Time::NEVER)

@@ -67,7 +67,10 @@ impl Member {
             self.repeat_attempt();
         }
         self.repeat_install();
-        if self.fanout.is_none() || self.attempt.is_some() || self.now < self.attempt_after {
+        if self.fanout.is_none() {
+            self.changes.due = None;
+        }
+        if self.attempt.is_some() || self.now < self.attempt_after {
             return;
         }
         if self.changes.due.is_some_and(|due| self.now >= due) {
