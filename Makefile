@@ -15,7 +15,7 @@ CARGO_FUZZ_VERSION := 0.13.2
 .DEFAULT_GOAL := help
 
 # The C face: header, test-c, install, uninstall.
-include $(wildcard ffi.mk)
+include ffi.mk
 
 help: ## This list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ lib: ## What a host links: the shared and the static library, without the comman
 	$(CARGO) build --release --locked --lib --no-default-features
 	@$(MAKE) --no-print-directory lib-names
 
-test: tools lint test-rust ## Everything that must hold before a change is taken.
+test: tools lint simulate test-rust ## Everything that must hold before a change is taken.
 
 tools: ## Installs, or names, what the tests need beyond Rust and a C compiler.
 	@.ci/tools
@@ -37,7 +37,7 @@ lint: ## Formatting, and every warning an error.
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
-test-rust: ## Unit, property, integration and documentation tests.
+test-rust: ## Unit, property, scenario and documentation tests, the C face, and the replay of the fuzz corpus.
 	$(CARGO) test --locked --no-fail-fast
 
 simulate: ## SEEDS (default 2000) runs of the simulator, twice: no promise broken, the same trace both times.

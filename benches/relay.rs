@@ -31,8 +31,11 @@ struct Cluster {
     measured: usize,
 }
 
+/// Tells a member what happened.
+type Tell = Box<dyn FnOnce(&mut Member, Time)>;
+
 enum Work {
-    Input(Box<dyn FnOnce(&mut Member, Time)>),
+    Input(Tell),
     Transmit(ConnId),
 }
 

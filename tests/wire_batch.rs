@@ -62,7 +62,7 @@ fn walk(area: &[u8], count: u16) -> (usize, bool) {
     let mut entries = Entries::new(area, count);
     let (mut good, mut steps) = (0, 0);
     let mut sound = true;
-    while let Some(entry) = entries.next() {
+    for entry in entries.by_ref() {
         steps += 1;
         assert!(steps <= usize::from(count) + 1, "the walk goes on after {steps} steps for {count} entries");
         match entry {

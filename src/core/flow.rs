@@ -89,7 +89,7 @@ impl Member {
         let mut fx = Effects::default();
         let mut blocked = false;
         for turn in 0.. {
-            let mut queue = outbox.queue(To::Everybody);
+            let queue = outbox.queue(To::Everybody);
             let waiting = queue.as_deref().map_or(0, |q| q.bytes());
             if waiting == 0 && !self.builder.has_large() {
                 break;
@@ -106,7 +106,7 @@ impl Member {
                 break;
             }
             let before = self.builder.next_message;
-            if !f.send(&mut self.builder, queue.as_deref_mut(), &mut fx) {
+            if !f.send(&mut self.builder, queue, &mut fx) {
                 blocked = true;
                 break;
             }
@@ -332,11 +332,11 @@ impl Member {
     }
 
     pub(super) fn on_credit_grant(&mut self, from: Incarnation, credit: Credit) {
-        if self.in_view(from, credit.tag).is_some() {
-            if let Some(f) = &mut self.fanout {
-                f.window.granted(credit.bytes.min(self.setup.window_bytes as u64));
-                self.hurry = true;
-            }
+        if self.in_view(from, credit.tag).is_some()
+            && let Some(f) = &mut self.fanout
+        {
+            f.window.granted(credit.bytes.min(self.setup.window_bytes as u64));
+            self.hurry = true;
         }
     }
 

@@ -74,7 +74,7 @@ impl Seeking {
             unresolved: setup.seeds.iter().filter(|s| s.host.parse::<IpAddr>().is_err()).count(),
             last_refusal: None,
         };
-        for address in at {
+        if let Some(address) = at {
             seeking.add(address, None, setup.advertise);
         }
         seeking

@@ -132,10 +132,10 @@ impl Lease {
 
     /// Coordinator: the hold has run out meanwhile; the newest complete round counts for ourselves too.
     pub(crate) fn after_hold(&mut self, now: Time) {
-        if self.is_past_hold(now) {
-            if let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == self.complete) {
-                self.expiry = self.expiry.max(*sent + self.length);
-            }
+        if self.is_past_hold(now)
+            && let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == self.complete)
+        {
+            self.expiry = self.expiry.max(*sent + self.length);
         }
     }
 

@@ -49,11 +49,9 @@ impl Member {
             let reason = if leaving.reason == Ended::Left { Ended::LeftUnheard } else { leaving.reason.clone() };
             return self.end(reason);
         }
-        if ask {
-            if let Some(acting) = self.acting().filter(|a| *a != self.incarnation) {
-                let me = self.incarnation;
-                self.send_to(acting, Control::Leave(me));
-            }
+        if ask && let Some(acting) = self.acting().filter(|a| *a != self.incarnation) {
+            let me = self.incarnation;
+            self.send_to(acting, Control::Leave(me));
         }
     }
 }

@@ -218,7 +218,7 @@ impl Member {
             self.tick_merging();
             self.tick_slow();
             self.tick_window();
-            if self.ticks % 16 == 0 {
+            if self.ticks.is_multiple_of(16) {
                 self.links.trim();
             }
         }
@@ -347,13 +347,10 @@ impl Member {
     /// Looks for broken invariants; the text says which one.
     pub fn check(&self) -> std::result::Result<(), String> {
         self.pool.as_ref().map_or(Ok(()), Pool::check)?;
-        if let Some(f) = &self.fanout {
-            if let Some(s) = f.streams.iter().find(|s| s.taken > s.accepted || s.stable > s.taken) {
-                return Err(format!(
-                    "{}: stable {} taken {} accepted {}",
-                    s.sender.name, s.stable, s.taken, s.accepted
-                ));
-            }
+        if let Some(f) = &self.fanout
+            && let Some(s) = f.streams.iter().find(|s| s.taken > s.accepted || s.stable > s.taken)
+        {
+            return Err(format!("{}: stable {} taken {} accepted {}", s.sender.name, s.stable, s.taken, s.accepted));
         }
         Ok(())
     }

@@ -58,15 +58,15 @@ impl Member {
             let promised = m.acceptor.promised.1;
             Control::Reject(Reject { number: prepare.number, ballot: prepare.ballot, promised, installed, proposal })
         };
-        if let Some(view) = self.fanout.as_ref().map(|f| f.view.id) {
-            if prepare.previous != view {
-                if let Some(expelled) = self.expelled_by_us_at(from, prepare.previous) {
-                    return self.send_to(from, expelled);
-                }
-                let ahead = view.number >= prepare.number;
-                let answer = reject(self, self.installed.clone().filter(|_| ahead));
-                return self.send_to(from, answer);
+        if let Some(view) = self.fanout.as_ref().map(|f| f.view.id)
+            && prepare.previous != view
+        {
+            if let Some(expelled) = self.expelled_by_us_at(from, prepare.previous) {
+                return self.send_to(from, expelled);
             }
+            let ahead = view.number >= prepare.number;
+            let answer = reject(self, self.installed.clone().filter(|_| ahead));
+            return self.send_to(from, answer);
         }
         if !self.acceptor.promise(prepare.number, prepare.ballot) {
             let answer = reject(self, None);

@@ -123,7 +123,7 @@ pub(crate) fn mix(state: u64, word: u64) -> u64 {
 /// The tag of a stream from one incarnation to another (R1, R2).
 pub(crate) fn pair_tag(from: Incarnation, to: Incarnation) -> u64 {
     let words = [from.0 as u64, (from.0 >> 64) as u64, to.0 as u64, (to.0 >> 64) as u64];
-    words.into_iter().fold(0x6f6e_65, mix)
+    words.into_iter().fold(0x006f_6e65, mix)
 }
 
 /// A transport connection, numbered by the core; never given twice in the life of an engine.
