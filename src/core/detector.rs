@@ -108,11 +108,13 @@ impl Detector {
         })
     }
 
-    /// Our own process stood still: nobody is accused on clocks that ran meanwhile (V6).
+    /// Our own process stood still: nobody is accused on clocks that ran meanwhile, nor before what lies in the kernel has
+    /// been looked at (V6).
     pub(crate) fn forgive(&mut self, now: Time, pause: Micros) {
+        let latest = |heard: Time| (heard + pause).min(now).max(now - self.silence / 2);
         for w in self.watched.values_mut() {
-            w.heard = (w.heard + pause).min(now);
-            w.heard_by = (w.heard_by + pause).min(now);
+            w.heard = latest(w.heard);
+            w.heard_by = latest(w.heard_by);
         }
     }
 

@@ -203,12 +203,9 @@ impl Member {
             self.on_self_dialed(remote);
             return self.close(conn);
         }
+        let another = expects.is_some_and(|expected| expected != welcome.incarnation);
         if let Some(expected) = expects {
-            let sight_is_dead = expected != welcome.incarnation;
-            self.on_answered(conn, expected, sight_is_dead);
-            if sight_is_dead {
-                return self.close(conn);
-            }
+            self.on_answered(conn, expected, another);
         }
         if let Some(theirs) = &welcome.view {
             if let Some(expelled) = self.expelled_by_us(welcome.incarnation, theirs) {
@@ -218,6 +215,9 @@ impl Member {
             if !self.meet_view(theirs, welcome.member) {
                 return;
             }
+        }
+        if another {
+            return self.close(conn);
         }
         if purpose == Purpose::Probe {
             self.on_leader_answered(welcome.incarnation);
@@ -373,7 +373,9 @@ impl Member {
     /// The view in short, for greetings.
     pub(super) fn summary(&self) -> Option<ViewSummary> {
         let (view, _) = self.view()?;
-        let coordinator = &view.members[view.coordinator()];
+        // Whom newcomers should ask: the first of those that live.
+        let acting = self.acting().and_then(|i| view.index_of(i)).unwrap_or(view.coordinator());
+        let coordinator = &view.members[acting];
         let leader = |g: &crate::types::Group| {
             let m = &view.members[g.leader()];
             (m.incarnation, m.address)

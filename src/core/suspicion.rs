@@ -170,7 +170,7 @@ impl Member {
 
     fn check_for(&mut self, whom: Incarnation, asker: Option<Incarnation>, why: &'static str) {
         let Some((view, _)) = self.view() else { return };
-        let Some(index) = view.index_of(whom) else { return };
+        let Some(index) = view.index_of(whom).filter(|_| whom != self.incarnation) else { return };
         let member = view.members[index].clone();
         if let Some(check) = self.suspicion.checks.get_mut(&whom) {
             return check.askers.extend(asker);

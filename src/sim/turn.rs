@@ -261,6 +261,9 @@ impl World {
             self.views_under_load += u64::from(change.view.len() > 1 && self.nodes.iter().any(|n| n.accepted > 0));
             self.check_removals(node, change);
         }
+        if matches!(event, core::Event::Expelled { .. }) {
+            self.become_ready_later(node);
+        }
         self.check_event(node, &event);
         self.ledger.event(process, &event);
     }

@@ -233,6 +233,12 @@ impl World {
         self.trace.word(node as u64);
         self.disturb(node);
         self.schedule_load(node);
+        self.become_ready_later(node);
+        self.settle(node);
+    }
+
+    /// A host that says itself when it is ready does so after its time; again when its member begins a new incarnation.
+    pub(super) fn become_ready_later(&mut self, node: usize) {
         if let Some(after) = self.nodes[node].ready_after_us {
             let life = self.nodes[node].life;
             self.after(after, move |world| {
@@ -241,7 +247,6 @@ impl World {
                 }
             });
         }
-        self.settle(node);
     }
 
     /// Starts all nodes.
