@@ -51,6 +51,9 @@ impl Settings {
     }
 }
 
+/// Events at one moment of virtual time after which a run is given up: somebody does not come to rest.
+const STEPS_AT_ONCE: u64 = 100_000;
+
 /// Something that a scenario has scheduled.
 pub(crate) type Action = Box<dyn FnOnce(&mut World) + Send>;
 
@@ -76,6 +79,9 @@ pub struct World {
     pub(crate) lookups: Vec<Option<(u16, u32, String, u16)>>,
     pub(crate) names_fail_until: u64,
     pub(crate) steps: u64,
+    /// Events since virtual time last moved; beyond a bound the world stands still for good.
+    pub(crate) steps_at_once: u64,
+    pub(crate) stands_still: bool,
     /// Views installed while somebody sent.
     pub(crate) views_under_load: u64,
     /// Faults have stopped: what a fault would still undo or begin later is left out.
@@ -115,6 +121,8 @@ impl World {
             lookups: Vec::new(),
             names_fail_until: 0,
             steps: 0,
+            steps_at_once: 0,
+            stands_still: false,
             views_under_load: 0,
             calm: false,
             chooser: None,
@@ -263,7 +271,7 @@ impl World {
     /// Lets `duration` pass.
     pub fn run_for(&mut self, duration: Micros) {
         let end = self.now + duration;
-        while self.queue.next_at().is_some_and(|at| at <= end) {
+        while !self.stands_still && self.queue.next_at().is_some_and(|at| at <= end) {
             self.step();
         }
         self.now = end;
@@ -277,7 +285,7 @@ impl World {
             if condition(self) {
                 return true;
             }
-            if self.queue.next_at().is_none_or(|at| at > end) {
+            if self.stands_still || self.queue.next_at().is_none_or(|at| at > end) {
                 self.now = end;
                 self.ledger.now = end;
                 return condition(self);
@@ -293,6 +301,11 @@ impl World {
             None => self.queue.pop(),
         };
         let Some((at, event)) = next else { return false };
+        self.steps_at_once = if at == self.now { self.steps_at_once + 1 } else { 0 };
+        if self.steps_at_once == STEPS_AT_ONCE {
+            self.violate(Guarantee::V4, format!("time does not pass any more; next would be {event:?}"));
+            self.stands_still = true;
+        }
         self.now = at;
         self.ledger.now = at;
         self.steps += 1;
