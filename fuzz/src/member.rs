@@ -58,7 +58,7 @@ pub fn member_datagram(data: &[u8]) {
 pub fn member_script(data: &[u8]) {
     let mut attack = Attack::new();
     let mut script = Script { rest: data };
-    for _ in 0..2_000 {
+    for _ in 0..400 {
         if script.rest.is_empty() {
             break;
         }
@@ -123,7 +123,7 @@ impl Attack {
         match what % 16 {
             0 => self.accept(),
             1 => self.pass(u64::from(choice) * millis(2)),
-            2 => self.pass(u64::from(choice) * millis(100)),
+            2 => self.pass(u64::from(choice) * millis(10)),
             3 => self.close(choice),
             4 => self.answer_dial(choice),
             5 => {
