@@ -357,8 +357,12 @@ impl Member {
         let Some((view, me)) = self.view() else { return Ok(()) };
         let near = view.index_of(routed.from).is_some_and(|from| view.group_at(from) == view.group_at(me));
         let hop = self.links.link(routed.to).or_else(|| self.via(routed.to, !near).and_then(|v| self.links.link(v)));
-        if let (true, Some(conn)) = (view.is_leader(me), hop) {
-            self.links.send_control(conn, &Control::Routed(routed));
+        let leads = view.is_leader(me);
+        match hop {
+            Some(conn) if leads => self.links.send_control(conn, &Control::Routed(routed)),
+            // Its leader is gone, perhaps: this is how the group is reached until the view says who leads it.
+            None if leads && near => self.send_dialed(routed.to, &Control::Routed(routed)),
+            _ => {}
         }
         Ok(())
     }

@@ -114,12 +114,14 @@ impl Member {
         if self.acceptor.promised != (cut.number, cut.ballot) || cut.ballot.coordinator != from {
             return;
         }
+        let again = self.wanted_cut.as_ref().is_some_and(|wanted| wanted.ballot == cut.ballot);
         self.wanted_cut = Some(cut);
-        self.pursue_cut();
+        self.pursue_cut(again);
     }
 
-    /// Asks for what is missing of the cut; says so when nothing is (R17).
-    fn pursue_cut(&mut self) {
+    /// Asks for what is missing of the cut; says so when nothing is (R17). What was asked for in vain is asked for over
+    /// connections of our own: the leaders between may be gone.
+    fn pursue_cut(&mut self, again: bool) {
         let Some(cut) = &self.wanted_cut else { return };
         let Some(f) = &self.fanout else { return };
         let missing = f.missing(cut.upto.iter().map(|(batch, _)| *batch));
@@ -135,7 +137,10 @@ impl Member {
             .map(|(s, first, last)| (cut.upto[s].1, Fetch { tag, from, sender: f.view.members[s].seat, first, last }))
             .collect();
         for (holder, fetch) in requests {
-            self.send_to(holder, Control::Fetch(fetch));
+            match again {
+                true => self.send_dialed(holder, &Control::Fetch(fetch)),
+                false => self.send_to(holder, Control::Fetch(fetch)),
+            }
         }
     }
 
@@ -165,7 +170,7 @@ impl Member {
                 self.fanout.as_ref().is_some_and(|f| f.missing(cut.upto.iter().map(|(b, _)| *b)).is_empty())
             });
             if whole {
-                self.pursue_cut();
+                self.pursue_cut(false);
             }
         }
     }
