@@ -1,17 +1,21 @@
 //! A whole member under attack: it forms a view of its own, then whatever the input says comes in over connections and
 //! as datagrams. It must not panic, must come to rest after each turn, and must keep to its bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use decurion::core::{CloseCause, Event, Input, Member, Outbox, Output, Setup, To};
 use decurion::types::{ConnId, Incarnation, Micros, Name, Seat, Time, ViewId, millis};
-use decurion::wire::batch::{Entry, Header, Level};
-use decurion::wire::control::{self, Control, Hello, Join, MAGIC, Observation, Promise, Purpose, Sight, Vote};
+use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
+use decurion::wire::control::{self, Control, Hello, Join, MAGIC, Observation, Promise, Purpose, Sight, Vote, Welcome};
 use decurion::wire::datagram::{Datagram, Envelope, Heartbeat};
 
 /// More outputs in one turn than any turn can need: beyond it the member does not come to rest.
 const OUTPUTS_PER_TURN: usize = 10_000;
+/// Frames that wait for an answer.
+const UNANSWERED: usize = 64;
+/// How many strangers there are.
+const STRANGERS: u8 = 7;
 /// Turns in a row that may ask to be repeated at once.
 const TURNS_AT_ONCE: usize = 100;
 
@@ -66,6 +70,13 @@ pub fn member_script(data: &[u8]) {
     }
 }
 
+/// Port of the first stranger; the others have the next ones.
+const FIRST_PORT: u16 = 7_001;
+
+fn incarnation(who: u8) -> Incarnation {
+    Incarnation(2 + u128::from(who % STRANGERS))
+}
+
 /// Takes choices from an input; when it is used up, everything is zero.
 struct Script<'a> {
     rest: &'a [u8],
@@ -93,9 +104,13 @@ struct Attack {
     /// Open connections, with what the member has written to each and the attacker has not read yet.
     conns: BTreeMap<ConnId, Vec<u8>>,
     /// Connections that the member dials.
-    dialled: Vec<ConnId>,
+    dialled: Vec<(ConnId, SocketAddr)>,
+    /// Who the attacker is on each connection.
+    who: BTreeMap<ConnId, u8>,
     /// The newest frame of each type that the member sent, for answers that fit.
     seen: BTreeMap<u8, Control>,
+    /// Frames that nobody has answered, oldest first.
+    unanswered: VecDeque<(ConnId, Control)>,
     /// What stands for the cluster in datagrams, once the member has sent one.
     cluster: u64,
     peers: u16,
@@ -110,8 +125,18 @@ impl Attack {
         let outbox = Outbox::new(setup.send_queue_bytes, setup.message_bytes);
         let now = Time(1_000_000);
         let member = Member::new(setup, now);
-        let (conns, seen) = (BTreeMap::new(), BTreeMap::new());
-        let mut attack = Attack { member, outbox, now, conns, dialled: Vec::new(), seen, cluster: 0, peers: 0 };
+        let mut attack = Attack {
+            member,
+            outbox,
+            now,
+            conns: BTreeMap::new(),
+            dialled: Vec::new(),
+            who: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            unanswered: VecDeque::new(),
+            cluster: 0,
+            peers: 0,
+        };
         attack.settle();
         attack.pass(millis(50));
         assert!(attack.member.view().is_some(), "a member alone forms a view");
@@ -138,14 +163,19 @@ impl Attack {
             }
             7 => {
                 let purpose = [Purpose::Link, Purpose::Join, Purpose::Probe, Purpose::Inspect][usize::from(choice) % 4];
-                let hello = self.hello(purpose, script.byte());
-                self.feed(script.byte(), &hello.encode());
+                let (who, conn) = (script.byte() % STRANGERS, script.byte());
+                if let Some(conn) = self.conn(conn) {
+                    self.who.insert(conn, who);
+                }
+                let hello = self.hello(purpose, who);
+                self.feed(conn, &hello.encode());
             }
             8 => {
                 let join = Control::Join(self.join(choice));
                 self.feed(script.byte(), &join.encode());
             }
-            9 | 10 => self.answer(choice, script),
+            9 => self.answer(choice, script),
+            10 => self.cooperate(choice % 32),
             11 => self.batch(choice, script),
             12 => self.heartbeat(choice, script),
             13 => self.damaged(choice, script),
@@ -172,8 +202,13 @@ impl Attack {
     }
 
     /// Bytes arrive on a connection, in as many pieces as the receive space asks for.
-    fn feed(&mut self, choice: u8, mut bytes: &[u8]) {
-        let Some(conn) = self.conn(choice) else { return };
+    fn feed(&mut self, choice: u8, bytes: &[u8]) {
+        if let Some(conn) = self.conn(choice) {
+            self.feed_conn(conn, bytes);
+        }
+    }
+
+    fn feed_conn(&mut self, conn: ConnId, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let Some(space) = self.member.receive_space(conn) else { return };
             let room = space.capacity() - space.len();
@@ -202,11 +237,12 @@ impl Attack {
 
     /// What the member dialled is up, or is not.
     fn answer_dial(&mut self, choice: u8) {
-        let Some(conn) = self.dialled.pop() else { return };
+        let Some((conn, to)) = self.dialled.pop() else { return };
         let cause = [CloseCause::Refused, CloseCause::Peer, CloseCause::Failed];
         match usize::from(choice) % 4 {
             3 => {
                 self.conns.insert(conn, Vec::new());
+                self.who.insert(conn, to.port().wrapping_sub(FIRST_PORT) as u8 % STRANGERS);
                 self.turn(Input::Connected(conn));
             }
             n => self.turn(Input::Closed(conn, cause[n])),
@@ -230,13 +266,13 @@ impl Attack {
         })
     }
 
-    /// One of seven strangers, each with a name and an address of its own.
+    /// One of the strangers, each with a name and an address of its own.
     fn join(&self, who: u8) -> Join {
-        let who = who % 7;
+        let who = who % STRANGERS;
         Join {
             name: Name::new(&format!("stranger-{who}")),
-            incarnation: Incarnation(2 + u128::from(who)),
-            address: SocketAddr::from(([127, 0, 0, 1], 7_001 + u16::from(who))),
+            incarnation: incarnation(who),
+            address: SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + u16::from(who))),
             hears: vec![Incarnation(1)],
         }
     }
@@ -247,13 +283,20 @@ impl Attack {
         let Some(asked) = self.seen.values().nth(usize::from(choice) % self.seen.len().max(1)).cloned() else {
             return;
         };
+        let who = self.conn(conn).and_then(|conn| self.who.get(&conn).copied()).unwrap_or(0);
+        let answer = self.answer_to(asked, who, change);
+        self.feed(conn, &answer.encode());
+    }
+
+    /// What a true member would answer if `change` is zero, and something near it otherwise.
+    fn answer_to(&self, asked: Control, who: u8, change: u8) -> Control {
         let small = u64::from(change);
-        let answer = match asked {
-            Control::Hello(_) => self.hello(Purpose::Link, change),
+        match asked {
+            Control::Hello(_) => self.welcome(who),
             Control::Prepare(p) => Control::Promise(Promise {
                 number: p.number,
                 ballot: p.ballot,
-                have: vec![small; usize::from(change % 4)],
+                have: vec![small; self.holds(who)],
                 memory: change & 1 == 0,
                 announces_ready: change & 2 != 0,
                 up_ms: u32::from(change) * 100,
@@ -270,14 +313,42 @@ impl Attack {
             Control::Install(install) => Control::Installed(install.proposal.id),
             Control::Ask(subject) => {
                 let sight = [Sight::Alive, Sight::Silent, Sight::Dead, Sight::Slow, Sight::Faulty];
-                let observer = Incarnation(2 + u128::from(change % 7));
+                let observer = incarnation(who);
                 let sight = sight[usize::from(change) % 5];
                 Control::Observe(Observation { subject, observer, sight, amount: small })
             }
             Control::Ping(number) => Control::Pong(number),
             echoed => echoed,
-        };
-        self.feed(conn, &answer.encode());
+        }
+    }
+
+    /// How many streams a member reports in a promise: those of the view, or none while it joins.
+    fn holds(&self, who: u8) -> usize {
+        let view = self.member.view().map(|(view, _)| view);
+        view.filter(|view| view.index_of(incarnation(who)).is_some()).map_or(0, |view| view.len())
+    }
+
+    fn welcome(&self, who: u8) -> Control {
+        let Join { name, incarnation, address, .. } = self.join(who);
+        Control::Welcome(Welcome { name, incarnation, address, view: None, member: true })
+    }
+
+    /// For some rounds all strangers do what true members do: take dials, answer what is asked, and show signs of life.
+    fn cooperate(&mut self, rounds: u8) {
+        for _ in 0..rounds {
+            self.answer_dial(3);
+            while let Some((conn, asked)) = self.unanswered.pop_front() {
+                let who = self.who.get(&conn).copied().unwrap_or(0);
+                let answer = self.answer_to(asked, who, 0);
+                self.feed_conn(conn, &answer.encode());
+            }
+            for who in 0..STRANGERS {
+                if self.holds(who) > 0 {
+                    self.heartbeat(who, &mut Script { rest: &[] });
+                }
+            }
+            self.pass(millis(20));
+        }
     }
 
     /// A batch behind a true checksum, of the current view or of none.
@@ -285,10 +356,13 @@ impl Attack {
         let [sender, receiver, batch, length] = [script.byte(), script.byte(), script.byte(), script.byte()];
         let mut area = Vec::new();
         let payload = script.take(usize::from(length));
-        Entry { level: Level::Fifo, token: u64::from(choice >> 4), fragment: None, payload }.put(&mut area);
+        let part = payload.len() as u32;
+        // The first or the second of three parts of equal length.
+        let fragment = (choice & 2 != 0).then(|| Fragment { total: part * 3, offset: part * u32::from(choice >> 7) });
+        Entry { level: Level::Fifo, token: u64::from(choice >> 4 & 1), fragment, payload }.put(&mut area);
         let view = self.member.view().map_or(ViewId::NONE, |(view, _)| view.id);
         let header = Header {
-            flags: 0,
+            flags: if fragment.is_some() { FLAG_FRAGMENTS } else { 0 },
             count: 1 + u16::from(choice & 8 != 0),
             length: area.len() as u32,
             tag: if choice & 4 == 0 { view.tag() } else { u64::from(choice) },
@@ -312,7 +386,7 @@ impl Attack {
             heard_ms: u32::from(script.byte()),
             late_ms: u32::from(script.byte()),
         };
-        let from = Incarnation(2 + u128::from(choice % 7));
+        let from = incarnation(choice);
         let envelope = Envelope { cluster: self.cluster, from, to: self.member.incarnation() };
         self.datagram(&Datagram::Heartbeat(heartbeat).encode(&envelope));
     }
@@ -332,7 +406,7 @@ impl Attack {
 
     /// The member's own host sends.
     fn send(&mut self, choice: u8, length: u8) {
-        let to = if choice & 1 == 0 { To::Everybody } else { To::Member(Incarnation(2 + u128::from(choice % 7))) };
+        let to = if choice & 1 == 0 { To::Everybody } else { To::Member(incarnation(choice)) };
         let payload = vec![choice; usize::from(length) << (choice % 9)];
         let length = payload.len();
         self.outbox.push(to, Level::Fifo, 0, length, move || payload.into());
@@ -366,11 +440,11 @@ impl Attack {
         for _ in 0..OUTPUTS_PER_TURN {
             match self.member.poll() {
                 None => return,
-                Some(Output::Dial { conn, .. }) => self.dialled.push(conn),
+                Some(Output::Dial { conn, to }) => self.dialled.push((conn, to)),
                 Some(Output::Transmit(conn)) => self.transmit(conn),
                 Some(Output::Close(conn)) => {
                     self.conns.remove(&conn);
-                    self.dialled.retain(|dialled| *dialled != conn);
+                    self.dialled.retain(|(dialled, _)| *dialled != conn);
                 }
                 Some(Output::Resolve { host, .. }) => {
                     self.member.handle(self.now, Input::Resolved { host, addresses: Vec::new() });
@@ -401,24 +475,36 @@ impl Attack {
         self.member.wrote(self.now, conn, bytes.len());
         if let Some(unread) = self.conns.get_mut(&conn) {
             unread.extend_from_slice(&bytes);
-            read_frames(unread, &mut self.seen);
+            for control in read_frames(unread) {
+                self.seen.insert(control.frame_type(), control.clone());
+                if self.unanswered.len() < UNANSWERED && wants_answer(&control) {
+                    self.unanswered.push_back((conn, control));
+                }
+            }
         }
     }
 }
 
-/// Reads the whole control frames at the front; what the member writes must be legal.
-fn read_frames(unread: &mut Vec<u8>, seen: &mut BTreeMap<u8, Control>) {
+/// Whether a true member answers a frame.
+fn wants_answer(control: &Control) -> bool {
+    use Control::{Ask, Cut, Hello, Install, Ping, Prepare, Propose};
+    matches!(control, Hello(_) | Prepare(_) | Cut(_) | Propose(_) | Install(_) | Ask(_) | Ping(_))
+}
+
+/// Takes the whole control frames from the front; what the member writes must be legal.
+fn read_frames(unread: &mut Vec<u8>) -> Vec<Control> {
+    let mut frames = Vec::new();
     while let Some(header) = unread.first_chunk::<{ control::HEADER_BYTES }>() {
         let body = control::body_length(header);
         let batch = header[0] == decurion::wire::BATCH_TYPE;
         let length = body + if batch { decurion::wire::batch::HEADER_BYTES } else { control::HEADER_BYTES };
         if unread.len() < length {
-            return;
+            break;
         }
         let frame: Vec<u8> = unread.drain(..length).collect();
         if !batch {
-            let control = Control::decode(&frame).expect("a member writes legal frames");
-            seen.insert(control.frame_type(), control);
+            frames.push(Control::decode(&frame).expect("a member writes legal frames"));
         }
     }
+    frames
 }
