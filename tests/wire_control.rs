@@ -202,7 +202,7 @@ fn report() -> BoxedStrategy<Control> {
 
 /// One strategy for each type of frame.
 fn each() -> Vec<BoxedStrategy<Control>> {
-    let prepare = (any::<u64>(), ballot(), view_id());
+    let prepare = (any::<u64>(), ballot(), view_id(), any::<bool>());
     let cut = (any::<u64>(), ballot(), prop::collection::vec((any::<u64>(), incarnation()), 0..6));
     let fetch = (any::<u64>(), incarnation(), any::<u32>(), any::<(u64, u64)>());
     vec![
@@ -215,7 +215,9 @@ fn each() -> Vec<BoxedStrategy<Control>> {
         (incarnation(), summary(), text())
             .prop_map(|(incarnation, by, why)| Control::Expelled(Expelled { incarnation, by, why }))
             .boxed(),
-        prepare.prop_map(|(number, ballot, previous)| Control::Prepare(Prepare { number, ballot, previous })).boxed(),
+        prepare
+            .prop_map(|(number, ballot, previous, joins)| Control::Prepare(Prepare { number, ballot, previous, joins }))
+            .boxed(),
         promise(),
         reject(),
         cut.prop_map(|(number, ballot, upto)| Control::Cut(Cut { number, ballot, upto })).boxed(),

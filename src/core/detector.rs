@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::plant::{Plant, Plants};
-use crate::types::{Incarnation, Micros, Time};
+use crate::types::{Incarnation, Micros, Time, millis};
 use crate::wire::datagram::Heartbeat;
 
 /// One member that this member watches: a leader, a deputy, or a member of its group.
@@ -28,6 +28,9 @@ enum Told {
     Check,
     Silent,
 }
+
+/// After a pause of our own, nobody is looked at with suspicion for so long.
+const LOOK_FIRST: Micros = millis(20);
 
 /// What the detector found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +114,7 @@ impl Detector {
     /// Our own process stood still: nobody is accused on clocks that ran meanwhile, nor before what lies in the kernel has
     /// been looked at (V6).
     pub(crate) fn forgive(&mut self, now: Time, pause: Micros) {
-        let latest = |heard: Time| (heard + pause).min(now).max(now - self.silence / 2);
+        let latest = |heard: Time| (heard + pause).min(now).max(now - (self.silence / 3 * 2 - LOOK_FIRST));
         for w in self.watched.values_mut() {
             w.heard = latest(w.heard);
             w.heard_by = latest(w.heard_by);

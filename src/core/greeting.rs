@@ -198,7 +198,7 @@ impl Member {
         let Some(c) = self.links.get(conn) else { return };
         let (purpose, expects, remote) = (c.purpose, c.expects, c.remote);
         self.heard(welcome.incarnation);
-        self.suspicion.renew(remote, false, self.now);
+        self.suspicion.note_answered(remote);
         if welcome.incarnation == self.incarnation {
             self.on_self_dialed(remote);
             return self.close(conn);

@@ -51,7 +51,9 @@ impl Member {
             .voters
             .iter()
             .filter(|name| view.index_of_name(name.as_str()).is_none())
-            .filter_map(|name| self.suspicion.proven_at(name))
+            .filter_map(|name| self.listed.get(name))
+            .flatten()
+            .copied()
             .collect();
         for address in absent {
             let busy = self.links.iter().any(|(_, c)| c.dialed && c.remote == address);
@@ -66,7 +68,10 @@ impl Member {
     fn complete_round(&mut self) {
         let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return };
         let voters = &self.setup.voters;
-        let place = |name: &crate::types::Name| view.index_of_name(name.as_str()).map(|i| view.members[i].incarnation);
+        let place = |name: &crate::types::Name| {
+            let member = &view.members[view.index_of_name(name.as_str())?];
+            self.votes_from(name, member.address).then_some(member.incarnation)
+        };
         let dead = voters.iter().filter(|n| place(n).is_none() && self.proven_dead(n)).count();
         let me = self.incarnation;
         let here: Vec<Incarnation> = voters.iter().filter_map(place).collect();
@@ -76,6 +81,10 @@ impl Member {
         };
         let complete = self.lease.complete(self.now, enough);
         self.lease.after_hold(self.now);
+        if complete && self.lease.is_first() {
+            // Nobody has a clock value to count from yet: the next round brings it back at once.
+            return self.begin_lease_round();
+        }
         if complete {
             for member in view.members.iter().filter(|m| m.incarnation != me) {
                 let round = self.lease.round_for(self.now, member.incarnation, view.tag(), false);

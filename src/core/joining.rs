@@ -29,8 +29,6 @@ const STEP: Micros = millis(50);
 struct Contact {
     name: Option<Name>,
     tried: Time,
-    /// The last answer of its host, if it refused.
-    refused: Option<Time>,
     /// Whether there was any answer, or a failure, at all.
     settled: bool,
     myself: bool,
@@ -84,7 +82,6 @@ impl Seeking {
         let contact = self.contacts.entry(address).or_insert(Contact {
             name: None,
             tried: Time::ZERO,
-            refused: None,
             settled: false,
             myself: address == me,
         });
@@ -136,6 +133,9 @@ impl Member {
 
     fn on_seed_address(&mut self, address: SocketAddr, name: Option<Name>) {
         self.hints.insert(address);
+        if let Some(name) = &name {
+            self.listed.entry(name.clone()).or_default().insert(address);
+        }
         if let Some(seeking) = &mut self.seeking {
             seeking.add(address, name, self.setup.advertise);
         }
@@ -179,15 +179,9 @@ impl Member {
         }
     }
 
-    pub(super) fn on_seed_failed(&mut self, address: SocketAddr, refused: bool) {
-        let now = self.now;
+    pub(super) fn on_seed_failed(&mut self, address: SocketAddr) {
         let Some(contact) = self.seeking.as_mut().and_then(|s| s.contacts.get_mut(&address)) else { return };
         contact.settled = true;
-        contact.refused = refused.then_some(now);
-        let name = contact.name.clone();
-        if let (true, Some(name)) = (refused, name) {
-            self.suspicion.prove(&name, address, now);
-        }
         self.look_again();
     }
 
@@ -202,14 +196,8 @@ impl Member {
     pub(super) fn on_seed_answered(&mut self, address: SocketAddr, who: Incarnation, view: Option<ViewSummary>) {
         let now = self.now;
         let Some(seeking) = &mut self.seeking else { return };
-        let mut name = None;
         if let Some(contact) = seeking.contacts.get_mut(&address) {
             contact.settled = true;
-            contact.refused = None;
-            name.clone_from(&contact.name);
-        }
-        if let Some(name) = name {
-            self.suspicion.disprove(&name);
         }
         let Some(view) = view else { return self.on_starter(who) };
         let Some(seeking) = &mut self.seeking else { return };
@@ -302,8 +290,8 @@ impl Member {
         }
         let up = self.now.since(self.started);
         let quorum = self.rules.judge(|name| {
-            let here = *name == self.setup.name;
-            match (here, starters.iter().any(|(_, n, _)| n == name), self.proven_dead(name)) {
+            let here = *name == self.setup.name && self.votes_from(name, self.setup.advertise);
+            match (here, starters.iter().any(|(_, n, a)| n == name && self.votes_from(n, *a)), self.proven_dead(name)) {
                 (true, ..) if self.acceptor.memory => Voter::Here,
                 (true, ..) => Voter::Fresh(up),
                 (_, true, _) => Voter::Fresh(up),
@@ -320,7 +308,8 @@ impl Member {
             waited >= self.setup.form_wait + self.setup.lease + self.setup.lease / 4
         };
         match quorum {
-            Quorum::Fenced => {}
+            // Whoever may be alive is asked first, so that no cluster is formed beside a living one.
+            Quorum::Fenced if all_known || waited >= self.setup.form_wait => {}
             Quorum::Unfenced if long_enough => {}
             _ => return,
         }

@@ -130,6 +130,11 @@ impl Lease {
         self.complete > before
     }
 
+    /// Coordinator: whether the newest complete round is the first of its view.
+    pub(crate) fn is_first(&self) -> bool {
+        self.sent.front().is_some_and(|(round, _)| *round == self.complete) && self.sent.len() == 1
+    }
+
     /// Coordinator: the hold has run out meanwhile; the newest complete round counts for ourselves too.
     pub(crate) fn after_hold(&mut self, now: Time) {
         if self.is_past_hold(now)

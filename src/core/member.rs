@@ -24,13 +24,16 @@ use super::suspicion::Suspicion;
 use super::views::{Changes, Laggards};
 use super::window::Pool;
 use super::{Stats, lease::Lease};
-use crate::types::{ConnId, Incarnation, Index, Micros, Time, View, ViewId};
+use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, millis};
 use crate::wire::control::{Control, Cut, Proposal};
 
 /// Chunks whose return the pool waits for: enough for the whole window and the host's queue.
 fn pool_chunks(setup: &Setup) -> usize {
     16 + (setup.window_bytes + setup.receive_queue_bytes) / crate::types::limits::CHUNK_BYTES
 }
+
+/// Coming later than meant by more than this is a pause of our own process.
+const LATE: Micros = millis(10);
 
 /// One member of a cluster.
 #[derive(Debug)]
@@ -86,7 +89,9 @@ pub struct Member {
     pub(super) faults: BTreeMap<Incarnation, u32>,
     /// Control frames that we send to ourselves.
     pub(super) loopback: VecDeque<Control>,
+    /// Addresses of all seeds, and of those that have a name.
     pub(super) hints: BTreeSet<SocketAddr>,
+    pub(super) listed: BTreeMap<Name, BTreeSet<SocketAddr>>,
     ticks: u64,
     tick_at: Time,
 }
@@ -150,6 +155,7 @@ impl Member {
             faults: BTreeMap::new(),
             loopback: VecDeque::new(),
             hints: BTreeSet::new(),
+            listed: BTreeMap::new(),
             ticks: 0,
             tick_at: now,
             setup,
@@ -198,9 +204,11 @@ impl Member {
         let expected = self.deadline().max(self.now);
         let late = now.since(expected);
         self.now = self.now.max(now);
+        if late > LATE {
+            self.detector.forgive(self.now, late);
+        }
         if late > self.setup.heartbeat / 2 {
             self.late = late;
-            self.detector.forgive(self.now, late);
             self.suspicion.forgive(self.now);
             self.slow.forgive(late);
         }

@@ -68,6 +68,11 @@ impl Member {
             let answer = reject(self, self.installed.clone().filter(|_| ahead));
             return self.send_to(from, answer);
         }
+        if self.fanout.is_none() && !prepare.joins {
+            // The installation of the view that ends has not come yet: asked as its member, we could report nothing.
+            let answer = reject(self, None);
+            return self.send_to(from, answer);
+        }
         if !self.acceptor.promise(prepare.number, prepare.ballot) {
             let answer = reject(self, None);
             return self.send_to(from, answer);

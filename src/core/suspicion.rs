@@ -12,6 +12,9 @@ use super::plant::Plant;
 use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View};
 use crate::wire::control::{Control, Observation, Purpose, Sight};
 
+/// Why a member is removed whom nobody hears: taken back when it is heard before the view has changed.
+const SILENT: &str = "it is silent";
+
 /// How many others the coordinator asks about a suspect.
 const ASKED: usize = 3;
 
@@ -38,21 +41,14 @@ struct Report {
     at: Time,
 }
 
-/// That a name's port was refused, where, and when.
-#[derive(Clone, Copy, Debug)]
-struct Proof {
-    at: Time,
-    address: SocketAddr,
-}
-
 /// Everything about suspects.
 #[derive(Debug, Default)]
 pub(crate) struct Suspicion {
     checks: BTreeMap<Incarnation, Check>,
     opinions: BTreeMap<Incarnation, Opinion>,
     reports: BTreeMap<Incarnation, BTreeMap<Incarnation, Report>>,
-    /// Names whose port was refused, and when (R19).
-    proofs: BTreeMap<Name, Proof>,
+    /// Addresses whose host refused the port, and when (R19).
+    refused: BTreeMap<SocketAddr, Time>,
     /// Pairs of living members that do not hear each other, since when.
     deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
     dialed: BTreeMap<Incarnation, Time>,
@@ -90,31 +86,14 @@ impl Suspicion {
         checks.into_iter().chain(self.review_at).min().unwrap_or(Time::NEVER)
     }
 
-    /// When a name's port was last refused.
-    pub(crate) fn proof(&self, name: &Name) -> Option<Time> {
-        self.proofs.get(name).map(|p| p.at)
+    /// A dial was refused by the host: nobody owns the port.
+    pub(crate) fn note_refused(&mut self, address: SocketAddr, now: Time) {
+        self.refused.insert(address, now);
     }
 
-    /// Where a name was last proven dead.
-    pub(crate) fn proven_at(&self, name: &Name) -> Option<SocketAddr> {
-        self.proofs.get(name).map(|p| p.address)
-    }
-
-    pub(crate) fn prove(&mut self, name: &Name, address: SocketAddr, now: Time) {
-        self.proofs.insert(name.clone(), Proof { at: now, address });
-    }
-
-    pub(crate) fn disprove(&mut self, name: &Name) {
-        self.proofs.remove(name);
-    }
-
-    /// An address was asked again: refused once more, or somebody answers there.
-    pub(crate) fn renew(&mut self, address: SocketAddr, refused: bool, now: Time) {
-        if refused {
-            self.proofs.values_mut().filter(|p| p.address == address).for_each(|p| p.at = now);
-        } else {
-            self.proofs.retain(|_, p| p.address != address);
-        }
+    /// A process answered there.
+    pub(crate) fn note_answered(&mut self, address: SocketAddr) {
+        self.refused.remove(&address);
     }
 
     pub(crate) fn is_proven(&self, whom: Incarnation) -> bool {
@@ -129,7 +108,6 @@ impl Suspicion {
         self.deaf.retain(|(a, b), _| present(a) && present(b));
         self.dialed.retain(|i, _| present(i));
         self.reports.values_mut().for_each(|r| r.retain(|i, _| present(i)));
-        self.proofs.retain(|name, _| view.index_of_name(name.as_str()).is_none());
     }
 }
 
@@ -223,21 +201,18 @@ impl Member {
             }
         }
         if refused {
-            self.suspicion.renew(conn.remote, true, self.now);
+            self.suspicion.note_refused(conn.remote, self.now);
         }
-        self.on_seed_failed(conn.remote, refused);
+        self.on_seed_failed(conn.remote);
     }
 
     fn end_check(&mut self, whom: Incarnation, sight: Sight) {
         let check = self.suspicion.checks.remove(&whom);
         let Some((view, _)) = self.view() else { return };
-        let Some(member) = view.index_of(whom).map(|i| view.members[i].clone()) else { return };
-        let (name, now) = (member.name, self.now);
-        match sight {
-            Sight::Dead => self.suspicion.prove(&name, member.address, now),
-            Sight::Alive => self.suspicion.disprove(&name),
-            _ => {}
+        if view.index_of(whom).is_none() {
+            return;
         }
+        let now = self.now;
         self.suspicion.opinions.insert(whom, Opinion { sight, at: now });
         let unheard = self.detector.unheard_for(now, whom).unwrap_or(0) / 1_000;
         if let Some(conn) = check.as_ref().and_then(|c| c.conn) {
@@ -250,6 +225,9 @@ impl Member {
         self.observe(whom, sight, unheard);
         if sight == Sight::Alive {
             self.heal_link(whom);
+            if self.attempt.is_none() && self.changes.removals.get(&whom) == Some(&SILENT) {
+                self.changes.removals.remove(&whom);
+            }
         }
     }
 
@@ -333,7 +311,7 @@ impl Member {
         let others = view.members.iter().filter(|m| m.incarnation != subject && !self.believed_gone(m.incarnation));
         let needed = if self.plants.has(Plant::OneObserverKills) { 1 } else { others.count().clamp(1, 2) };
         if silent >= needed && longest * 1_000 >= self.setup.silence && (!alive || needed == 1) {
-            return Some("it is silent");
+            return Some(SILENT);
         }
         if alive {
             let accusers: Vec<Incarnation> = reports
@@ -406,10 +384,19 @@ impl Member {
         })
     }
 
-    /// Whether the system has refused the port of this name lately: a proof of death is good for one lease (R19).
+    /// Whether a voter is dead for certain: every address at which it is listed has refused its port lately. A proof is
+    /// good for one lease (R19). A voter without a listed address cannot be proven dead.
     pub(super) fn proven_dead(&self, name: &Name) -> bool {
-        let fresh = |at: Time| self.now.since(at) < self.proof_lifetime();
-        self.suspicion.proof(name).is_some_and(fresh)
+        let fresh = |address: &SocketAddr| {
+            self.suspicion.refused.get(address).is_some_and(|at| self.now.since(*at) < self.proof_lifetime())
+        };
+        self.listed.get(name).is_some_and(|at| !at.is_empty() && at.iter().all(fresh))
+    }
+
+    /// Whether a process may vote under this name: from an address at which the name is listed, if it is listed at all.
+    /// Otherwise somebody who finds the listed port refused would take a living voter for dead.
+    pub(super) fn votes_from(&self, name: &Name, address: SocketAddr) -> bool {
+        self.listed.get(name).is_none_or(|at| at.contains(&address))
     }
 
     fn proof_lifetime(&self) -> Micros {

@@ -122,10 +122,10 @@ impl Member {
         let Some(f) = &self.fanout else { return Quorum::None };
         self.rules.judge(|name| {
             let member = f.view.index_of_name(name.as_str()).map(|i| &f.view.members[i]);
-            let stays = member.is_some_and(|m| {
+            let stays = member.filter(|m| self.votes_from(name, m.address)).is_some_and(|m| {
                 !self.changes.removals.contains_key(&m.incarnation) && !self.believed_gone(m.incarnation)
             });
-            let comes = self.changes.joiners.values().any(|j| j.name == *name);
+            let comes = self.changes.joiners.values().any(|j| j.name == *name && self.votes_from(name, j.address));
             match (stays, comes, self.proven_dead(name)) {
                 (true, ..) => Voter::Here,
                 (_, true, _) => Voter::Fresh(Micros::MAX),
@@ -166,7 +166,6 @@ impl Member {
             return;
         }
         let Join { name, incarnation, address, hears } = join;
-        self.suspicion.disprove(&name);
         self.changes.joiners.insert(incarnation, Joiner { name, address, hears });
         self.changes.begin(self.now, self.setup.gather);
     }
@@ -210,6 +209,9 @@ impl Member {
             if !std::mem::replace(&mut self.changes.told_no_quorum, true) {
                 self.note(2, "no majority of the voters is here: the view cannot change".to_owned());
             }
+            // Who was silent may be heard again by the time a majority is: only proof is kept.
+            let suspicion = &self.suspicion;
+            self.changes.removals.retain(|i, _| suspicion.is_proven(*i));
             self.attempt_after = self.now + LATER;
             return self.changes.begin(self.now, LATER);
         }
@@ -219,12 +221,9 @@ impl Member {
         let previous = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
         let number = self.acceptor.newest.max(previous.number) + 1;
         let participants = self.participants();
-        for incarnation in participants.keys().copied().collect::<Vec<_>>() {
-            self.send_to_participant(
-                incarnation,
-                &participants,
-                Control::Prepare(Prepare { number, ballot, previous }),
-            );
+        for (incarnation, participant) in &participants {
+            let prepare = Prepare { number, ballot, previous, joins: participant.part == Part::Joiner };
+            self.send_to_participant(*incarnation, &participants, Control::Prepare(prepare));
         }
         self.attempt = Some(Attempt {
             number,
@@ -296,7 +295,7 @@ impl Member {
             if attempt.repeats >= 2 && !joiner {
                 self.begin_check(whom, "it does not answer the coordinator");
             }
-            let request = request_of(&attempt);
+            let request = request_of(&attempt, whom);
             if attempt.repeats % 2 == 1 {
                 self.send_dialed(whom, &request);
             } else {
@@ -390,7 +389,9 @@ impl Member {
     }
 
     fn voter_state(&self, attempt: &Attempt, name: &Name, counts: impl Fn(&Participant) -> bool) -> Voter {
-        let present = attempt.participants.values().find(|p| p.name == *name && counts(p));
+        let present = attempt.participants.values().find(|p| {
+            p.name == *name && counts(p) && self.votes_from(name, p.address)
+        });
         match present.and_then(|p| p.promise.as_ref().map(|promise| (p, promise))) {
             Some((_, promise)) if promise.memory => Voter::Here,
             Some((p, promise)) => Voter::Fresh(u64::from(promise.up_ms) * 1_000 + self.now.since(p.promised_at)),
@@ -541,7 +542,7 @@ impl Member {
         let absent: Vec<usize> = (0..f.view.len())
             .filter(|i| {
                 let m = &f.view.members[*i];
-                !attempt.participants.contains_key(&m.incarnation) && !self.proven_dead(&m.name)
+                !attempt.participants.contains_key(&m.incarnation) && !self.suspicion.is_proven(m.incarnation)
             })
             .collect();
         if absent.is_empty() || !f.view.fenced {
@@ -601,10 +602,13 @@ fn unanswered(attempt: &Attempt) -> Vec<Incarnation> {
     attempt.participants.iter().filter(|(_, p)| waits(p)).map(|(i, _)| *i).collect()
 }
 
-fn request_of(attempt: &Attempt) -> Control {
+fn request_of(attempt: &Attempt, to: Incarnation) -> Control {
     let Attempt { number, ballot, previous, .. } = *attempt;
     match attempt.phase {
-        Phase::Prepare => Control::Prepare(Prepare { number, ballot, previous }),
+        Phase::Prepare => {
+            let joins = attempt.participants.get(&to).is_some_and(|p| p.part == Part::Joiner);
+            Control::Prepare(Prepare { number, ballot, previous, joins })
+        }
         Phase::Cut => Control::Cut(Cut { number, ballot, upto: attempt.cut.clone() }),
         _ => Control::Propose(Propose { ballot, proposal: attempt.proposal.clone().expect("it is being proposed") }),
     }

@@ -158,7 +158,9 @@ fn move_away(world: &mut World, random: &mut Random, node: usize) {
             world.listening[usize::from(*host)].is_none() && world.nodes.iter().all(|slot| slot.host != *host)
         })
         .collect();
-    if spare.is_empty() || world.nodes[node].state == State::Down {
+    // A voter that moves without its listing does not vote any more: an operator lists it anew first.
+    let votes = world.nodes[node].setup.voters.contains(&world.nodes[node].setup.name);
+    if spare.is_empty() || votes || world.nodes[node].state == State::Down {
         return;
     }
     let host = *random.pick(&spare);

@@ -202,6 +202,8 @@ pub struct Prepare {
     pub ballot: Ballot,
     /// The view it follows.
     pub previous: ViewId,
+    /// Whether the receiver is asked as one who joins; otherwise it must have installed `previous` first.
+    pub joins: bool,
 }
 
 /// Answer to [`Prepare`]: no lower ballot is taken from now on, and numbering has stopped (R16).
@@ -414,7 +416,7 @@ wire_struct! {
     Refuse { code: RefusalCode, text: String }
     Join { name: Name, incarnation: Incarnation, address: SocketAddr, hears: Vec<Incarnation> }
     MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool }
-    Prepare { number: u64, ballot: Ballot, previous: ViewId }
+    Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
     Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }
     Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, proposal: Option<Proposal> }
