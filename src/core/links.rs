@@ -79,6 +79,8 @@ struct SendQueue {
     control: VecDeque<Bytes>,
     data: VecDeque<Bytes>,
     bytes: usize,
+    /// Of these, in `control`.
+    control_bytes: usize,
 }
 
 impl SendQueue {
@@ -95,12 +97,15 @@ impl SendQueue {
 
     fn wrote(&mut self, mut bytes: usize) {
         self.bytes -= bytes.min(self.bytes);
-        for queue in [&mut self.begun, &mut self.control, &mut self.data] {
+        let (mut begun, mut data) = (0, 0);
+        let counts = [&mut begun, &mut self.control_bytes, &mut data];
+        for (queue, left) in [&mut self.begun, &mut self.control, &mut self.data].into_iter().zip(counts) {
             while let Some(front) = queue.front_mut() {
                 if front.len() > bytes {
                     break;
                 }
                 bytes -= front.len();
+                *left = left.saturating_sub(front.len());
                 queue.pop_front();
             }
             if bytes > 0 && !queue.is_empty() {
@@ -112,7 +117,12 @@ impl SendQueue {
         }
         // The slice that is cut goes first next time, whatever comes in meanwhile.
         let cut = if !self.begun.is_empty() { self.begun.pop_front() } else { None };
-        let cut = cut.or_else(|| self.control.pop_front()).or_else(|| self.data.pop_front());
+        let control = || {
+            let frame = self.control.pop_front()?;
+            self.control_bytes -= frame.len();
+            Some(frame)
+        };
+        let cut = cut.or_else(control).or_else(|| self.data.pop_front());
         if let Some(mut cut) = cut {
             let _ = cut.split_to(bytes.min(cut.len()));
             self.begun.push_front(cut);
@@ -130,6 +140,8 @@ pub(crate) struct Links {
     current: BTreeMap<Incarnation, ConnId>,
     next: u64,
     pool: ChunkPool,
+    /// Control that waits for one peer. Twice what it can lack of a cut, and more: beyond it, it asks without reading.
+    control_bound: usize,
     /// Connections with something new to write.
     pub(crate) transmit: Vec<ConnId>,
 }
@@ -142,6 +154,7 @@ impl Links {
             current: BTreeMap::new(),
             next: 1,
             pool: ChunkPool::new(pool_chunks),
+            control_bound: 2 * pool_chunks * limits::CHUNK_BYTES,
             transmit: Vec::new(),
         }
     }
@@ -278,6 +291,7 @@ impl Links {
             self.transmit.push(id);
         }
         conn.queue.bytes += frame.len();
+        conn.queue.control_bytes += frame.len();
         conn.queue.control.push_back(frame);
     }
 
@@ -307,6 +321,9 @@ impl Links {
     /// Whole frames that have come in, within the bound that the peer has earned.
     pub(crate) fn frames(&mut self, now: Time, id: ConnId, out: &mut Vec<Frame>) -> Result<Bytes, Malformed> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(Bytes::new()) };
+        if conn.queue.control_bytes > self.control_bound {
+            return Err(Malformed("asks for more than it reads"));
+        }
         conn.received = now;
         let bound = if conn.peer().is_some() || conn.dialed { limits::CONTROL_BYTES } else { limits::GREETING_BYTES };
         let chunk = conn.assembler.frames(bound, out)?;
@@ -364,8 +381,9 @@ mod tests {
         assert_eq!(written(&mut queue, 2), b"dd");
         queue.control.push_back(Bytes::from_static(b"CC"));
         queue.bytes += 2;
+        queue.control_bytes = 2;
         assert_eq!(written(&mut queue, 3), b"ddC");
         assert_eq!(written(&mut queue, 5), b"Ceeee");
-        assert_eq!(queue.bytes, 0);
+        assert_eq!((queue.bytes, queue.control_bytes), (0, 0));
     }
 }
