@@ -47,12 +47,14 @@ pub(crate) struct Detector {
     pub(crate) watched: BTreeMap<Incarnation, Watched>,
     silence: Micros,
     heartbeat: Micros,
+    /// Until then nothing is found: we have just come back from a pause.
+    quiet_until: Time,
     plants: Plants,
 }
 
 impl Detector {
     pub(crate) fn new(silence: Micros, heartbeat: Micros, plants: Plants) -> Detector {
-        Detector { watched: BTreeMap::new(), silence, heartbeat, plants }
+        Detector { watched: BTreeMap::new(), silence, heartbeat, quiet_until: Time::ZERO, plants }
     }
 
     /// Watches exactly these from now on. Who is new counts as heard now.
@@ -114,10 +116,13 @@ impl Detector {
     /// Our own process stood still: nobody is accused on clocks that ran meanwhile, nor before what lies in the kernel has
     /// been looked at (V6).
     pub(crate) fn forgive(&mut self, now: Time, pause: Micros) {
-        let latest = |heard: Time| (heard + pause).min(now).max(now - (self.silence / 3 * 2 - LOOK_FIRST));
         for w in self.watched.values_mut() {
-            w.heard = latest(w.heard);
-            w.heard_by = latest(w.heard_by);
+            w.heard = (w.heard + pause).min(now);
+            w.heard_by = (w.heard_by + pause).min(now);
+        }
+        // Not again and again: a loop that is always late must still notice who is dead.
+        if now.since(self.quiet_until) > self.silence / 3 {
+            self.quiet_until = now + LOOK_FIRST;
         }
     }
 
@@ -139,6 +144,9 @@ impl Detector {
     /// Looks for silence.
     pub(crate) fn findings(&mut self, now: Time) -> Vec<Finding> {
         let mut found = Vec::new();
+        if now < self.quiet_until {
+            return found;
+        }
         for (whom, w) in &mut self.watched {
             let silent = now.since(w.heard.min(w.heard_by));
             if silent < self.silence / 3 * 2 {
@@ -165,6 +173,6 @@ impl Detector {
                 Told::Silent => (w.told_at + self.heartbeat).max(since + self.silence),
             }
         };
-        self.watched.values().map(next).min().unwrap_or(Time::NEVER)
+        self.watched.values().map(next).min().unwrap_or(Time::NEVER).max(self.quiet_until)
     }
 }

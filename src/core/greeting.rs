@@ -142,6 +142,9 @@ impl Member {
             c.purpose = hello.purpose;
         }
         self.heard(hello.incarnation);
+        if hello.view.as_ref().is_some_and(|theirs| self.is_foreign(theirs)) {
+            self.look_at(hello.address);
+        }
         if hello.incarnation != self.incarnation && matches!(hello.purpose, Purpose::Join | Purpose::Link) {
             let peer = Peer { name: hello.name, incarnation: hello.incarnation, address: hello.address };
             self.open(conn, peer);

@@ -33,7 +33,7 @@ fn pool_chunks(setup: &Setup) -> usize {
 }
 
 /// Coming later than meant by more than this is a pause of our own process.
-const LATE: Micros = millis(10);
+const LATE: Micros = millis(1);
 
 /// One member of a cluster.
 #[derive(Debug)]

@@ -117,10 +117,22 @@ impl Member {
         }
     }
 
+    /// Whether a view is neither ours nor one that came before it.
+    pub(super) fn is_foreign(&self, theirs: &ViewSummary) -> bool {
+        self.view().is_some_and(|(ours, _)| ours.id != theirs.id) && !self.history.is_ancestor(theirs.id)
+    }
+
+    /// Somebody of another view lives there: worth asking.
+    pub(super) fn look_at(&mut self, address: SocketAddr) {
+        if self.hints.len() < LOST {
+            self.hints.insert(address);
+        }
+    }
+
     /// Somebody is in another view. Answers whether we stay in ours.
     pub(super) fn meet_view(&mut self, theirs: &ViewSummary, member: bool) -> bool {
         let Some((ours, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return true };
-        if theirs.id == ours.id || member || self.history.is_ancestor(theirs.id) {
+        if member || !self.is_foreign(theirs) {
             return true;
         }
         // Somebody of our view who has gone on or lags behind: installation sorts that out.

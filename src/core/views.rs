@@ -389,9 +389,8 @@ impl Member {
     }
 
     fn voter_state(&self, attempt: &Attempt, name: &Name, counts: impl Fn(&Participant) -> bool) -> Voter {
-        let present = attempt.participants.values().find(|p| {
-            p.name == *name && counts(p) && self.votes_from(name, p.address)
-        });
+        let present =
+            attempt.participants.values().find(|p| p.name == *name && counts(p) && self.votes_from(name, p.address));
         match present.and_then(|p| p.promise.as_ref().map(|promise| (p, promise))) {
             Some((_, promise)) if promise.memory => Voter::Here,
             Some((p, promise)) => Voter::Fresh(u64::from(promise.up_ms) * 1_000 + self.now.since(p.promised_at)),
