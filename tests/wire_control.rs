@@ -155,9 +155,9 @@ fn promise() -> BoxedStrategy<Control> {
 }
 
 fn reject() -> BoxedStrategy<Control> {
-    (any::<u64>(), ballot(), ballot(), view_id(), prop::option::of(proposal()))
-        .prop_map(|(number, ballot, promised, installed, proposal)| {
-            Control::Reject(Reject { number, ballot, promised, installed, proposal })
+    (any::<u64>(), ballot(), ballot(), view_id(), any::<u64>(), prop::option::of(proposal()))
+        .prop_map(|(number, ballot, promised, installed, newest, proposal)| {
+            Control::Reject(Reject { number, ballot, promised, installed, newest, proposal })
         })
         .boxed()
 }

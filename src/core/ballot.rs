@@ -30,6 +30,11 @@ impl Acceptor {
         true
     }
 
+    /// The least entry that a promise can still be given for.
+    pub(crate) fn least_next(&self) -> u64 {
+        self.promised.0.max(self.newest.saturating_add(1)).max(1)
+    }
+
     /// Accepts, unless a higher ballot was promised or the entry is installed.
     pub(crate) fn accept(&mut self, ballot: Ballot, proposal: &Proposal) -> bool {
         if !self.promise(proposal.id.number, ballot) {

@@ -55,8 +55,8 @@ impl Member {
         self.seen_round = self.seen_round.max(prepare.ballot.round);
         let reject = |m: &Member, proposal| {
             let installed = m.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
-            let promised = m.acceptor.promised.1;
-            Control::Reject(Reject { number: prepare.number, ballot: prepare.ballot, promised, installed, proposal })
+            let (promised, newest) = (m.acceptor.promised.1, m.acceptor.least_next() - 1);
+            Control::Reject(Reject { number: prepare.number, ballot: prepare.ballot, promised, installed, newest, proposal })
         };
         if let Some(view) = self.fanout.as_ref().map(|f| f.view.id)
             && prepare.previous != view
@@ -190,9 +190,9 @@ impl Member {
         if installed == proposal.id {
             return self.send_to(from, Control::Accepted(Vote { number, ballot }));
         }
-        let promised = self.acceptor.promised.1;
+        let (promised, newest) = (self.acceptor.promised.1, self.acceptor.least_next() - 1);
         let proposal = self.installed.clone().filter(|p| p.id.number >= number);
-        self.send_to(from, Control::Reject(Reject { number, ballot, promised, installed, proposal }));
+        self.send_to(from, Control::Reject(Reject { number, ballot, promised, installed, newest, proposal }));
     }
 
     fn on_installed(&mut self, from: Incarnation, id: ViewId) {

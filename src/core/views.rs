@@ -109,7 +109,8 @@ impl Member {
         let (number, promised) = self.acceptor.promised;
         let Some(installed) = self.fanout.as_ref().map(|f| f.view.id) else { return };
         let Some(acting) = self.acting() else { return };
-        let reject = Reject { number, ballot: Ballot::default(), promised, installed, proposal: None };
+        let newest = self.acceptor.least_next() - 1;
+        let reject = Reject { number, ballot: Ballot::default(), promised, installed, newest, proposal: None };
         self.send_to(acting, Control::Reject(reject));
     }
 
@@ -216,10 +217,10 @@ impl Member {
             return self.changes.begin(self.now, LATER);
         }
         self.changes.told_no_quorum = false;
-        self.seen_round = self.seen_round.max(self.acceptor.promised.1.round) + 1;
+        self.seen_round = self.seen_round.max(self.acceptor.promised.1.round).saturating_add(1);
         let ballot = Ballot { round: self.seen_round, coordinator: self.incarnation };
         let previous = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
-        let number = self.acceptor.newest.max(previous.number) + 1;
+        let number = self.acceptor.newest.max(previous.number).max(self.seen_number).saturating_add(1);
         let participants = self.participants();
         for (incarnation, participant) in &participants {
             let prepare = Prepare { number, ballot, previous, joins: participant.part == Part::Joiner };
@@ -355,6 +356,7 @@ impl Member {
     /// Somebody is ahead of us, behind us, or bound to another ballot.
     pub(super) fn on_reject(&mut self, from: Incarnation, reject: Reject) {
         self.seen_round = self.seen_round.max(reject.promised.round);
+        self.seen_number = self.seen_number.max(reject.newest);
         let mine = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
         if let Some(proposal) = reject.proposal {
             let ahead = self.attempt.as_ref().is_some_and(|a| proposal.id.number >= a.number);

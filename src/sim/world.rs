@@ -250,8 +250,12 @@ impl World {
         if let Some(after) = self.nodes[node].ready_after_us {
             let life = self.nodes[node].life;
             self.after(after, move |world| {
-                if world.nodes[node].life == life {
-                    world.host_ready(node);
+                if world.nodes[node].life != life {
+                    return;
+                }
+                match world.nodes[node].state {
+                    State::Paused => world.become_ready_later(node),
+                    _ => world.host_ready(node),
                 }
             });
         }

@@ -244,6 +244,8 @@ pub struct Reject {
     pub promised: Ballot,
     /// The newest view installed here.
     pub installed: ViewId,
+    /// What is decided next must have a number beyond this one: it is installed, or bound by a promise.
+    pub newest: u64,
     /// That view, when the asker is behind.
     pub proposal: Option<Proposal>,
 }
@@ -419,7 +421,7 @@ wire_struct! {
     Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
     Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }
-    Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, proposal: Option<Proposal> }
+    Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, newest: u64, proposal: Option<Proposal> }
     Cut { number: u64, ballot: Ballot, upto: Vec<(u64, Incarnation)> }
     Fetch { tag: u64, from: Incarnation, sender: Seat, first: u64, last: u64 }
     Fetched { tag: u64, frame: Bytes }
