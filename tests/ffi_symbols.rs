@@ -48,6 +48,22 @@ fn the_library_names_its_major_and_stays_loaded() {
     }
 }
 
+/// What the documentation says a machine must have.
+#[test]
+fn the_floor_of_the_c_library_is_as_documented() {
+    let imports = run(Command::new("nm").args(["-D", "--with-symbol-versions"]).arg(built("libdecurion.so")));
+    let newest = imports
+        .lines()
+        .filter_map(|line| line.split("@GLIBC_").nth(1))
+        .map(|version| version.split('.').map(|part| part.parse().expect("a number")).collect::<Vec<u32>>())
+        .max()
+        .expect("it needs a C library");
+    let newest: Vec<String> = newest.iter().map(u32::to_string).collect();
+    let readme = fs::read_to_string(root().join("ffi-examples/README.md")).expect("the README of the examples");
+    let said = format!("glibc {} or newer", newest.join("."));
+    assert!(readme.contains(&said), "the library needs {said:?}: say so in ffi-examples/README.md");
+}
+
 /// A build that could not catch panics does not come about.
 #[test]
 fn panic_abort_is_refused() {

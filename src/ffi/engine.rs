@@ -348,3 +348,35 @@ impl Handler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::send::{DCN_LEVEL_FIFO, DCN_TO_ALL, dcn_send};
+
+    #[test]
+    fn a_panic_fails_the_engine_and_nothing_else() {
+        let open = || {
+            let (mut config, mut engine) = (dcn_config_t { id: 0 }, dcn_engine_t { id: 0 });
+            let null = ptr::null_mut();
+            // SAFETY: all pointers lead to live values, texts are terminated, there is no handler.
+            unsafe {
+                assert_eq!(config::dcn_config_new(&mut config), 0);
+                assert_eq!(config::dcn_config_set(config, c"node.bind".as_ptr(), c"127.0.0.1:0".as_ptr(), null), 0);
+                assert_eq!(dcn_engine_open(config, None, ptr::null_mut(), &mut engine, null), 0);
+            }
+            assert_eq!(config::dcn_config_free(config), 0);
+            engine
+        };
+        let (broken, sound) = (open(), open());
+        assert_eq!(with_engine(broken, |_, _| panic!("planted")), Code::Panicked as i32);
+        // SAFETY: no payload.
+        let send = |engine| unsafe { dcn_send(engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, ptr::null(), 0, 0) };
+        assert_eq!(send(broken), Code::Panicked as i32);
+        assert_eq!(dcn_engine_ready(broken), Code::Panicked as i32);
+        assert!([Code::Ok as i32, Code::NotReady as i32].contains(&send(sound)));
+        assert_eq!(dcn_engine_close(broken), 0);
+        assert_eq!(dcn_engine_close(sound), 0);
+        assert_eq!(send(broken), Code::BadHandle as i32);
+    }
+}

@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use super::input;
+use crate::runtime::thread;
 use crate::types::{Code, Error, Result};
 
 /// Bytes of the text in a `dcn_error_t`, its NUL included.
@@ -92,13 +93,14 @@ unsafe fn report(error: *mut dcn_error_t, failure: &Error) {
     let _ = unsafe { input::fill(error, out) };
 }
 
-/// The library prints nothing: a panic inside a guarded call goes to the log instead of the standard error output.
+/// The library prints nothing: a panic inside a guarded call or on a thread of the library goes to the log instead of the
+/// standard error output.
 fn quiet_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if INSIDE.try_with(Cell::get).is_ok_and(|depth| depth > 0) {
+            if INSIDE.try_with(Cell::get).is_ok_and(|depth| depth > 0) || thread::is_ours() {
                 log::error!("caught: {info}");
             } else {
                 before(info);

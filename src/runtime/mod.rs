@@ -14,7 +14,7 @@ mod reactor;
 mod resolver;
 mod shared;
 mod socket;
-mod thread;
+pub(crate) mod thread;
 mod transport;
 
 pub use events::EventSource;

@@ -1,5 +1,6 @@
 //! Threads of the library: named, with a stack of their own size, deaf to the host's signals.
 
+use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle};
@@ -11,11 +12,24 @@ pub const STACK_BYTES: usize = 2 * 1024 * 1024;
 const DELIVERABLE: [libc::c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGPROF];
 
+thread_local! {
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is one of the library's.
+pub fn is_ours() -> bool {
+    OURS.try_with(Cell::get).unwrap_or(false)
+}
+
 /// Starts a thread that takes no signal meant for the process.
 ///
 /// The mask is set before the thread exists and is put back after, so there is no moment in which it could take one.
 pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let before = block_signals();
+    let work = || {
+        OURS.set(true);
+        work();
+    };
     let started = Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work);
     // SAFETY: `before` is the mask that `block_signals` was given by the system.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
@@ -59,8 +73,10 @@ mod tests {
             seen.extend([libc::SIGTERM, libc::SIGINT, libc::SIGCHLD, libc::SIGUSR1].map(|s| (s, blocked(s), true)));
             seen.extend([libc::SIGSEGV, libc::SIGBUS, libc::SIGPROF].map(|s| (s, blocked(s), false)));
             assert_eq!(std::thread::current().name(), Some("dcn-test"));
+            assert!(is_ours());
         });
         thread.unwrap().join().unwrap();
+        assert!(!is_ours());
         let seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 7);
         assert!(seen.iter().all(|(_, is, should)| is == should), "{seen:?}");
