@@ -86,6 +86,31 @@ impl Swarm {
         &mut self.world
     }
 
+    /// What was drawn, for the head of a trace.
+    pub fn describe(&self) -> String {
+        let slots = &self.world.nodes;
+        let setup = &slots[0].setup;
+        let waiting: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].ready_after_us.is_some()).collect();
+        format!(
+            "{} nodes, {} voters, {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
+             {waiting:?}, window {}+{}, receive queue {}, {:?}, faults stop at {} ms",
+            slots.len(),
+            setup.voters.len(),
+            self.profile.name,
+            setup.group_size,
+            setup.seeds.len(),
+            setup.seeds_only,
+            setup.minority,
+            setup.two_members_serve,
+            setup.refusal_proves_death,
+            setup.window_bytes,
+            setup.window_reserved_bytes,
+            setup.receive_queue_bytes,
+            self.world.settings.conditions,
+            self.faults_stop_at / 1_000,
+        )
+    }
+
     /// Runs both phases. Says whether everything came together.
     pub fn run(&mut self) -> bool {
         let world = &mut self.world;

@@ -92,6 +92,7 @@ impl World {
         }
         self.connections[conn as usize].as_deref_mut().expect("just seen").ends[0].phase = Phase::Open;
         self.input(usize::from(node), Input::Connected(id));
+        self.nodes[usize::from(node)].transmit.push(id);
         self.read(conn, 0);
     }
 
@@ -171,6 +172,7 @@ impl World {
             let written = connection.ways[way].write(&slices, room);
             member.wrote(clock, id, written);
             self.trace.word(written as u64);
+            self.trace.line(self.now, || format!("n{node} writes {written} bytes to connection {} ({conn})", id.0));
             progress = true;
             self.send_segments(conn, end, written);
         }
@@ -311,6 +313,7 @@ impl World {
             };
             let taken = way.read(space, limit);
             self.trace.word(taken as u64);
+            self.trace.line(self.now, || format!("n{node} reads {taken} bytes from connection {} ({conn})", id.0));
             if taken == 0 {
                 break;
             }

@@ -161,8 +161,9 @@ impl Ledger {
     pub(super) fn returned(&mut self, process: u16, to: Option<Incarnation>, token: u64, bytes: &[u8]) {
         let token = Token::unpack(token);
         let node = self.process(process).node;
-        let to = to.map_or(To::Everybody, To::Member);
-        let sent = self.stream(token).filter(|stream| stream.to == to && token.process == process);
+        let sent = self
+            .stream(token)
+            .filter(|stream| token.process == process && to.is_none_or(|receiver| stream.to == To::Member(receiver)));
         let sent = sent.and_then(|stream| stream.sent.get(token.sequence as usize - 1)).copied();
         let holds = sent.is_some_and(|sent| !sent.returned && bytes == payload(token, sent.len as usize));
         self.check(Guarantee::D7, holds, || format!("n{node} is given back {token}, which it does not wait for"));
