@@ -227,7 +227,7 @@ fn calm(world: &mut World) {
     world.calm = true;
     world.trace.line(world.now, || "faults stop".to_owned());
     world.mend_all();
-    world.network.set_all_conditions(Conditions::LAN);
+    world.set_all_conditions(Conditions::LAN);
     world.names_fail_until = 0;
     for node in 0..world.nodes.len() {
         world.power_on(node);

@@ -210,6 +210,20 @@ impl World {
         self.queue.push(at, Event::Arrive { conn, way });
     }
 
+    /// The conditions between two hosts have changed: what their connections have under way follows the new ones.
+    pub(super) fn retime(&mut self, from: u16, to: u16) {
+        let at = self.network.arrival(self.now, from, to, 0);
+        for conn in 0..self.connections.len() as u32 {
+            let Some(connection) = self.connections[conn as usize].as_deref_mut() else { continue };
+            for way in [0, 1] {
+                let hosts = (connection.ends[way].host, connection.ends[1 - way].host);
+                if hosts == (from, to) && connection.ways[way].arrive_by(at) {
+                    self.queue.push(at, Event::Arrive { conn, way: way as u8 });
+                }
+            }
+        }
+    }
+
     fn schedule_room(&mut self, conn: u32, way: u8) {
         let Some(connection) = self.connections[conn as usize].as_deref_mut() else { return };
         let state = &mut connection.ways[usize::from(way)];
