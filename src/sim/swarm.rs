@@ -159,7 +159,7 @@ fn draw_template(random: &mut Random, members: usize, profile: &Profile) -> Setu
 
 fn seed(host: u16, by_name: bool) -> Seed {
     let address = address_of(host);
-    let host_name = if by_name { format!("host-{host}") } else { address.ip().to_string() };
+    let host_name = if by_name { format!("node-{host}") } else { address.ip().to_string() };
     Seed { name: Some(Name::new(&format!("n{host}"))), host: host_name, port: address.port() }
 }
 
