@@ -80,6 +80,10 @@ impl Ledger {
         if state.next == 0 {
             self.check_first(receiver, sender, run);
             state.next = run.first;
+            if run.direct {
+                // What the sending process accepted before it was removed may come in its next life; it goes on from there.
+                state.sequence = self.sequence_of_earlier_lives(receiver, sender);
+            }
         }
         for message in run {
             self.checks.note(Guarantee::D1);
@@ -107,6 +111,13 @@ impl Ledger {
         let present = run.direct || self.life(receiver).members.contains(&sender);
         let text = || format!("a run of {:?} in {current:?} names {:?}", run.sender.incarnation, run.view);
         self.check(Guarantee::D7, named && present && !run.is_empty(), text);
+    }
+
+    fn sequence_of_earlier_lives(&self, receiver: u32, sender: u32) -> u32 {
+        let process = self.life(sender).process;
+        let streams = self.life(receiver).direct.iter().enumerate();
+        let earlier = streams.filter(|(life, _)| process.is_some() && self.life(*life as u32).process == process);
+        earlier.map(|(_, received)| received.sequence).max().unwrap_or(0)
     }
 
     /// Where a stream begins: a stream to one at 1, a stream to everybody at the same number for all of a view.
