@@ -166,6 +166,14 @@ impl Way {
         }
     }
 
+    /// The wire has changed: what is under way arrives at `at` at the latest. Says whether that moved anything.
+    pub fn arrive_by(&mut self, at: u64) -> bool {
+        let moved = self.latest_at > at;
+        self.segments.iter_mut().for_each(|segment| segment.0 = segment.0.min(at));
+        self.latest_at = self.latest_at.min(at);
+        moved && !self.segments.is_empty()
+    }
+
     /// What is sent from now on arrives at `at` or later.
     pub fn not_before(&mut self, at: u64) {
         self.latest_at = self.latest_at.max(at);

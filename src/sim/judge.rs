@@ -54,9 +54,12 @@ impl World {
     /// An event other than messages came to a host.
     pub(super) fn check_event(&mut self, node: usize, event: &core::Event) {
         let core::Event::Suspected { member, why } = event else { return };
-        // What lies in its kernel must be looked at before anybody is accused of silence.
+        // What lies in its kernel must be looked at before anybody is accused of silence who has been well all the time.
         let just_resumed = self.nodes[node].resumed_at == Some(self.now);
-        self.ledger.check(Guarantee::V6, !(just_resumed && why.contains("silen")), || {
+        let accused = self.node_of(member.incarnation);
+        let well =
+            accused.is_some_and(|accused| self.is_well(accused, 4) && self.nodes[accused].state == State::Running);
+        self.ledger.check(Guarantee::V6, !(just_resumed && well && why.contains("silen")), || {
             format!("n{node} accuses {} ({why}) on the clock of its own pause", member.name)
         });
     }
@@ -69,7 +72,7 @@ impl World {
                 slot.state == State::Running
                     && slot.member.as_ref().is_some_and(|member| member.incarnation() == left.incarnation)
                     && !slot.leaving
-                    && self.is_well(*other)
+                    && self.is_well(*other, QUIET_SILENCES)
             });
             self.ledger.check(Guarantee::V7, well.is_none(), || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
@@ -77,10 +80,10 @@ impl World {
         }
     }
 
-    /// Whether nothing has troubled a node for so long that its removal would be an error.
-    fn is_well(&self, node: usize) -> bool {
+    /// Whether nothing has troubled a node for so many times the detector's silence.
+    fn is_well(&self, node: usize, silences: u64) -> bool {
         let slot = &self.nodes[node];
-        let quiet = slot.setup.silence * QUIET_SILENCES;
+        let quiet = slot.setup.silence * silences;
         if self.now < slot.disturbed_at + quiet || !slot.polling || slot.lag_us > 0 {
             return false;
         }

@@ -245,7 +245,7 @@ fn worsen(world: &mut World, random: &mut Random, kind: FaultKind, node: usize) 
                     world.faults.note(FaultKind::SlowLink);
                 }
                 FaultKind::Loss => conditions.loss = random.between(100, 900) as u32,
-                _ => conditions.bytes_per_ms = random.between(2, 50),
+                _ => conditions.bytes_per_ms = random.between(5, 50),
             }
             world.set_conditions(from, to, conditions);
             changed.push((from, to, before));

@@ -11,6 +11,8 @@ use super::random::Random;
 pub const PORT: u16 = 7_100;
 /// A sender without an answer tries again after this long at first, then after twice as long, and so on.
 const FIRST_RETRY_US: u64 = 200_000;
+/// A datagram that would have to wait longer than this for a narrow wire is dropped.
+const LONGEST_WAIT_US: u64 = 300_000;
 /// The longest pause between two tries.
 const LONGEST_RETRY_US: u64 = 1_600_000;
 
@@ -47,8 +49,10 @@ struct Link {
     cuts: u32,
     /// When it was last cut or mended.
     changed_at: u64,
-    /// Until when the wire is taken by earlier packets.
+    /// Until when the wire is taken by what connections have sent.
     busy_until: u64,
+    /// Until when it is taken by datagrams, which have their own share of it.
+    datagrams_until: u64,
 }
 
 /// A datagram under way.
@@ -71,7 +75,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub fn new(hosts: usize, conditions: Conditions, random: Random) -> Network {
-        let link = Link { conditions, cuts: 0, changed_at: 0, busy_until: 0 };
+        let link = Link { conditions, cuts: 0, changed_at: 0, busy_until: 0, datagrams_until: 0 };
         Network {
             alive: vec![true; hosts],
             links: vec![link; hosts * hosts],
@@ -108,11 +112,10 @@ impl Network {
     }
 
     pub fn set_conditions(&mut self, from: u16, to: u16, conditions: Conditions) {
-        self.link_mut(from, to).conditions = conditions;
-    }
-
-    pub fn set_all_conditions(&mut self, conditions: Conditions) {
-        self.links.iter_mut().for_each(|link| link.conditions = conditions);
+        let link = self.link_mut(from, to);
+        link.conditions = conditions;
+        link.busy_until = 0;
+        link.datagrams_until = 0;
     }
 
     /// Cuts one direction. Cuts add up: it is whole again when each has been mended.
@@ -151,7 +154,10 @@ impl Network {
             faults.note(FaultKind::Duplicate);
         }
         for _ in 0..copies {
-            let mut at = self.arrival(now, from, to, packet.bytes.len());
+            let Some(mut at) = self.datagram_arrival(now, from, to, packet.bytes.len()) else {
+                faults.note(FaultKind::Loss);
+                continue;
+            };
             if self.random.chance(conditions.late) {
                 faults.note(FaultKind::Reorder);
                 at += self.random.between(1_000, 50_000);
@@ -168,7 +174,23 @@ impl Network {
         (self.reaches(packet.from, packet.to) && self.is_alive(packet.to)).then_some(packet)
     }
 
-    /// When `len` bytes that are sent now arrive.
+    /// When a datagram that is sent now arrives; `None` if too many wait for a narrow wire already.
+    fn datagram_arrival(&mut self, now: u64, from: u16, to: u16, len: usize) -> Option<u64> {
+        let Conditions { latency_us, jitter_us, bytes_per_ms, .. } = self.link(from, to).conditions;
+        let jitter = if jitter_us > 0 { self.random.below(jitter_us) } else { 0 };
+        let mut sent = now;
+        if bytes_per_ms > 0 {
+            let link = self.link_mut(from, to);
+            sent = sent.max(link.datagrams_until) + len as u64 * 1_000 / bytes_per_ms;
+            if sent > now + LONGEST_WAIT_US {
+                return None;
+            }
+            link.datagrams_until = sent;
+        }
+        Some(sent + latency_us + jitter)
+    }
+
+    /// When `len` bytes of a connection that are sent now arrive.
     pub fn arrival(&mut self, now: u64, from: u16, to: u16, len: usize) -> u64 {
         let Conditions { latency_us, jitter_us, bytes_per_ms, .. } = self.link(from, to).conditions;
         let jitter = if jitter_us > 0 { self.random.below(jitter_us) } else { 0 };

@@ -106,7 +106,9 @@ pub fn trace_seed(seed: u64, plant: Option<Plant>) -> (Outcome, String) {
 fn run_swarm(seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String) {
     let mut swarm = Swarm::draw(seed, plant);
     if traced {
+        let head = swarm.describe();
         swarm.world().keep_trace();
+        swarm.world().trace.line(0, || head);
     }
     let result = catch_unwind(AssertUnwindSafe(|| swarm.run()));
     let world = swarm.world();

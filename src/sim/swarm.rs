@@ -86,6 +86,31 @@ impl Swarm {
         &mut self.world
     }
 
+    /// What was drawn, for the head of a trace.
+    pub fn describe(&self) -> String {
+        let slots = &self.world.nodes;
+        let setup = &slots[0].setup;
+        let waiting: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].ready_after_us.is_some()).collect();
+        format!(
+            "{} nodes, {} voters, {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
+             {waiting:?}, window {}+{}, receive queue {}, {:?}, faults stop at {} ms",
+            slots.len(),
+            setup.voters.len(),
+            self.profile.name,
+            setup.group_size,
+            setup.seeds.len(),
+            setup.seeds_only,
+            setup.minority,
+            setup.two_members_serve,
+            setup.refusal_proves_death,
+            setup.window_bytes,
+            setup.window_reserved_bytes,
+            setup.receive_queue_bytes,
+            self.world.settings.conditions,
+            self.faults_stop_at / 1_000,
+        )
+    }
+
     /// Runs both phases. Says whether everything came together.
     pub fn run(&mut self) -> bool {
         let world = &mut self.world;
@@ -134,7 +159,7 @@ fn draw_template(random: &mut Random, members: usize, profile: &Profile) -> Setu
 
 fn seed(host: u16, by_name: bool) -> Seed {
     let address = address_of(host);
-    let host_name = if by_name { format!("host-{host}") } else { address.ip().to_string() };
+    let host_name = if by_name { format!("node-{host}") } else { address.ip().to_string() };
     Seed { name: Some(Name::new(&format!("n{host}"))), host: host_name, port: address.port() }
 }
 
@@ -202,7 +227,7 @@ fn calm(world: &mut World) {
     world.calm = true;
     world.trace.line(world.now, || "faults stop".to_owned());
     world.mend_all();
-    world.network.set_all_conditions(Conditions::LAN);
+    world.set_all_conditions(Conditions::LAN);
     world.names_fail_until = 0;
     for node in 0..world.nodes.len() {
         world.power_on(node);

@@ -92,6 +92,7 @@ impl World {
         }
         self.connections[conn as usize].as_deref_mut().expect("just seen").ends[0].phase = Phase::Open;
         self.input(usize::from(node), Input::Connected(id));
+        self.nodes[usize::from(node)].transmit.push(id);
         self.read(conn, 0);
     }
 
@@ -171,6 +172,7 @@ impl World {
             let written = connection.ways[way].write(&slices, room);
             member.wrote(clock, id, written);
             self.trace.word(written as u64);
+            self.trace.line(self.now, || format!("n{node} writes {written} bytes to connection {} ({conn})", id.0));
             progress = true;
             self.send_segments(conn, end, written);
         }
@@ -206,6 +208,20 @@ impl World {
         };
         state.arrive_scheduled = true;
         self.queue.push(at, Event::Arrive { conn, way });
+    }
+
+    /// The conditions between two hosts have changed: what their connections have under way follows the new ones.
+    pub(super) fn retime(&mut self, from: u16, to: u16) {
+        let at = self.network.arrival(self.now, from, to, 0);
+        for conn in 0..self.connections.len() as u32 {
+            let Some(connection) = self.connections[conn as usize].as_deref_mut() else { continue };
+            for way in [0, 1] {
+                let hosts = (connection.ends[way].host, connection.ends[1 - way].host);
+                if hosts == (from, to) && connection.ways[way].arrive_by(at) {
+                    self.queue.push(at, Event::Arrive { conn, way: way as u8 });
+                }
+            }
+        }
     }
 
     fn schedule_room(&mut self, conn: u32, way: u8) {
@@ -311,6 +327,7 @@ impl World {
             };
             let taken = way.read(space, limit);
             self.trace.word(taken as u64);
+            self.trace.line(self.now, || format!("n{node} reads {taken} bytes from connection {} ({conn})", id.0));
             if taken == 0 {
                 break;
             }

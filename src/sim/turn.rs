@@ -226,13 +226,22 @@ impl World {
             self.defer(node, Event::Resolved { index });
             return;
         }
-        let mut addresses: Vec<SocketAddr> = address_of_name(&host, port).into_iter().collect();
+        let mut addresses: Vec<SocketAddr> = self.look_up(&host, port).into_iter().collect();
         if self.now < self.names_fail_until {
             self.faults.note(FaultKind::NameLookup);
             addresses.clear();
         }
         self.input(usize::from(node), Input::Resolved { host, addresses });
         self.settle(usize::from(node));
+    }
+
+    /// Where a host is found: by an address, or by the name `node-N`, which follows node N wherever it moves.
+    fn look_up(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        let ip = match host.strip_prefix("node-") {
+            Some(number) => address_of(self.nodes.get(number.parse::<usize>().ok()?)?.host).ip(),
+            None => host.parse().ok()?,
+        };
+        Some(SocketAddr::new(ip, port))
     }
 
     /// Everything that a host gets passes here, in order.
@@ -391,15 +400,6 @@ impl World {
     pub fn fail_names_for(&mut self, duration: u64) {
         self.names_fail_until = self.now + duration.max(millis(1));
     }
-}
-
-/// Where a host is found: by an address, or by the name `host-N` that every simulated host has.
-fn address_of_name(host: &str, port: u16) -> Option<SocketAddr> {
-    let ip = match host.strip_prefix("host-") {
-        Some(number) => address_of(number.parse().ok()?).ip(),
-        None => host.parse().ok()?,
-    };
-    Some(SocketAddr::new(ip, port))
 }
 
 /// One line about an event that is not a message.

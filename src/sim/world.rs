@@ -463,7 +463,20 @@ impl World {
     pub fn set_conditions(&mut self, from: usize, to: usize, conditions: Conditions) {
         self.disturb(from);
         self.disturb(to);
-        self.network.set_conditions(self.nodes[from].host, self.nodes[to].host, conditions);
+        let (from, to) = (self.nodes[from].host, self.nodes[to].host);
+        self.network.set_conditions(from, to, conditions);
+        self.retime(from, to);
+    }
+
+    /// Gives every direction between any two hosts the same conditions.
+    pub fn set_all_conditions(&mut self, conditions: Conditions) {
+        (0..self.nodes.len()).for_each(|node| self.disturb(node));
+        for from in 0..self.network.hosts() as u16 {
+            for to in 0..self.network.hosts() as u16 {
+                self.network.set_conditions(from, to, conditions);
+                self.retime(from, to);
+            }
+        }
     }
 
     /// The conditions in one direction between two nodes' hosts.

@@ -80,6 +80,10 @@ impl Ledger {
         if state.next == 0 {
             self.check_first(receiver, sender, run);
             state.next = run.first;
+            if run.direct {
+                // What the sending process accepted before it was removed may come in its next life; it goes on from there.
+                state.sequence = self.sequence_of_earlier_lives(receiver, sender);
+            }
         }
         for message in run {
             self.checks.note(Guarantee::D1);
@@ -107,6 +111,13 @@ impl Ledger {
         let present = run.direct || self.life(receiver).members.contains(&sender);
         let text = || format!("a run of {:?} in {current:?} names {:?}", run.sender.incarnation, run.view);
         self.check(Guarantee::D7, named && present && !run.is_empty(), text);
+    }
+
+    fn sequence_of_earlier_lives(&self, receiver: u32, sender: u32) -> u32 {
+        let process = self.life(sender).process;
+        let streams = self.life(receiver).direct.iter().enumerate();
+        let earlier = streams.filter(|(life, _)| process.is_some() && self.life(*life as u32).process == process);
+        earlier.map(|(_, received)| received.sequence).max().unwrap_or(0)
     }
 
     /// Where a stream begins: a stream to one at 1, a stream to everybody at the same number for all of a view.
@@ -161,8 +172,9 @@ impl Ledger {
     pub(super) fn returned(&mut self, process: u16, to: Option<Incarnation>, token: u64, bytes: &[u8]) {
         let token = Token::unpack(token);
         let node = self.process(process).node;
-        let to = to.map_or(To::Everybody, To::Member);
-        let sent = self.stream(token).filter(|stream| stream.to == to && token.process == process);
+        let sent = self
+            .stream(token)
+            .filter(|stream| token.process == process && to.is_none_or(|receiver| stream.to == To::Member(receiver)));
         let sent = sent.and_then(|stream| stream.sent.get(token.sequence as usize - 1)).copied();
         let holds = sent.is_some_and(|sent| !sent.returned && bytes == payload(token, sent.len as usize));
         self.check(Guarantee::D7, holds, || format!("n{node} is given back {token}, which it does not wait for"));
