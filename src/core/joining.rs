@@ -288,7 +288,7 @@ impl Member {
         if starters.iter().filter(entitled).any(|(_, name, _)| *name < self.setup.name) {
             return;
         }
-        let up = self.now.since(self.started);
+        let up = self.now.since(self.remembers_since);
         let quorum = self.rules.judge(|name| {
             let here = *name == self.setup.name && self.votes_from(name, self.setup.advertise);
             match (here, starters.iter().any(|(_, n, a)| n == name && self.votes_from(n, *a)), self.proven_dead(name)) {

@@ -52,6 +52,12 @@ impl Lease {
         }
     }
 
+    /// The process counts as just started: somebody may hold a lease that rests on answers it has forgotten.
+    pub(crate) fn forget(&mut self, now: Time) {
+        self.fence = self.fence.max(now + self.length);
+        self.hold = self.hold.max(now + self.length);
+    }
+
     /// A view was installed; its first lease waits until `hold`.
     pub(crate) fn begin_view(&mut self, hold: Time) {
         self.expiry = Time::ZERO;

@@ -42,7 +42,8 @@ pub struct Member {
     pub(super) plants: Plants,
     pub(super) rules: Rules,
     pub(super) now: Time,
-    pub(super) started: Time,
+    /// Since when this process remembers what it promised: its start, or when it went over to another log.
+    pub(super) remembers_since: Time,
     random: u64,
     pub(super) incarnation: Incarnation,
     pub(super) cluster_tag: u64,
@@ -115,7 +116,7 @@ impl Member {
             plants,
             rules,
             now,
-            started: now,
+            remembers_since: now,
             random: setup.random,
             incarnation: setup.incarnation,
             cluster_tag,

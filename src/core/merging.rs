@@ -135,8 +135,8 @@ impl Member {
         if member || !self.is_foreign(theirs) {
             return true;
         }
-        // Somebody of our view who has gone on or lags behind: installation sorts that out.
-        if ours.index_of(theirs.coordinator).is_some() && theirs.id.number.abs_diff(ours.id.number) <= 1 {
+        // Somebody of our view who lags behind: installation sorts that out.
+        if ours.index_of(theirs.coordinator).is_some() && theirs.id.number < ours.id.number {
             return true;
         }
         let primary = self.is_primary(self.now);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ballot::Acceptor;
 use super::effects::Effects;
 use super::fanout::{Fanout, Verdict};
 use super::io::{Event, MemberRef, ViewChange};
@@ -56,7 +57,14 @@ impl Member {
         let reject = |m: &Member, proposal| {
             let installed = m.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
             let (promised, newest) = (m.acceptor.promised.1, m.acceptor.least_next() - 1);
-            Control::Reject(Reject { number: prepare.number, ballot: prepare.ballot, promised, installed, newest, proposal })
+            Control::Reject(Reject {
+                number: prepare.number,
+                ballot: prepare.ballot,
+                promised,
+                installed,
+                newest,
+                proposal,
+            })
         };
         if let Some(view) = self.fanout.as_ref().map(|f| f.view.id)
             && prepare.previous != view
@@ -73,6 +81,9 @@ impl Member {
             let answer = reject(self, None);
             return self.send_to(from, answer);
         }
+        if self.fanout.is_none() && prepare.previous != ViewId::NONE && prepare.number < self.acceptor.least_next() {
+            self.forget_log();
+        }
         if !self.acceptor.promise(prepare.number, prepare.ballot) {
             let answer = reject(self, None);
             return self.send_to(from, answer);
@@ -80,6 +91,14 @@ impl Member {
         self.freeze();
         let promise = self.promise(prepare);
         self.send_to(from, Control::Promise(promise));
+    }
+
+    /// Admitted to a log that is behind the one we remember: what we remember is of another log. From now on this process
+    /// counts as one that has just started, with all that follows for its vote and for leases (R20, R22).
+    fn forget_log(&mut self) {
+        self.acceptor = Acceptor::default();
+        self.remembers_since = self.now;
+        self.lease.forget(self.now);
     }
 
     /// Numbering stops, and this member no longer acts in the view that ends (R16).
@@ -106,7 +125,7 @@ impl Member {
             have: self.fanout.as_ref().map(Fanout::holds).unwrap_or_default(),
             memory: self.acceptor.memory,
             announces_ready: self.setup.ready == super::ReadyPolicy::Host && !self.host_ready,
-            up_ms: (self.now.since(self.started) / 1_000).min(u64::from(u32::MAX)) as u32,
+            up_ms: (self.now.since(self.remembers_since) / 1_000).min(u64::from(u32::MAX)) as u32,
             fence_ms: left(self.lease.fence),
             hold_ms: left(self.lease.hold),
             grants_ms: grants.unwrap_or_default(),

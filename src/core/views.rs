@@ -220,7 +220,11 @@ impl Member {
         self.seen_round = self.seen_round.max(self.acceptor.promised.1.round).saturating_add(1);
         let ballot = Ballot { round: self.seen_round, coordinator: self.incarnation };
         let previous = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
-        let number = self.acceptor.newest.max(previous.number).max(self.seen_number).saturating_add(1);
+        // Who is in a view decides the entry that follows it, and no other: numbers are skipped only by those who begin a log.
+        let number = match self.fanout.is_some() {
+            true => previous.number + 1,
+            false => self.acceptor.least_next().max(self.seen_number.saturating_add(1)),
+        };
         let participants = self.participants();
         for (incarnation, participant) in &participants {
             let prepare = Prepare { number, ballot, previous, joins: participant.part == Part::Joiner };

@@ -179,9 +179,9 @@ impl Network {
         let Conditions { latency_us, jitter_us, bytes_per_ms, .. } = self.link(from, to).conditions;
         let jitter = if jitter_us > 0 { self.random.below(jitter_us) } else { 0 };
         let mut sent = now;
-        if bytes_per_ms > 0 {
+        if let Some(span) = (len as u64 * 1_000).checked_div(bytes_per_ms) {
             let link = self.link_mut(from, to);
-            sent = sent.max(link.datagrams_until) + len as u64 * 1_000 / bytes_per_ms;
+            sent = sent.max(link.datagrams_until) + span;
             if sent > now + LONGEST_WAIT_US {
                 return None;
             }

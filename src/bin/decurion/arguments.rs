@@ -35,6 +35,8 @@ pub enum Verb {
     /// Check a configuration file, show what is in force, or list all keys.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Simulate whole clusters under faults, from seeds, and check every promise.
+    Simulate(SimulateArguments),
     #[command(hide = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -118,6 +120,26 @@ pub struct MembersArguments {
     /// How long to wait for the answer.
     #[arg(long, value_name = "MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub timeout_ms: u64,
+}
+
+/// Flags of `simulate`.
+#[derive(Args, Debug)]
+pub struct SimulateArguments {
+    /// How many seeds, from 0, or the seeds from A to before B.
+    #[arg(long, value_name = "N|A..B", default_value = "100", conflicts_with = "seed")]
+    pub seeds: String,
+    /// One seed.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Write every step of the one seed to this file.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Plant this bug in every member; `list` shows which there are.
+    #[arg(long, value_name = "NAME|list")]
+    pub plant: Option<String>,
+    /// Threads; 0 = one for each processor.
+    #[arg(long, value_name = "J", default_value_t = 0)]
+    pub jobs: usize,
 }
 
 /// What `config` can do.

@@ -8,6 +8,7 @@ mod demo;
 mod members;
 mod node;
 mod output;
+mod simulate;
 mod unbuilt;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ fn run(verb: Verb, output: &Output) -> output::Outcome {
         Verb::Node(arguments) => node::run(&arguments, output),
         Verb::Members(arguments) => members::run(&arguments, output),
         Verb::Config(verb) => config::run(&verb, output),
+        Verb::Simulate(arguments) => simulate::run(&arguments, output),
         Verb::Bench { .. } => Err(unbuilt::bench()),
         Verb::McastTest { .. } => Err(unbuilt::mcast_test()),
     }
