@@ -262,7 +262,8 @@ impl Member {
         if was_link {
             self.changes.joiners.remove(&peer);
             self.on_starter_gone(peer);
-            if cause.is_some() && self.detector.watched.contains_key(&peer) {
+            let expected = self.changes.leavers.contains(&peer);
+            if cause.is_some() && !expected && self.detector.watched.contains_key(&peer) {
                 self.begin_check(peer, "its connection was closed");
             }
         }

@@ -10,7 +10,7 @@ use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
 use super::views::Joiner;
 use crate::types::{Incarnation, Micros, Name, Time, millis};
-use crate::wire::control::{Control, Join, Purpose, Refuse, ViewSummary};
+use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
 /// How often seeds that did not answer are dialled again.
 const REDIAL: Micros = millis(250);
@@ -339,7 +339,10 @@ impl Member {
         let new = seeking.last_refusal.as_ref() != Some(&text);
         seeking.last_refusal = Some(text.clone());
         seeking.entrance = None;
-        if refuse.code.is_final() {
+        // The holder of a name may be dying: what still lives after this time stays.
+        let tried = self.now.since(seeking.since);
+        let taken = refuse.code == RefusalCode::NameTaken && tried >= self.setup.silence * 3;
+        if refuse.code.is_final() || taken {
             return self.end(Ended::Refused(text));
         }
         if new {

@@ -2,7 +2,7 @@
 
 use super::io::Ended;
 use super::member::Member;
-use crate::types::{Micros, Time, millis};
+use crate::types::{Incarnation, Micros, Time, millis};
 use crate::wire::control::Control;
 
 /// How often the wish to leave is repeated.
@@ -16,6 +16,8 @@ pub(crate) struct Leaving {
     pub(crate) next: Time,
     /// Nothing waits to be sent any more.
     pub(crate) drained: bool,
+    /// The others have agreed; they get a moment to install that before our connections close.
+    pub(crate) released: bool,
 }
 
 impl Member {
@@ -26,32 +28,44 @@ impl Member {
         if self.fanout.is_none() {
             return self.end(reason);
         }
-        self.leaving = Some(Leaving { reason, since: self.now, next: self.now, drained: false });
+        self.leaving = Some(Leaving { reason, since: self.now, next: self.now, drained: false, released: false });
     }
 
     pub(super) fn tick_leaving(&mut self) {
-        let Some(leaving) = &mut self.leaving else { return };
-        if self.now < leaving.next {
-            return;
-        }
+        let Some(leaving) = self.leaving.as_mut().filter(|l| self.now >= l.next) else { return };
         leaving.next = self.now + REPEAT;
+        let (released, drained, reason) = (leaving.released, leaving.drained, leaving.reason.clone());
         let waited = self.now.since(leaving.since);
-        let alone = self.fanout.as_ref().is_none_or(|f| f.view.len() == 1);
+        if released {
+            return self.end(reason);
+        }
         let stable = self.fanout.as_ref().is_none_or(|f| f.streams[f.me].stable == f.streams[f.me].accepted);
-        let settled = leaving.drained && stable && self.direct.is_settled();
+        let settled = drained && stable && self.direct.is_settled();
         // The host's wish is bounded: half of the time for what it has sent, the rest for the agreement.
-        let ask = settled || waited >= self.setup.leave_timeout / 2 || leaving.reason == Ended::HostNotPolling;
-        if alone && settled || alone && ask {
-            let reason = leaving.reason.clone();
+        let ask = settled || waited >= self.setup.leave_timeout / 2 || reason == Ended::HostNotPolling;
+        if ask && self.nobody_stays() {
             return self.end(reason);
         }
         if waited >= self.setup.leave_timeout {
-            let reason = if leaving.reason == Ended::Left { Ended::LeftUnheard } else { leaving.reason.clone() };
-            return self.end(reason);
+            return self.end(if reason == Ended::Left { Ended::LeftUnheard } else { reason });
         }
-        if ask && let Some(acting) = self.acting().filter(|a| *a != self.incarnation) {
-            let me = self.incarnation;
-            self.send_to(acting, Control::Leave(me));
+        if ask {
+            self.say_goodbye();
+        }
+    }
+
+    /// Whether all others leave as well, or are gone: then nobody is left who could agree.
+    fn nobody_stays(&self) -> bool {
+        let goes = |i: Incarnation| i == self.incarnation || self.changes.leavers.contains(&i) || self.believed_gone(i);
+        self.fanout.as_ref().is_none_or(|f| f.view.members.iter().all(|m| goes(m.incarnation)))
+    }
+
+    /// Tells everybody: whoever coordinates now or next must know, and those who leave too must know of each other.
+    fn say_goodbye(&mut self) {
+        let Some((view, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        let me = self.incarnation;
+        for member in view.members.iter().filter(|m| m.incarnation != me) {
+            self.send_to(member.incarnation, Control::Leave(me));
         }
     }
 }

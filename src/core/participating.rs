@@ -12,9 +12,12 @@ use super::io::{Event, MemberRef, ViewChange};
 use super::member::{Member, neighbours};
 use super::plant::Plant;
 use super::window::{Pool, Window, split};
-use crate::types::{ConnId, Incarnation, Index, Micros, Time, View, ViewId};
+use crate::types::{ConnId, Incarnation, Index, Micros, Time, View, ViewId, millis};
 use crate::wire::batch::{HEADER_BYTES, Header};
 use crate::wire::control::{Control, Cut, Fetch, Fetched, Install, Prepare, Promise, Propose, Reject, Vote};
+
+/// A member that has left keeps its connections for so long, until the others have installed the view without it.
+const GOODBYE: Micros = millis(30);
 
 impl Member {
     /// A control frame from a member, however it came.
@@ -239,8 +242,10 @@ impl Member {
                 self.install(proposal, hold);
             }
             (true, false) if follows => {
-                if let Some(leaving) = self.leaving.take() {
-                    return self.end(leaving.reason);
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.released = true;
+                    leaving.next = self.now + GOODBYE;
+                    return;
                 }
                 let address = proposal.members.first().map(|m| m.address);
                 self.restart("the others removed it", address);
