@@ -59,5 +59,3 @@ bench: ## The benches of the hot paths.
 clean: ## Removes everything that was built.
 	$(CARGO) clean
 	rm -rf fuzz/target fuzz/artifacts
-
-include ffi.mk
