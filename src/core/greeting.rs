@@ -157,7 +157,8 @@ impl Member {
 
     fn judge_hello(&self, hello: &Hello) -> Option<Refuse> {
         let refuse = |code, text| Some(Refuse { code, text });
-        if hello.cluster != self.setup.cluster {
+        // A tool asks without knowing the name; it is told, and joins nothing.
+        if hello.purpose != Purpose::Inspect && hello.cluster != self.setup.cluster {
             let text = format!("this is cluster \"{}\", not \"{}\"", self.setup.cluster, hello.cluster);
             return refuse(RefusalCode::Cluster, text);
         }
