@@ -28,7 +28,7 @@ pub enum Verb {
     /// One member process of the demo.
     #[command(hide = true)]
     DemoMember(Settings),
-    /// Run one member: its events, what it sends, what it receives. Ends in order on SIGTERM.
+    /// Run one member: its events, what it sends, what it receives. Leaves on SIGTERM, prints its counters on SIGUSR1.
     Node(NodeArguments),
     /// Show who is in a cluster, and the links of the member that is asked.
     Members(MembersArguments),

@@ -1,7 +1,7 @@
 //! Events as JSON lines.
 
 use decurion::Engine;
-use decurion::api::{Ended, Event, MemberRef, Message, Messages, View, ViewChange};
+use decurion::api::{Ended, Event, MemberRef, Message, Messages, Stats, View, ViewChange};
 use serde_json::{Value, json};
 
 /// Longest payload that is shown as text.
@@ -53,6 +53,26 @@ pub fn message(run: &Messages, message: &Message, text: bool) -> Value {
         fields["text"] = json!(text);
     }
     fields
+}
+
+/// The counters of a member.
+pub fn stats(stats: &Stats) -> Value {
+    json!({
+        "messages_sent": stats.messages_sent,
+        "messages_delivered": stats.messages_delivered,
+        "batches_relayed": stats.batches_relayed,
+        "batches_refused": stats.batches_refused,
+        "bytes_sent": stats.bytes_sent,
+        "bytes_received": stats.bytes_received,
+        "datagrams_received": stats.datagrams_received,
+        "datagrams_refused": stats.datagrams_refused,
+        "views_installed": stats.views_installed,
+        "suspicions": stats.suspicions,
+        "faults": stats.faults,
+        "unstable_bytes": stats.unstable_bytes,
+        "delivery_queue_bytes": stats.delivery_queue_bytes,
+        "connections": stats.connections,
+    })
 }
 
 /// Why a member ended, in words.

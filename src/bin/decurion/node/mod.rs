@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use decurion::api::{Code, Ended, Event, Messages};
 use decurion::{Engine, Mode};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::arguments::NodeArguments;
@@ -34,8 +34,9 @@ pub fn run(arguments: &NodeArguments, output: &Output) -> Outcome {
     let source = arguments.send.as_deref().map(send::Source::open).transpose()?;
     let engine = Engine::open(&config, Mode::Poll)?;
     let address = engine.local_address().to_string();
+    output.say(&format!("{} listens at {address}", engine.name()));
     output.line("open", json!({ "name": engine.name().as_str(), "address": address }));
-    let asked = leave_on_signal(&engine)?;
+    let asked = watch_signals(&engine, output)?;
     let begin = match source {
         Some(source) => Some(send::start(source, &engine, output)?),
         None => None,
@@ -131,8 +132,12 @@ impl Node<'_> {
             Ended::HostNotPolling => Exit::Broken,
             Ended::JoinTimeout(_) => Exit::Deadline,
         };
-        let mut fields =
-            json!({ "reason": reason, "received_messages": self.received.0, "received_bytes": self.received.1 });
+        let mut fields = json!({
+            "reason": reason,
+            "received_messages": self.received.0,
+            "received_bytes": self.received.1,
+            "stats": lines::stats(&self.engine.stats()),
+        });
         match self.broken {
             Some(failure) => fields["error"] = json!(failure.text),
             None if exit != Exit::Fine => {
@@ -147,15 +152,23 @@ impl Node<'_> {
     }
 }
 
-/// SIGTERM, SIGINT and SIGHUP leave in order; a second one closes at once.
-fn leave_on_signal(engine: &Engine) -> Result<Arc<AtomicBool>, Failure> {
+/// SIGTERM, SIGINT and SIGHUP leave in order; a second one closes at once. SIGUSR1 prints the counters.
+fn watch_signals(engine: &Engine, output: &Output) -> Result<Arc<AtomicBool>, Failure> {
     let environment =
         |error: std::io::Error| Failure::new(Exit::Environment, format!("cannot watch for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(environment)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(environment)?;
     let asked = Arc::new(AtomicBool::new(false));
-    let (engine, flag) = (engine.clone(), asked.clone());
+    let (engine, flag, output) = (engine.clone(), asked.clone(), Output::new(output.is_json()));
     let watch = move || {
-        for _ in signals.forever() {
+        for signal in signals.forever() {
+            if signal == SIGUSR1 {
+                let stats = lines::stats(&engine.stats());
+                if !output.is_json() {
+                    output.say(&format!("counters: {stats}"));
+                }
+                output.line("stats", stats);
+                continue;
+            }
             if flag.swap(true, Ordering::Relaxed) {
                 engine.close();
                 continue;
