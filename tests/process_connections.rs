@@ -1,0 +1,92 @@
+//! Thirty member processes, and exactly the connections that the groups need: the operating system is asked (R14).
+
+mod command_support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use command_support::{connections, nodes};
+use serde_json::Value;
+
+const MEMBERS: usize = 30;
+
+/// A pair of members, by their ports, the smaller one first.
+type Pair = (u16, u16);
+
+fn pair(a: u16, b: u16) -> Pair {
+    (a.min(b), a.max(b))
+}
+
+/// Who is connected with whom: members with their leader and their deputy, leaders with each other; nobody else.
+fn allowed(view: &Value) -> BTreeSet<Pair> {
+    let mut groups: BTreeMap<&str, Vec<(u16, &str)>> = BTreeMap::new();
+    for member in view["members"].as_array().expect("a list") {
+        let address = member["address"].as_str().expect("text");
+        let port = address.rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port");
+        let group = member["group"].as_str().expect("text");
+        groups.entry(group).or_default().push((port, member["role"].as_str().expect("text")));
+    }
+    let mut leaders = Vec::new();
+    let mut pairs = BTreeSet::new();
+    for members in groups.values() {
+        for (port, role) in members {
+            if *role == "leader" {
+                leaders.push(*port);
+            }
+            if *role == "member" {
+                continue;
+            }
+            // A leader or a deputy.
+            pairs.extend(members.iter().filter(|(other, _)| other != port).map(|(other, _)| pair(*port, *other)));
+        }
+    }
+    assert_eq!(leaders.len(), groups.len(), "each group has one leader");
+    for leader in &leaders {
+        pairs.extend(leaders.iter().filter(|other| *other != leader).map(|other| pair(*leader, *other)));
+    }
+    pairs
+}
+
+#[test]
+fn thirty_members_keep_the_connections_of_their_groups_and_no_other() {
+    let nodes = nodes(MEMBERS, &[]);
+    let view = nodes[0].wait_members(MEMBERS);
+    let allowed = allowed(&view);
+    let ports: Vec<u16> = nodes.iter().map(|n| n.address().port()).collect();
+
+    // Links that joining needed are closed when they have been idle for some seconds.
+    let mut seen = BTreeMap::new();
+    nodes[0].wait_world("the connections that the groups need, and no other", || {
+        seen = nodes.iter().map(|n| (n.name.clone(), connections(n.pid()))).collect();
+        // At one end of each connection is the port of the member that was dialled; at the other, a port of the
+        // system's choice. Whose that is, its owner's table tells.
+        let mut dialler = BTreeMap::new();
+        for (node, port) in nodes.iter().zip(&ports) {
+            dialler
+                .extend(seen[&node.name].iter().filter(|(local, _)| local != port).map(|(local, _)| (*local, *port)));
+        }
+        let mut found = BTreeMap::new();
+        for (node, port) in nodes.iter().zip(&ports) {
+            let accepted = seen[&node.name].iter().filter(|(local, _)| local == port);
+            for (_, remote) in accepted {
+                *found.entry(pair(*port, *dialler.get(remote)?)).or_insert(0) += 1;
+            }
+        }
+        let once = found.values().all(|count| *count == 1);
+        (once && found.keys().copied().collect::<BTreeSet<_>>() == allowed).then_some(())
+    });
+
+    let same_view = nodes.iter().all(|n| n.wait_members(MEMBERS)["view_id"] == view["view_id"]);
+    assert!(same_view, "the view has not changed meanwhile");
+    let mut total = 0;
+    for (node, port) in nodes.iter().zip(&ports) {
+        let expected = allowed.iter().filter(|(a, b)| a == port || b == port).count();
+        assert_eq!(seen[&node.name].len(), expected, "{} {:?}", node.name, seen[&node.name]);
+        total += expected;
+    }
+    assert_eq!(total, 2 * allowed.len());
+    let groups: BTreeSet<&str> =
+        view["members"].as_array().unwrap().iter().filter_map(|m| m["group"].as_str()).collect();
+    let mesh = MEMBERS * (MEMBERS - 1) / 2;
+    assert!(allowed.len() * 4 < mesh, "{} of the {mesh} of a full mesh", allowed.len());
+    println!("{MEMBERS} members in {} groups keep {} connections; a full mesh has {mesh}", groups.len(), allowed.len());
+}
