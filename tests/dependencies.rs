@@ -40,6 +40,26 @@ fn sources_are_the_public_registry() {
     }
 }
 
+/// Who has the Rust that `Cargo.toml` asks for can build everything, the tests included.
+#[test]
+fn no_dependency_needs_a_newer_rust() {
+    let version = |p: &Value| {
+        let text = p["rust_version"].as_str().unwrap_or("0").to_owned();
+        let mut parts: Vec<u32> = text.split('.').map(|part| part.parse().expect("a number")).collect();
+        parts.resize(3, 0);
+        parts
+    };
+    let packages = packages();
+    let own = packages.iter().find(|p| p["name"] == "decurion").map(version).expect("the crate itself");
+    assert!(own > vec![1, 0, 0], "rust-version is stated");
+    let newer: Vec<String> = packages
+        .iter()
+        .filter(|p| version(p) > own)
+        .map(|p| format!("{} {} needs {}", p["name"], p["version"], p["rust_version"]))
+        .collect();
+    assert!(newer.is_empty(), "newer than our own {own:?}:\n{}", newer.join("\n"));
+}
+
 #[test]
 fn banned_crates_are_absent() {
     let rules = rules();

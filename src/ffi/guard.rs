@@ -86,7 +86,8 @@ unsafe fn report(error: *mut dcn_error_t, failure: &Error) {
     if error.is_null() {
         return;
     }
-    let mut out = dcn_error_t { struct_size: 0, code: failure.code() as i32, reserved: 0, text: [0; _] };
+    let mut out =
+        dcn_error_t { struct_size: 0, code: failure.code() as i32, reserved: 0, text: [0; DCN_ERROR_TEXT_BYTES] };
     input::copy_text(failure.text(), &mut out.text);
     // A struct too small for this version's first form cannot take it; the status still tells.
     // SAFETY: the caller's promise.

@@ -242,7 +242,7 @@ impl Snapshot {
             fenced: u32::from(self.view.fenced),
             primary: u32::from(self.primary),
             reserved: 0,
-            id: [0; _],
+            id: [0; DCN_VIEW_ID_BYTES],
         };
         input::copy_text(&self.view.id.to_string(), &mut info.id);
         info
@@ -288,9 +288,9 @@ fn absent(member: &MemberRef) -> dcn_member_t {
         group: 0,
         role: DCN_ROLE_MEMBER,
         ready: 0,
-        name: [0; _],
-        incarnation: [0; _],
-        address: [0; _],
+        name: [0; DCN_NAME_BYTES],
+        incarnation: [0; DCN_INCARNATION_BYTES],
+        address: [0; DCN_ADDRESS_BYTES],
     };
     input::copy_text(member.name.as_str(), &mut answer.name);
     input::copy_text(&member.incarnation.to_string(), &mut answer.incarnation);
