@@ -12,11 +12,12 @@
 //   somewhere else is answered with DCN_ERR_BAD_HANDLE, for as long as the process lives; it is never a crash.
 // Pointers: NULL where a value is needed is answered with DCN_ERR_INVALID_ARGUMENT. Texts are NUL-terminated UTF-8.
 // Structs that the caller hands in begin with `struct_size`: set it to the size of the struct, so that older and newer
-//   libraries know how far it reaches. Fields that a library does not know are zeroed.
+//   libraries know how far it reaches. What a library does not know of them it zeroes.
 // Threads: any function from any thread at any time, unless it says "one at a time"; then a second caller gets
 //   DCN_ERR_BUSY. From inside a handler everything may be called.
-// Blocking: each function says "never blocks", "bounded" (by work, not by others), or "blocks up to timeout". On the
-//   engine's own thread (inside a handler) a timeout counts as 0, and what can only wait is DCN_ERR_WOULD_DEADLOCK.
+// Blocking: each function says "never blocks", "bounded" (by work, not by others), or "blocks up to timeout". On a
+//   thread of the library (inside a handler or a log callback there, of whichever engine) a timeout counts as 0, and
+//   what can only wait is DCN_ERR_WOULD_DEADLOCK.
 //   Timeouts are in milliseconds: 0 = do not wait, DCN_NO_LIMIT_MS = as long as it takes.
 // Signals: the library installs no handler; its threads take none of the process's. Sockets raise no SIGPIPE.
 // Fork: handles belong to the process that made them; in a forked child they are answered with DCN_ERR_FORKED, and the
@@ -84,7 +85,8 @@
 // The cluster refused this member; the text has the reason and who gave it.
 #define DCN_ERR_REFUSED -12
 
-// A bug inside the library was caught. The engine is failed: every later call but `dcn_engine_close` says so.
+// A bug inside the library was caught. The engine has failed: every later call says so, but `dcn_engine_close`, and
+// `dcn_engine_poll` while there are events left.
 #define DCN_ERR_PANICKED -13
 
 // What the host holds has reached `memory.held_bytes`: copy the bytes instead, or release some first.
@@ -176,6 +178,9 @@
 
 // `join.timeout_ms` passed without a view.
 #define DCN_ENDED_JOIN_TIMEOUT 5
+
+// The library met a bug of its own, or the system failed it; the text says what. Calls answer `DCN_ERR_PANICKED`.
+#define DCN_ENDED_FAILED 6
 
 // A timeout that does not pass in practice (49 days).
 #define DCN_NO_LIMIT_MS UINT32_MAX
@@ -435,14 +440,14 @@ uint32_t dcn_abi_version(void);
 // Returns: the text; "unknown status code" for a number that this version does not know. It cannot fail.
 const char *dcn_status_str(int32_t code);
 
-// The text of the last call of this thread that answered with an error or an expected outcome, with its cause.
+// The text of the last call of this thread that did not answer `DCN_OK`, with its cause.
 //
 // A convenience for C programs. Where calls may move between threads (virtual threads), use the `dcn_error_t`
 // parameter instead.
 //
 // Ownership: the library's; valid until the next call of this thread that does not answer `DCN_OK`, or the thread's end.
 // Threads: any; each has its own text. Blocking: never blocks.
-// Returns: NUL-terminated UTF-8, empty if no call of this thread has failed; never NULL. It cannot fail.
+// Returns: NUL-terminated UTF-8, empty if there was no such call; never NULL. It cannot fail.
 const char *dcn_last_error(void);
 
 // Sets where the log of all engines of this process goes; without a call it goes nowhere.
@@ -527,7 +532,8 @@ int32_t dcn_config_free(struct dcn_config_t config);
 // events tell how it went.
 //
 // Parameters: `config`, read during the call only. `handler`: if not NULL, it is called on the engine's thread with
-// every event, and with nothing before this call has returned; if NULL, the host polls (`dcn_engine_fd`, `dcn_engine_poll`).
+// every event; the first may come before this call returns, but `engine` is written by then. If NULL, the host polls
+// (`dcn_engine_fd`, `dcn_engine_poll`).
 // `context`, handed to the handler as it is. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
 // with its size set.
 // Ownership: the caller closes it with `dcn_engine_close`. `context` stays the caller's and must live until then.
@@ -544,8 +550,9 @@ int32_t dcn_engine_open(struct dcn_config_t config,
 // Closes an engine at once, without telling the cluster (call `dcn_engine_leave` first for that), and ends the handle.
 //
 // When it returns, no callback of this engine is running or will run, and its descriptors are closed. Calls of other
-// threads on it end with `DCN_ERR_CLOSED`. From inside the engine's own handler it takes effect after the handler returns,
-// and one last event `DCN_EVENT_CLOSED` says so. Buffers and views that the host holds stay valid.
+// threads on it end with `DCN_ERR_CLOSED`. Inside a handler or a log callback, of this engine or another one, it does not
+// wait: it takes effect on the engine's thread after the running callback, and one last event `DCN_EVENT_CLOSED` tells the
+// handler of the closed engine. Buffers and views that the host holds stay valid.
 // Threads: any. Blocking: bounded (waits for the engine's thread, and so for a handler that is running).
 // Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second close; `DCN_ERR_FORKED`.
 int32_t dcn_engine_close(struct dcn_engine_t engine);
@@ -553,11 +560,12 @@ int32_t dcn_engine_close(struct dcn_engine_t engine);
 // Leaves the cluster in order: the others install a view without this member, and `DCN_EVENT_CLOSED` ends the events.
 // The handle stays until `dcn_engine_close`.
 //
-// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. On the engine's own thread it
-// counts as 0.
+// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. Inside a handler it counts
+// as 0.
 // Threads: any. Blocking: blocks up to timeout.
 // Returns: `DCN_OK`: the member has left (or had already), or has begun to with a timeout of 0; `DCN_ERR_TIMEOUT`: it is
-// still leaving; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+// still leaving; `DCN_ERR_CLOSED`: another thread has closed it meanwhile; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
+// `DCN_ERR_PANICKED`.
 int32_t dcn_engine_leave(struct dcn_engine_t engine,
                          uint32_t timeout_ms);
 
@@ -583,11 +591,13 @@ int32_t dcn_engine_fd(struct dcn_engine_t engine,
 // keeps a payload longer.
 //
 // Parameters: `events`, an array of `capacity` (1 or more) structs, `stride_bytes` = `sizeof *events` each; they need not be
-// initialised. `timeout_ms`, how long to wait for the first event; 0 = not at all. `count`, not NULL: how many were written.
+// initialised, and what a library does not know of them is zeroed. `timeout_ms`, how long to wait for the first event; 0 = not
+// at all. Inside a handler or log callback it counts as 0. `count`, not NULL: how many were written.
 // Threads: one at a time per engine, else `DCN_ERR_BUSY`. Blocking: blocks up to timeout, only while there is nothing.
-// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`: none will come any more;
-// `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
-// `DCN_ERR_PANICKED`. Nothing was taken after an error.
+// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`, or `DCN_ERR_PANICKED` for an
+// engine that has failed: none will come any more;
+// `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`.
+// Nothing was taken after an error.
 int32_t dcn_engine_poll(struct dcn_engine_t engine,
                         struct dcn_event_t *events,
                         size_t stride_bytes,
@@ -612,7 +622,7 @@ int32_t dcn_engine_local_address(struct dcn_engine_t engine,
 //
 // Parameters: `to`, `DCN_TO_ALL` or the seat of another member of the current view; `level`, `DCN_LEVEL_*`; `token`, any
 // number, comes with the message (0 = none); `data`, `bytes` of payload, 0 to `message.max_bytes`; `timeout_ms`, how long
-// to wait for room, 0 = not at all. On the engine's own thread it counts as 0.
+// to wait for room, 0 = not at all. Inside a handler it counts as 0.
 // Ownership: the payload is copied before the call returns.
 // Threads: any. What one thread sends to the same receiver is delivered in that order.
 // Blocking: blocks up to timeout.
@@ -723,11 +733,11 @@ int32_t dcn_view_release(struct dcn_view_t view);
 // Reads the counters of an engine.
 //
 // Parameters: `stats`, not NULL, its `struct_size` set.
-// Threads: any. Blocking: bounded (asks the engine's thread; after 250 ms, or in a handler, its last answer is taken).
+// Threads: any. Blocking: bounded (asks the engine's thread; after 250 ms, or in a handler, its last answer is
+// taken: all zero if nobody had asked before).
 // Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
 // Nothing is written after an error.
-int32_t dcn_engine_stats(struct dcn_engine_t engine,
-                         struct dcn_stats_t *stats);
+int32_t dcn_engine_stats(struct dcn_engine_t engine, struct dcn_stats_t *stats);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{Config, Resolved};
 use crate::core::{Event, LinkReport, Stats, To};
-use crate::runtime::{self, EventSource, Handler, Life, LogSink, Parts, Shared, ViewSnapshot, fork};
+use crate::runtime::{self, EventSource, Handler, Life, LogSink, Parts, Shared, ViewSnapshot, fork, thread};
 use crate::types::{Code, Error, Name, Result};
 use crate::wire::batch;
 
@@ -53,7 +53,8 @@ impl fmt::Debug for Mode {
 
 /// A member of a cluster. Cheap to clone; all clones are one engine, which closes when the last one is dropped.
 ///
-/// Every call may be made from any thread, also from a handler. In a process that was forked from the one that opened
+/// Every call may be made from any thread, also from a handler: on a thread of the library, whichever engine's it is, no
+/// call waits. In a process that was forked from the one that opened
 /// it, every call that can answer an error answers `Forked`, and dropping it does nothing.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -118,7 +119,7 @@ impl Engine {
     }
 
     /// Appends up to `capacity` events, in order, and answers how many. Waits up to `timeout` for the first one;
-    /// zero takes what is there.
+    /// zero, and any call on a thread of the library, takes what is there.
     ///
     /// After the last event (`Event::Closed`) has been taken, every call fails with `Closed`.
     ///
@@ -131,11 +132,14 @@ impl Engine {
             let text = "the engine was opened with a handler, which gets all events: do not poll";
             return Err(Error::new(Code::Unsupported, text));
         }
-        let taken = self.handle.events.poll(events, capacity, timeout)?;
+        let inside = thread::is_ours();
+        let taken = self.handle.events.poll(events, capacity, if inside { Duration::ZERO } else { timeout })?;
         self.handle.shared.consume(taken.cost);
         if taken.ended {
             // The queue ends an instant before the reason is known.
-            self.handle.shared.wait_ended(None);
+            if !inside {
+                self.handle.shared.wait_ended(None);
+            }
             return Err(self.ended_error());
         }
         Ok(taken.count)
@@ -199,7 +203,7 @@ impl Engine {
         if let To::Member(incarnation) = to {
             shared.with_view(|view| check_receiver(view, incarnation))?;
         }
-        let wait = !timeout.is_zero() && !shared.on_engine_thread();
+        let wait = !timeout.is_zero() && !thread::is_ours();
         let deadline = wait.then(|| deadline_after(timeout));
         match shared.send(to, level, token, len, payload, deadline) {
             code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
@@ -217,7 +221,7 @@ impl Engine {
     }
 
     /// The counters. Asks the engine's thread, which answers within a turn; from a handler, or when a handler does not
-    /// come back, they are as of the last answer.
+    /// come back, they are as of the last answer (and the next one is under way).
     pub fn stats(&self) -> Stats {
         self.report().stats
     }
@@ -232,7 +236,7 @@ impl Engine {
             return runtime::Report::default();
         }
         let shared = &self.handle.shared;
-        shared.report(if shared.on_engine_thread() { Duration::ZERO } else { REPORT_PATIENCE })
+        shared.report(if thread::is_ours() { Duration::ZERO } else { REPORT_PATIENCE })
     }
 
     /// The member's name, as configured or as made from host name and port.
@@ -262,28 +266,30 @@ impl Engine {
     /// from a handler, only begins it: `Event::Closed` tells the end.
     ///
     /// # Errors
-    /// `Timeout` when it is not done in time; it goes on. `Panicked`, `Forked`. Leaving twice is fine.
+    /// `Timeout` when it is not done in time; it goes on. `Closed` when the engine was closed meanwhile. `Panicked`,
+    /// `Forked`. Leaving twice is fine.
     pub fn leave(&self, timeout: Duration) -> Result<()> {
         match self.request(runtime::REQUEST_LEAVE) {
             Err(error) if error.code() == Code::Closed => return Ok(()),
             other => other?,
         }
         let shared = &self.handle.shared;
-        if timeout.is_zero() || shared.on_engine_thread() {
+        if timeout.is_zero() || thread::is_ours() {
             return Ok(());
         }
         if !shared.wait_ended(Some(deadline_after(timeout))) {
             return Err(Error::new(Code::Timeout, format!("leaving takes longer than {} ms", timeout.as_millis())));
         }
         match shared.life() {
-            Life::Failed(_) => Err(self.ended_error()),
+            Life::Failed(_) | Life::Ended(None) => Err(self.ended_error()),
             _ => Ok(()),
         }
     }
 
     /// Closes at once, without a word to the others, who notice the closed connections. After it returns no handler
-    /// and no log callback runs and the port is free. From inside a handler it takes effect when the handler returns,
-    /// and the handler is called once more, with `Event::Closed`. Closing twice is fine.
+    /// and no log callback runs and the port is free. On a thread of the library (in a handler of any engine) it does not
+    /// wait: it takes effect when the handler returns, and the closed engine's handler is called once more, with
+    /// `Event::Closed`. Closing twice is fine.
     pub fn close(&self) {
         self.handle.close();
     }
@@ -310,6 +316,16 @@ impl Engine {
         }
     }
 
+    /// Whether a bug has ended the engine.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.handle.shared.has_failed()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn plant_panic(&self) {
+        self.handle.shared.request(runtime::REQUEST_PANIC);
+    }
+
     fn check_fork(&self) -> Result<()> {
         if self.handle.generation == fork::generation() {
             return Ok(());
@@ -324,7 +340,7 @@ impl Handle {
             return;
         }
         self.shared.close();
-        if self.shared.on_engine_thread() {
+        if thread::is_ours() {
             return;
         }
         // Held while joining, so that a second caller returns no earlier than the first.

@@ -120,6 +120,8 @@ pub enum Ended {
     HostNotPolling,
     /// `join.timeout_ms` passed without a view.
     JoinTimeout(String),
+    /// The runtime caught a bug of the library, or the system failed it. The core never says so.
+    Failed(String),
 }
 
 /// Names a member in an event.

@@ -51,8 +51,8 @@ pub struct Outbox {
     bound: usize,
     message_bound: usize,
     gate: Gate,
-    /// Set when a send was answered with `Again`: a `Writable` event is due once there is room.
-    starved: bool,
+    /// A stream in which a send was answered with `Again` is gone: a `Writable` event is due.
+    starved_gone: bool,
 }
 
 /// The queue of one stream.
@@ -60,6 +60,8 @@ pub struct Outbox {
 pub(crate) struct Queue {
     sends: VecDeque<Pending>,
     bytes: usize,
+    /// A send was answered with `Again`: a `Writable` event is due once this stream has room, whatever others have.
+    starved: bool,
 }
 
 /// What an accepted send costs beside its payload.
@@ -68,12 +70,11 @@ pub const PENDING_OVERHEAD: usize = 64;
 impl Outbox {
     /// An empty outbox, closed until the first view. `bound` is in bytes per stream.
     pub fn new(bound: usize, message_bound: usize) -> Outbox {
-        Outbox { streams: BTreeMap::new(), bound, message_bound, gate: Gate::NotReady, starved: false }
+        Outbox { streams: BTreeMap::new(), bound, message_bound, gate: Gate::NotReady, starved_gone: false }
     }
 
-    /// Accepts a message, or says why not. `Code::Ok` means accepted in order (D7); otherwise nothing was taken.
-    /// `payload` is called only when the message is accepted.
-    pub fn push(&mut self, to: To, level: Level, token: u64, len: usize, payload: impl FnOnce() -> Bytes) -> Code {
+    /// What a message is answered with now, before anything of it is copied. After `Again` a `Writable` event is due.
+    pub fn answer(&mut self, to: To, len: usize) -> Code {
         match self.gate {
             Gate::Open => {}
             Gate::NotReady => return Code::NotReady,
@@ -83,15 +84,26 @@ impl Outbox {
         if len > self.message_bound {
             return Code::TooLarge;
         }
-        let queue = self.streams.entry(to).or_default();
         // An empty queue takes any legal message, so that one larger than the bound can be sent at all.
-        if queue.bytes > 0 && queue.bytes + len + PENDING_OVERHEAD > self.bound {
-            self.starved = true;
-            return Code::Again;
+        match self.streams.get_mut(&to) {
+            Some(queue) if queue.bytes > 0 && queue.bytes + len + PENDING_OVERHEAD > self.bound => {
+                queue.starved = true;
+                Code::Again
+            }
+            _ => Code::Ok,
         }
-        queue.bytes += len + PENDING_OVERHEAD;
-        queue.sends.push_back(Pending { level, token, payload: payload() });
-        Code::Ok
+    }
+
+    /// Accepts a message, or says why not. `Code::Ok` means accepted in order (D7); otherwise nothing was taken.
+    /// `payload` is called only when the message is accepted.
+    pub fn push(&mut self, to: To, level: Level, token: u64, len: usize, payload: impl FnOnce() -> Bytes) -> Code {
+        let answer = self.answer(to, len);
+        if answer == Code::Ok {
+            let queue = self.streams.entry(to).or_default();
+            queue.bytes += len + PENDING_OVERHEAD;
+            queue.sends.push_back(Pending { level, token, payload: payload() });
+        }
+        answer
     }
 
     /// Whether nothing waits.
@@ -124,15 +136,20 @@ impl Outbox {
 
     /// Takes everything of a stream, to hand it back to the host.
     pub(crate) fn withdraw(&mut self, to: To) -> VecDeque<Pending> {
-        self.streams.remove(&to).map(|q| q.sends).unwrap_or_default()
+        let gone = self.streams.remove(&to).unwrap_or_default();
+        self.starved_gone |= gone.starved;
+        gone.sends
     }
 
-    /// Whether a starved sender can be told to try again: no queue is more than half full.
+    /// Whether a starved sender can be told to try again: its queue is no more than half full, or gone.
     pub(crate) fn take_writable(&mut self) -> bool {
-        let writable =
-            self.starved && self.gate == Gate::Open && self.streams.values().all(|q| q.bytes <= self.bound / 2);
-        if writable {
-            self.starved = false;
+        if self.gate != Gate::Open {
+            return false;
+        }
+        let mut writable = std::mem::take(&mut self.starved_gone);
+        for queue in self.streams.values_mut().filter(|q| q.starved && q.bytes <= self.bound / 2) {
+            queue.starved = false;
+            writable = true;
         }
         writable
     }
@@ -151,5 +168,63 @@ impl Queue {
         let pending = self.sends.pop_front()?;
         self.bytes -= pending.payload.len() + PENDING_OVERHEAD;
         Some(pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: usize = 1_000;
+
+    fn offer(outbox: &mut Outbox, to: To) -> Code {
+        let payload = [7; 100];
+        outbox.push(to, Level::Fifo, 0, payload.len(), || Bytes::copy_from_slice(&payload))
+    }
+
+    fn full(outbox: &mut Outbox, to: To) {
+        while offer(outbox, to) == Code::Ok {}
+    }
+
+    fn drain(outbox: &mut Outbox, to: To) {
+        while outbox.queue(to).and_then(Queue::pop).is_some() {}
+    }
+
+    #[test]
+    fn a_stream_that_has_room_again_is_told_although_another_one_stays_full() {
+        let stuck = To::Member(Incarnation(9));
+        let mut outbox = Outbox::new(BOUND, BOUND);
+        outbox.set_gate(Gate::Open);
+        full(&mut outbox, stuck);
+        full(&mut outbox, To::Everybody);
+        assert!(!outbox.take_writable(), "both are full");
+        drain(&mut outbox, To::Everybody);
+        assert!(outbox.take_writable());
+        assert!(!outbox.take_writable(), "told once");
+        assert_eq!(offer(&mut outbox, stuck), Code::Again);
+        drain(&mut outbox, stuck);
+        assert!(outbox.take_writable());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_stream_that_goes_away_is_told() {
+        let gone = To::Member(Incarnation(9));
+        let mut outbox = Outbox::new(BOUND, BOUND);
+        outbox.set_gate(Gate::Open);
+        full(&mut outbox, gone);
+        assert!(!outbox.withdraw(gone).is_empty());
+        assert!(outbox.take_writable());
+        assert!(!outbox.take_writable());
+    }
+
+    #[test]
+    fn an_empty_queue_takes_a_message_above_the_bound_and_none_above_the_longest() {
+        let mut outbox = Outbox::new(10, 100);
+        assert_eq!(offer(&mut outbox, To::Everybody), Code::NotReady);
+        outbox.set_gate(Gate::Open);
+        assert_eq!(offer(&mut outbox, To::Everybody), Code::Ok);
+        assert_eq!(offer(&mut outbox, To::Everybody), Code::Again);
+        assert_eq!(outbox.answer(To::Everybody, 101), Code::TooLarge);
+        assert_eq!(outbox.bytes(), 100 + PENDING_OVERHEAD);
     }
 }

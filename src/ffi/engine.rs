@@ -40,7 +40,8 @@ pub const DCN_NO_LIMIT_MS: u32 = u32::MAX;
 /// events tell how it went.
 ///
 /// Parameters: `config`, read during the call only. `handler`: if not NULL, it is called on the engine's thread with
-/// every event, and with nothing before this call has returned; if NULL, the host polls (`dcn_engine_fd`, `dcn_engine_poll`).
+/// every event; the first may come before this call returns, but `engine` is written by then. If NULL, the host polls
+/// (`dcn_engine_fd`, `dcn_engine_poll`).
 /// `context`, handed to the handler as it is. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
 /// with its size set.
 /// Ownership: the caller closes it with `dcn_engine_close`. `context` stays the caller's and must live until then.
@@ -87,8 +88,9 @@ pub unsafe extern "C" fn dcn_engine_open(
 /// Closes an engine at once, without telling the cluster (call `dcn_engine_leave` first for that), and ends the handle.
 ///
 /// When it returns, no callback of this engine is running or will run, and its descriptors are closed. Calls of other
-/// threads on it end with `DCN_ERR_CLOSED`. From inside the engine's own handler it takes effect after the handler returns,
-/// and one last event `DCN_EVENT_CLOSED` says so. Buffers and views that the host holds stay valid.
+/// threads on it end with `DCN_ERR_CLOSED`. Inside a handler or a log callback, of this engine or another one, it does not
+/// wait: it takes effect on the engine's thread after the running callback, and one last event `DCN_EVENT_CLOSED` tells the
+/// handler of the closed engine. Buffers and views that the host holds stay valid.
 /// Threads: any. Blocking: bounded (waits for the engine's thread, and so for a handler that is running).
 /// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second close; `DCN_ERR_FORKED`.
 #[unsafe(no_mangle)]
@@ -108,11 +110,12 @@ pub extern "C" fn dcn_engine_close(engine: dcn_engine_t) -> i32 {
 /// Leaves the cluster in order: the others install a view without this member, and `DCN_EVENT_CLOSED` ends the events.
 /// The handle stays until `dcn_engine_close`.
 ///
-/// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. On the engine's own thread it
-/// counts as 0.
+/// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. Inside a handler it counts
+/// as 0.
 /// Threads: any. Blocking: blocks up to timeout.
 /// Returns: `DCN_OK`: the member has left (or had already), or has begun to with a timeout of 0; `DCN_ERR_TIMEOUT`: it is
-/// still leaving; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
+/// still leaving; `DCN_ERR_CLOSED`: another thread has closed it meanwhile; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
+/// `DCN_ERR_PANICKED`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dcn_engine_leave(engine: dcn_engine_t, timeout_ms: u32) -> i32 {
     with_engine(engine, |_, engine| engine.leave(input::timeout(timeout_ms)).map(|()| Code::Ok))
@@ -154,11 +157,13 @@ pub unsafe extern "C" fn dcn_engine_fd(engine: dcn_engine_t, fd: *mut i32) -> i3
 /// keeps a payload longer.
 ///
 /// Parameters: `events`, an array of `capacity` (1 or more) structs, `stride_bytes` = `sizeof *events` each; they need not be
-/// initialised. `timeout_ms`, how long to wait for the first event; 0 = not at all. `count`, not NULL: how many were written.
+/// initialised, and what a library does not know of them is zeroed. `timeout_ms`, how long to wait for the first event; 0 = not
+/// at all. Inside a handler or log callback it counts as 0. `count`, not NULL: how many were written.
 /// Threads: one at a time per engine, else `DCN_ERR_BUSY`. Blocking: blocks up to timeout, only while there is nothing.
-/// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`: none will come any more;
-/// `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
-/// `DCN_ERR_PANICKED`. Nothing was taken after an error.
+/// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`, or `DCN_ERR_PANICKED` for an
+/// engine that has failed: none will come any more;
+/// `DCN_ERR_UNSUPPORTED` for an engine with a handler; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`.
+/// Nothing was taken after an error.
 ///
 /// # Safety
 /// `events` is null or points to `capacity` writable elements of `stride_bytes`; `count` is null or writable.
@@ -167,7 +172,7 @@ pub unsafe extern "C" fn dcn_engine_poll(
     engine: dcn_engine_t, events: *mut dcn_event_t, stride_bytes: usize, capacity: usize, timeout_ms: u32,
     count: *mut usize,
 ) -> i32 {
-    with_engine(engine, |member, engine| {
+    with_any_engine(engine, |member, engine| {
         let count = input::place(count, "count")?;
         // SAFETY: the caller's promise.
         let mut places = unsafe { Places::new(events, stride_bytes, capacity)? };
@@ -204,8 +209,19 @@ pub unsafe extern "C" fn dcn_engine_local_address(
 
 static ENGINES: Table<Arc<Member>> = Table::new(Kind::Engine);
 
-/// Runs the body of an export on an open engine. A panic in it fails that engine for good.
+/// Runs the body of an export on an open engine that has not failed.
 pub(super) fn with_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
+    with_any_engine(engine, |member, engine| {
+        if engine.has_failed() {
+            return Err(Error::new(Code::Panicked, "the engine has met a bug and ended: close it"));
+        }
+        body(member, engine)
+    })
+}
+
+/// Runs the body of an export on an open engine, of which events may still be taken after it has failed. A panic in
+/// the body fails the engine for good.
+fn with_any_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
     let guarded = || {
         let member = ENGINES.get(engine.id)?;
         if member.failed.load(Ordering::Relaxed) {
@@ -351,32 +367,102 @@ impl Handler {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
     use super::*;
+    use crate::ffi::event::DCN_ENDED_FAILED;
     use crate::ffi::send::{DCN_LEVEL_FIFO, DCN_TO_ALL, dcn_send};
+
+    const PATIENCE_MS: u32 = 30_000;
+
+    fn open(handler: dcn_event_fn, context: *mut c_void) -> dcn_engine_t {
+        let (mut config, mut engine) = (dcn_config_t { id: 0 }, dcn_engine_t { id: 0 });
+        let null = ptr::null_mut();
+        // SAFETY: all pointers lead to live values, texts are terminated, the context outlives the engine.
+        unsafe {
+            assert_eq!(config::dcn_config_new(&mut config), 0);
+            assert_eq!(config::dcn_config_set(config, c"node.bind".as_ptr(), c"127.0.0.1:0".as_ptr(), null), 0);
+            assert_eq!(dcn_engine_open(config, handler, context, &mut engine, null), 0);
+        }
+        assert_eq!(config::dcn_config_free(config), 0);
+        engine
+    }
+
+    fn send(engine: dcn_engine_t) -> i32 {
+        // SAFETY: no payload.
+        unsafe { dcn_send(engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, ptr::null(), 0, 0) }
+    }
+
+    /// The next event's kind and detail, or the status.
+    fn poll(engine: dcn_engine_t) -> std::result::Result<(u32, u32), i32> {
+        let (mut event, mut count) = (dcn_event_t::new(0, 0), 0);
+        // SAFETY: one live element, one live count.
+        let code = unsafe { dcn_engine_poll(engine, &mut event, size_of::<dcn_event_t>(), 1, PATIENCE_MS, &mut count) };
+        if code == 0 { Ok((event.kind, event.detail)) } else { Err(code) }
+    }
+
+    fn plant_panic(engine: dcn_engine_t) {
+        let planted = with_engine(engine, |_, engine| {
+            engine.plant_panic();
+            Ok(Code::Ok)
+        });
+        assert_eq!(planted, 0);
+    }
 
     #[test]
     fn a_panic_fails_the_engine_and_nothing_else() {
-        let open = || {
-            let (mut config, mut engine) = (dcn_config_t { id: 0 }, dcn_engine_t { id: 0 });
-            let null = ptr::null_mut();
-            // SAFETY: all pointers lead to live values, texts are terminated, there is no handler.
-            unsafe {
-                assert_eq!(config::dcn_config_new(&mut config), 0);
-                assert_eq!(config::dcn_config_set(config, c"node.bind".as_ptr(), c"127.0.0.1:0".as_ptr(), null), 0);
-                assert_eq!(dcn_engine_open(config, None, ptr::null_mut(), &mut engine, null), 0);
-            }
-            assert_eq!(config::dcn_config_free(config), 0);
-            engine
-        };
-        let (broken, sound) = (open(), open());
+        let (broken, sound) = (open(None, ptr::null_mut()), open(None, ptr::null_mut()));
         assert_eq!(with_engine(broken, |_, _| panic!("planted")), Code::Panicked as i32);
-        // SAFETY: no payload.
-        let send = |engine| unsafe { dcn_send(engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, ptr::null(), 0, 0) };
         assert_eq!(send(broken), Code::Panicked as i32);
         assert_eq!(dcn_engine_ready(broken), Code::Panicked as i32);
         assert!([Code::Ok as i32, Code::NotReady as i32].contains(&send(sound)));
         assert_eq!(dcn_engine_close(broken), 0);
         assert_eq!(dcn_engine_close(sound), 0);
         assert_eq!(send(broken), Code::BadHandle as i32);
+    }
+
+    #[test]
+    fn a_panic_on_the_engines_thread_ends_the_events_with_its_reason() {
+        let engine = open(None, ptr::null_mut());
+        plant_panic(engine);
+        let mut last = (0, 0);
+        let code = loop {
+            match poll(engine) {
+                Ok(event) => last = event,
+                Err(code) => break code,
+            }
+        };
+        assert_eq!(last, (DCN_EVENT_CLOSED, DCN_ENDED_FAILED));
+        assert_eq!(code, Code::Panicked as i32);
+        let mut view = crate::ffi::view::dcn_view_t { id: 7 };
+        // SAFETY: a live handle.
+        assert_eq!(unsafe { crate::ffi::view::dcn_engine_view(engine, &mut view) }, Code::Panicked as i32);
+        assert_eq!(send(engine), Code::Panicked as i32);
+        assert_eq!(dcn_engine_leave(engine, PATIENCE_MS), Code::Panicked as i32);
+        assert_eq!(dcn_engine_close(engine), 0);
+    }
+
+    unsafe extern "C" fn tell(context: *mut c_void, _: dcn_engine_t, event: *const dcn_event_t) {
+        // SAFETY: the context is the sender of the test, the event is one.
+        let (give, event) = unsafe { (&*context.cast::<Sender<(u32, u32)>>(), &*event) };
+        give.send((event.kind, event.detail)).expect("the test listens");
+    }
+
+    #[test]
+    fn a_panic_on_the_engines_thread_is_told_to_the_handler() {
+        let (mut give, events): (Sender<(u32, u32)>, Receiver<(u32, u32)>) = channel();
+        let engine = open(Some(tell), ptr::from_mut(&mut give).cast());
+        plant_panic(engine);
+        loop {
+            let (kind, detail) = events.recv_timeout(Duration::from_millis(PATIENCE_MS.into())).expect("CLOSED comes");
+            if kind == DCN_EVENT_CLOSED {
+                assert_eq!(detail, DCN_ENDED_FAILED);
+                break;
+            }
+        }
+        assert_eq!(dcn_engine_leave(engine, PATIENCE_MS), Code::Panicked as i32);
+        assert_eq!(dcn_engine_close(engine), 0);
+        assert!(events.try_recv().is_err(), "nothing follows");
     }
 }

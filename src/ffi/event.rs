@@ -51,6 +51,8 @@ pub const DCN_ENDED_REFUSED: u32 = 3;
 pub const DCN_ENDED_HOST_NOT_POLLING: u32 = 4;
 /// `join.timeout_ms` passed without a view.
 pub const DCN_ENDED_JOIN_TIMEOUT: u32 = 5;
+/// The library met a bug of its own, or the system failed it; the text says what. Calls answer `DCN_ERR_PANICKED`.
+pub const DCN_ENDED_FAILED: u32 = 6;
 
 /// Something that happened. All kinds share one struct; a field that a kind does not name is zero or NULL.
 ///
@@ -153,10 +155,11 @@ impl Places {
     pub(super) fn put(&mut self, mut event: dcn_event_t) {
         assert!(self.written < self.capacity, "more events than the caller has room for");
         event.struct_size = self.stride_bytes.min(size_of::<dcn_event_t>());
-        // SAFETY: inside the caller's array, and not over the end of its element.
+        // SAFETY: inside the caller's array, and not over the end of its element. A newer caller finds zeros behind ours.
         unsafe {
             let place = self.first.add(self.written * self.stride_bytes);
             ptr::copy_nonoverlapping(ptr::from_ref(&event).cast::<u8>(), place, event.struct_size);
+            ptr::write_bytes(place.add(event.struct_size), 0, self.stride_bytes - event.struct_size);
         }
         self.written += 1;
     }

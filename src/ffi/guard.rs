@@ -1,12 +1,13 @@
 //! The boundary: every export runs inside [`call`], which keeps panics inside, `errno` as it was, and the error's text.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, c_char};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-use super::input;
+use super::{input, status};
 use crate::runtime::thread;
 use crate::types::{Code, Error, Result};
 
@@ -29,7 +30,7 @@ pub struct dcn_error_t {
 }
 
 thread_local! {
-    static LAST: RefCell<CString> = RefCell::default();
+    static LAST: RefCell<Cow<'static, CStr>> = const { RefCell::new(Cow::Borrowed(c"")) };
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -44,9 +45,13 @@ pub(super) unsafe fn call(error: *mut dcn_error_t, body: impl FnOnce() -> Result
     let answer = panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
     INSIDE.with(|depth| depth.set(depth.get() - 1));
     let code = match answer {
-        Ok(code) => code as i32,
+        Ok(Code::Ok) => Code::Ok as i32,
+        Ok(outcome) => {
+            remember(Cow::Borrowed(status::words(outcome as i32)));
+            outcome as i32
+        }
         Err(failure) => {
-            remember(&failure);
+            remember(Cow::Owned(input::c_string(failure.text())));
             // SAFETY: the caller's promise.
             unsafe { report(error, &failure) };
             failure.code() as i32
@@ -72,8 +77,7 @@ pub(super) fn last_text() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
 
-fn remember(failure: &Error) {
-    let text = input::c_string(failure.text());
+fn remember(text: Cow<'static, CStr>) {
     // Nothing to remember it in when the thread is ending.
     let _ = LAST.try_with(|last| last.replace(text));
 }
@@ -127,8 +131,6 @@ impl Errno {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::CStr;
-
     use super::*;
 
     fn last() -> String {
@@ -152,6 +154,16 @@ mod tests {
         // SAFETY: the library has written a terminated text.
         let text = unsafe { CStr::from_ptr(error.text.as_ptr()) };
         assert_eq!(text.to_str().unwrap(), last());
+    }
+
+    #[test]
+    fn an_expected_outcome_has_its_words_too() {
+        // SAFETY: a null error is allowed.
+        let code = unsafe { call(std::ptr::null_mut(), || Ok(Code::Again)) };
+        assert_eq!((code, last().as_str()), (Code::Again as i32, "not now: full, or nothing there; try again"));
+        // SAFETY: as above.
+        unsafe { call(std::ptr::null_mut(), || Ok(Code::Ok)) };
+        assert!(last().starts_with("not now"), "a success leaves it alone");
     }
 
     #[test]

@@ -245,6 +245,7 @@ impl Item {
             Ended::Refused(why) => (DCN_ENDED_REFUSED, why.as_str()),
             Ended::HostNotPolling => (DCN_ENDED_HOST_NOT_POLLING, "the host did not take events for window.slow_ms"),
             Ended::JoinTimeout(why) => (DCN_ENDED_JOIN_TIMEOUT, why.as_str()),
+            Ended::Failed(why) => (DCN_ENDED_FAILED, why.as_str()),
         };
         self.event.detail = detail;
         self.text(text);

@@ -42,7 +42,8 @@ pub const DCN_ERR_UNSUPPORTED: i32 = -10;
 pub const DCN_ERR_SYSTEM: i32 = -11;
 /// The cluster refused this member; the text has the reason and who gave it.
 pub const DCN_ERR_REFUSED: i32 = -12;
-/// A bug inside the library was caught. The engine is failed: every later call but `dcn_engine_close` says so.
+/// A bug inside the library was caught. The engine has failed: every later call says so, but `dcn_engine_close`, and
+/// `dcn_engine_poll` while there are events left.
 pub const DCN_ERR_PANICKED: i32 = -13;
 /// What the host holds has reached `memory.held_bytes`: copy the bytes instead, or release some first.
 pub const DCN_ERR_HELD_LIMIT: i32 = -14;
@@ -88,18 +89,23 @@ pub extern "C" fn dcn_abi_version() -> u32 {
 /// Returns: the text; "unknown status code" for a number that this version does not know. It cannot fail.
 #[unsafe(no_mangle)]
 pub extern "C" fn dcn_status_str(code: i32) -> *const c_char {
-    let known = TABLE.iter().find(|(number, ..)| *number == code);
-    known.map_or(c"unknown status code", |(.., text)| text).as_ptr()
+    words(code).as_ptr()
 }
 
-/// The text of the last call of this thread that answered with an error or an expected outcome, with its cause.
+/// As [`dcn_status_str`], for the library itself.
+pub(super) fn words(code: i32) -> &'static CStr {
+    let known = TABLE.iter().find(|(number, ..)| *number == code);
+    known.map_or(c"unknown status code", |(.., text)| text)
+}
+
+/// The text of the last call of this thread that did not answer `DCN_OK`, with its cause.
 ///
 /// A convenience for C programs. Where calls may move between threads (virtual threads), use the `dcn_error_t`
 /// parameter instead.
 ///
 /// Ownership: the library's; valid until the next call of this thread that does not answer `DCN_OK`, or the thread's end.
 /// Threads: any; each has its own text. Blocking: never blocks.
-/// Returns: NUL-terminated UTF-8, empty if no call of this thread has failed; never NULL. It cannot fail.
+/// Returns: NUL-terminated UTF-8, empty if there was no such call; never NULL. It cannot fail.
 #[unsafe(no_mangle)]
 pub extern "C" fn dcn_last_error() -> *const c_char {
     guard::last_text()

@@ -85,7 +85,10 @@ impl Journal {
                 };
                 self.write(level, text);
             }
-            Event::Closed { reason } => self.write(Level::Info, &ended_text(reason)),
+            Event::Closed { reason } => {
+                let level = if matches!(reason, Ended::Failed(_)) { Level::Error } else { Level::Info };
+                self.write(level, &ended_text(reason));
+            }
             Event::Messages(_)
             | Event::Transition { .. }
             | Event::Ready { .. }
@@ -119,6 +122,7 @@ pub fn ended_text(reason: &Ended) -> String {
         Ended::Refused(why) => format!("refused by the cluster: {why}"),
         Ended::HostNotPolling => "left the cluster because the host does not take its events".to_owned(),
         Ended::JoinTimeout(what) => format!("join.timeout_ms passed without a view: {what}"),
+        Ended::Failed(what) => format!("failed: {what}"),
     }
 }
 

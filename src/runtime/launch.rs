@@ -109,20 +109,25 @@ fn no_descriptor(error: &io::Error) -> Error {
     Error::new(Code::System, format!("no file descriptor for the engine: {error}; raise the limit (ulimit -n)"))
 }
 
-/// The engine's thread. A panic ends this engine and is told to whoever calls it; the process goes on.
+/// The engine's thread. A panic ends this engine and is told to the host; the process goes on.
 fn run(mut reactor: Reactor, shared: &Shared) {
-    shared.adopt_thread();
-    // The reactor goes in, so that all its sockets are closed before anybody is told that the engine has ended.
-    let life = catch_unwind(AssertUnwindSafe(move || {
-        loop {
-            match reactor.turn(None) {
-                Ok(Turn::Goes) => {}
-                Ok(Turn::Ended(reason)) => return Life::Ended(reason),
-                Err(error) => return Life::Failed(format!("waiting for sockets failed: {error}")),
-            }
+    let turns = || loop {
+        match reactor.turn(None) {
+            Ok(Turn::Goes) => {}
+            Ok(Turn::Ended(reason)) => return Life::Ended(reason),
+            Err(error) => return Life::Failed(format!("waiting for sockets failed: {error}")),
         }
-    }));
-    shared.end(life.unwrap_or_else(|panic| Life::Failed(panic_text(&*panic))));
+    };
+    let life = catch_unwind(AssertUnwindSafe(turns)).unwrap_or_else(|panic| Life::Failed(panic_text(&*panic)));
+    // All its sockets are closed before anybody is told that the engine has ended. What is broken may panic once more.
+    let last = || {
+        if let Life::Failed(why) = &life {
+            reactor.fail(why);
+        }
+        drop(reactor);
+    };
+    let _ = catch_unwind(AssertUnwindSafe(last));
+    shared.end(life);
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

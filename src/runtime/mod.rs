@@ -21,4 +21,6 @@ pub use events::EventSource;
 pub use journal::{LogSink, ended_text};
 pub use launch::{Launched, Parts, launch};
 pub use reactor::{Handler, Reactor, Turn};
+#[cfg(test)]
+pub(crate) use shared::REQUEST_PANIC;
 pub use shared::{Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};

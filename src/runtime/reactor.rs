@@ -161,6 +161,8 @@ impl Reactor {
             self.member.handle(self.now, Input::Consumed { bytes: consumed });
         }
         let requests = self.shared.take_requests();
+        #[cfg(test)]
+        assert_eq!(requests & super::shared::REQUEST_PANIC, 0, "a planted bug");
         if requests & REQUEST_READY != 0 {
             self.member.handle(self.now, Input::HostReady);
         }
@@ -172,8 +174,11 @@ impl Reactor {
 
     fn take_answers(&mut self) {
         while let Some(answer) = self.resolver.answer() {
-            let resolved = Input::Resolved { host: answer.host, addresses: answer.addresses };
-            self.member.handle(self.now, resolved);
+            let addresses = answer.addresses.unwrap_or_else(|why| {
+                log::debug!(target: "decurion::runtime", "{} does not resolve now: {why}", answer.host);
+                Vec::new()
+            });
+            self.member.handle(self.now, Input::Resolved { host: answer.host, addresses });
         }
     }
 
@@ -338,7 +343,8 @@ impl Reactor {
         if self.events.is_empty() {
             return Keeps::Up;
         }
-        let Some(handler) = &mut self.delivery.handler else {
+        // Taken out, so that a handler that panics is not called again.
+        let Some(mut handler) = self.delivery.handler.take() else {
             self.told_closed |= self.events.iter().any(|e| matches!(e, Event::Closed { .. }));
             return self.delivery.sink.push(&mut self.events);
         };
@@ -353,6 +359,7 @@ impl Reactor {
             }
         }
         self.events = events;
+        self.delivery.handler = Some(handler);
         if consumed > 0 {
             self.tick();
             self.member.handle(self.now, Input::Consumed { bytes: consumed });
@@ -365,19 +372,31 @@ impl Reactor {
     fn end(&mut self, reason: Option<Ended>) -> Turn {
         self.publish_report();
         self.transport.finish();
-        if !self.told_closed {
-            // The host has not heard the last word, so it is said here.
-            let last = Event::Closed { reason: reason.clone().unwrap_or(Ended::LeftUnheard) };
-            self.journal.event(self.now, &last);
-            match &mut self.delivery.handler {
-                Some(handler) if self.shared.closed_by_handler() || reason.is_some() => handler(&last),
-                Some(_) => {}
-                None => {
-                    self.delivery.sink.push(&mut vec![last]);
-                }
-            }
+        // A host that closes from outside hears no more.
+        if reason.is_some() || self.delivery.handler.is_none() || self.shared.closed_inside() {
+            self.say_closed(reason.clone().unwrap_or(Ended::LeftUnheard));
         }
         Turn::Ended(reason)
+    }
+
+    /// The last word of an engine that met a bug: of its state nothing is used but the way to the host.
+    pub fn fail(&mut self, why: &str) {
+        self.say_closed(Ended::Failed(why.to_owned()));
+    }
+
+    /// Says the last word, unless the host has heard one.
+    fn say_closed(&mut self, reason: Ended) {
+        if std::mem::replace(&mut self.told_closed, true) {
+            return;
+        }
+        let last = Event::Closed { reason };
+        self.journal.event(self.now, &last);
+        match self.delivery.handler.take() {
+            Some(mut handler) => handler(&last),
+            None => {
+                self.delivery.sink.push(&mut vec![last]);
+            }
+        }
     }
 }
 

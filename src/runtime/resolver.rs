@@ -21,8 +21,8 @@ pub struct Answer {
     pub host: String,
     /// The port as it was asked.
     pub port: u16,
-    /// What it resolves to, possibly nothing.
-    pub addresses: Vec<SocketAddr>,
+    /// What it resolves to, or why it does not.
+    pub addresses: Result<Vec<SocketAddr>, String>,
 }
 
 /// Asks the system's resolver on a thread of its own, which is started with the first question.
@@ -58,7 +58,7 @@ impl Resolver {
     /// as a name that does not resolve now.
     pub fn ask(&mut self, host: String, port: u16) {
         if let Some(address) = literal(&host) {
-            self.at_once.push(Answer { addresses: vec![SocketAddr::new(address, port)], host, port });
+            self.at_once.push(Answer { addresses: Ok(vec![SocketAddr::new(address, port)]), host, port });
             return;
         }
         let key = (host, port);
@@ -66,13 +66,14 @@ impl Resolver {
             return;
         }
         if self.worker.is_none() {
-            self.worker = start(self.bell.clone(), &self.thread_name);
+            self.worker = start(&self.bell, &self.thread_name);
         }
         let asked = self.worker.as_ref().is_some_and(|w| w.questions.try_send(key.clone()).is_ok());
         if asked {
             self.pending.insert(key);
         } else {
-            self.at_once.push(Answer { host: key.0, port: key.1, addresses: Vec::new() });
+            let why = "too many names are being looked up, or there is no thread for it".to_owned();
+            self.at_once.push(Answer { host: key.0, port: key.1, addresses: Err(why) });
         }
     }
 
@@ -98,20 +99,20 @@ fn literal(host: &str) -> Option<IpAddr> {
 }
 
 /// The thread ends by itself when the resolver is dropped; a lookup under way then ends unheard. It is not joined,
-/// since nothing can cut a lookup short.
-fn start(bell: Arc<Bell>, name: &str) -> Option<Worker> {
+/// since nothing can cut a lookup short. So it keeps no descriptor of the engine open, and logs nothing: the host may
+/// have taken its callback back by then.
+fn start(bell: &Arc<Bell>, name: &str) -> Option<Worker> {
+    let bell = Arc::downgrade(bell);
     let (questions, asked) = bounded::<(String, u16)>(PENDING);
     let (answered, answers) = bounded(PENDING);
     let work = move || {
         for (host, port) in asked {
             let addresses = (host.as_str(), port).to_socket_addrs();
-            let addresses = addresses.map(|found| found.take(ADDRESSES).collect()).unwrap_or_else(|error| {
-                log::debug!(target: "decurion::runtime", "{host} does not resolve now: {error}");
-                Vec::new()
-            });
+            let addresses = addresses.map(|found| found.take(ADDRESSES).collect()).map_err(|error| error.to_string());
             if answered.send(Answer { host, port, addresses }).is_err() {
                 return;
             }
+            let Some(bell) = bell.upgrade() else { return };
             bell.ring();
         }
     };
@@ -133,7 +134,7 @@ mod tests {
         let mut resolver = Resolver::new(Arc::new(Bell::new().unwrap()), "test");
         resolver.ask("127.0.0.1".into(), 7100);
         resolver.ask("[::1]".into(), 7101);
-        let answers: Vec<_> = std::iter::from_fn(|| resolver.answer()).flat_map(|a| a.addresses).collect();
+        let answers: Vec<_> = std::iter::from_fn(|| resolver.answer()).flat_map(|a| a.addresses.unwrap()).collect();
         assert!(answers.contains(&"127.0.0.1:7100".parse().unwrap()));
         assert!(answers.contains(&"[::1]:7101".parse().unwrap()));
         assert!(resolver.worker.is_none(), "no thread was needed");
@@ -149,8 +150,8 @@ mod tests {
         assert!(super::super::eventfd::readable(std::os::fd::AsRawFd::as_raw_fd(&*bell), 10_000), "the bell rang");
         let answer = resolver.answer().unwrap();
         assert_eq!((answer.host.as_str(), answer.port), ("localhost", 7100));
-        assert!(answer.addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 7100));
-        assert!(!answer.addresses.is_empty());
+        let addresses = answer.addresses.unwrap();
+        assert!(!addresses.is_empty() && addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 7100));
         assert!(resolver.pending.is_empty(), "the same question was asked once");
     }
 }

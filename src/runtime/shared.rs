@@ -1,17 +1,17 @@
 //! What the engine's thread and the host's threads share: the outbox, requests, and what is published.
 //!
-//! Every lock here is held for a few instructions, never across a system call or a call of the host.
+//! No lock here is held across a system call, a call of the host, or a look at its memory.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::ThreadId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::bell::Bell;
+use super::thread;
 use crate::core::{Ended, Gate, LinkReport, Outbox, Stats, To};
 use crate::types::{Code, Index, View};
 use crate::wire::batch::Level;
@@ -23,9 +23,13 @@ pub const REQUEST_LEAVE: u32 = 2;
 /// The host wants fresh counters and links.
 pub const REQUEST_REPORT: u32 = 4;
 
+/// A test wants the engine's thread to panic.
+#[cfg(test)]
+pub const REQUEST_PANIC: u32 = 8;
+
 const OPEN: u8 = 0;
 const CLOSED_OUTSIDE: u8 = 1;
-const CLOSED_BY_HANDLER: u8 = 2;
+const CLOSED_INSIDE: u8 = 2;
 
 /// The installed view, and where in it this member stands.
 #[derive(Clone, Debug)]
@@ -75,10 +79,10 @@ pub struct Shared {
     consumed_step: usize,
     requests: AtomicU32,
     closing: AtomicU8,
-    engine_thread: OnceLock<ThreadId>,
     view: RwLock<Option<ViewSnapshot>>,
     report: Mutex<Report>,
     report_changed: Condvar,
+    failed: AtomicBool,
     life: Mutex<Life>,
     life_changed: Condvar,
 }
@@ -96,10 +100,10 @@ impl Shared {
             consumed_step: receive_queue_bytes / 8,
             requests: AtomicU32::new(0),
             closing: AtomicU8::new(OPEN),
-            engine_thread: OnceLock::new(),
             view: RwLock::new(None),
             report: Mutex::new(Report::default()),
             report_changed: Condvar::new(),
+            failed: AtomicBool::new(false),
             life: Mutex::new(Life::Running),
             life_changed: Condvar::new(),
         }
@@ -107,25 +111,31 @@ impl Shared {
 
     // ---- the host's side
 
-    /// Offers a message; waits until `deadline` (`None`: not at all) while the answer is `Again`.
+    /// Offers a message; waits until `deadline` (`None`: not at all) while the answer is `Again`. The payload is made
+    /// once, and outside the lock: it may be long, and lie in memory that the host must first fetch from a disk.
     pub fn send(
         &self, to: To, level: Level, token: u64, len: usize, payload: &mut dyn FnMut() -> Bytes,
         deadline: Option<Instant>,
     ) -> Code {
+        let mut made: Option<Bytes> = None;
         loop {
             // Read before the attempt, so that room made right after it is not missed.
             let seen = deadline.map(|_| *self.writable.lock());
-            let code = self.outbox.lock().push(to, level, token, len, &mut *payload);
-            if code == Code::Ok {
-                self.bell.ring();
-            }
-            match (seen, deadline) {
-                (Some(seen), Some(deadline)) if code == Code::Again => {
-                    if !self.wait_writable(seen, deadline) {
-                        return Code::Again;
-                    }
+            let code = match &made {
+                None => self.outbox.lock().answer(to, len),
+                Some(payload) => self.outbox.lock().push(to, level, token, len, || payload.clone()),
+            };
+            match code {
+                Code::Ok if made.is_none() => made = Some(payload()),
+                Code::Ok => {
+                    self.bell.ring();
+                    return Code::Ok;
                 }
-                _ => return code,
+                Code::Again => match seen.zip(deadline) {
+                    Some((seen, deadline)) if self.wait_writable(seen, deadline) => {}
+                    _ => return Code::Again,
+                },
+                refused => return refused,
             }
         }
     }
@@ -153,16 +163,11 @@ impl Shared {
         self.bell.ring();
     }
 
-    /// The host wants the engine gone now. What the first caller was decides who hears of it.
+    /// The host wants the engine gone now. Where the first caller stood decides who hears of it.
     pub fn close(&self) {
-        let who = if self.on_engine_thread() { CLOSED_BY_HANDLER } else { CLOSED_OUTSIDE };
+        let who = if thread::is_ours() { CLOSED_INSIDE } else { CLOSED_OUTSIDE };
         let _ = self.closing.compare_exchange(OPEN, who, Ordering::SeqCst, Ordering::SeqCst);
         self.bell.ring();
-    }
-
-    /// Whether the caller is the engine's thread: a handler.
-    pub fn on_engine_thread(&self) -> bool {
-        self.engine_thread.get() == Some(&std::thread::current().id())
     }
 
     /// The view as last published.
@@ -175,20 +180,26 @@ impl Shared {
         look(self.view.read().as_ref())
     }
 
-    /// Counters and links, made fresh by the engine unless it does not come by within `patience`.
+    /// Counters and links, made fresh by the engine. If it does not come by within `patience`, or that is zero, they are
+    /// those that were asked for last.
     pub fn report(&self, patience: Duration) -> Report {
-        let mut report = self.report.lock();
-        if !patience.is_zero() && matches!(*self.life.lock(), Life::Running) {
-            let (before, deadline) = (report.number, Instant::now() + patience);
+        let before = self.report.lock().number;
+        if matches!(*self.life.lock(), Life::Running) {
             self.request(REQUEST_REPORT);
-            while report.number == before {
-                let late = self.report_changed.wait_until(&mut report, deadline).timed_out();
-                if late || !matches!(*self.life.lock(), Life::Running) {
-                    break;
-                }
+        }
+        let deadline = Instant::now() + patience;
+        let mut report = self.report.lock();
+        while !patience.is_zero() && report.number == before && matches!(*self.life.lock(), Life::Running) {
+            if self.report_changed.wait_until(&mut report, deadline).timed_out() {
+                break;
             }
         }
         report.clone()
+    }
+
+    /// Whether a panic has ended it.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// What the engine has come to.
@@ -214,19 +225,15 @@ impl Shared {
 
     // ---- the engine's side
 
-    /// The calling thread is the engine's from now on.
-    pub fn adopt_thread(&self) {
-        let _ = self.engine_thread.set(std::thread::current().id());
-    }
-
     /// Whether the host wants the engine gone.
     pub fn closing(&self) -> bool {
         self.closing.load(Ordering::SeqCst) != OPEN
     }
 
-    /// Whether it said so from inside a handler: then one more call tells it that the end has come.
-    pub fn closed_by_handler(&self) -> bool {
-        self.closing.load(Ordering::SeqCst) == CLOSED_BY_HANDLER
+    /// Whether it said so on a thread of the library, and so does not wait: then one more call tells it that the end
+    /// has come.
+    pub fn closed_inside(&self) -> bool {
+        self.closing.load(Ordering::SeqCst) == CLOSED_INSIDE
     }
 
     /// What the host has asked for since the last time.
@@ -276,6 +283,7 @@ impl Shared {
         if let Some(snapshot) = self.view.write().as_mut() {
             snapshot.primary = false;
         }
+        self.failed.store(matches!(life, Life::Failed(_)), Ordering::Relaxed);
         *self.life.lock() = life;
         self.life_changed.notify_all();
         self.writable_again();

@@ -160,8 +160,8 @@ pub fn host_name() -> String {
 fn cannot_bind(bind: SocketAddr, transport: &str, error: &io::Error) -> Error {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
-            "port {} is taken by another process (ss -lntup shows which): stop that one, or set node.bind to another \
-             port, or to port 0 for a free one",
+            "port {} is taken (ss -lntup shows by which process): stop that one, or set node.bind to another port, or to \
+             port 0 for a free one",
             bind.port()
         ),
         io::ErrorKind::AddrNotAvailable => format!(

@@ -16,7 +16,8 @@ thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the calling thread is one of the library's.
+/// Whether the calling thread is one of the library's: the host is inside a handler or a log callback there. Waiting for
+/// an engine on such a thread, its own or another one, could wait for ever.
 pub fn is_ours() -> bool {
     OURS.try_with(Cell::get).unwrap_or(false)
 }

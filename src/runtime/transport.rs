@@ -509,9 +509,9 @@ impl Transport {
                     let received = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), bytes) };
                     return Some((received, socket::canonical(from)));
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // Any other error is an answer to an earlier datagram, told once.
-                Err(e) => self.receives = e.kind() != io::ErrorKind::WouldBlock,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.receives = false,
+                // An answer to an earlier datagram, told once; or the system is out of memory: the next turn looks again.
+                Err(_) => return None,
             }
         }
         None

@@ -115,6 +115,7 @@ impl World {
                 self.ledger.check(Guarantee::V4, holds, || format!("{text}, and was told to try for ever"));
             }
             Ended::Refused(_) => {}
+            Ended::Failed(_) => unreachable!("only the runtime says so"),
         }
     }
 

@@ -159,6 +159,7 @@ fn every_kind_of_event_has_its_fields() {
             (15, 4, 0, 0, 0, b"", None, 0, Some("the host did not take events for window.slow_ms")),
         ),
         (stop(Ended::JoinTimeout("no seed".into())), (15, 5, 0, 0, 0, b"", None, 0, Some("no seed"))),
+        (stop(Ended::Failed("a bug".into())), (15, 6, 0, 0, 0, b"", None, 0, Some("a bug"))),
     ];
     let mut shown = Shown::default();
     for (event, expected) in table {

@@ -83,6 +83,7 @@ pub fn ended(ended: &Ended) -> String {
         Ended::Refused(why) => format!("refused by the cluster: {why}"),
         Ended::HostNotPolling => "left because the host took no events".to_owned(),
         Ended::JoinTimeout(why) => format!("gave up joining: {why}"),
+        Ended::Failed(why) => format!("failed: {why}"),
     }
 }
 

@@ -129,7 +129,7 @@ impl Node<'_> {
             _ if self.broken.is_some() => Exit::Environment,
             Ended::Left | Ended::LeftUnheard => Exit::Fine,
             Ended::Refused(_) => Exit::Usage,
-            Ended::HostNotPolling => Exit::Broken,
+            Ended::HostNotPolling | Ended::Failed(_) => Exit::Broken,
             Ended::JoinTimeout(_) => Exit::Deadline,
         };
         let mut fields = json!({
