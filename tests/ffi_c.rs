@@ -41,6 +41,11 @@ fn a_host_with_a_handler() {
 }
 
 #[test]
+fn hosts_that_do_not_keep_up() {
+    under_sanitizers("stalls");
+}
+
+#[test]
 fn many_threads() {
     under_sanitizers("threads");
 }

@@ -1,6 +1,8 @@
 /* Configuration: every function, every refusal, and the texts that come with it. */
 #include "test.h"
 
+#include <sys/resource.h>
+
 static void sets_and_reads(void) {
     dcn_config_t config;
     char value[32];
@@ -144,6 +146,58 @@ static void refuses_to_open_what_does_not_fit(void) {
     OK(dcn_engine_close(first));
 }
 
+/* Whatever fails, nothing stays open; and the same configuration opens when the reason is gone, also more than once. */
+static void a_failed_open_leaves_nothing_and_a_configuration_opens_again(void) {
+    dcn_error_t error = {.struct_size = sizeof error};
+    dcn_engine_t first = open_member("first", NULL), engine, second;
+    dcn_config_t config = member_config("again", NULL);
+    char taken[DCN_ADDRESS_BYTES];
+    strcpy(taken, address_of(first));
+    OK(dcn_config_set(config, "node.bind", taken, NULL));
+    descriptors_t before = descriptors();
+    for (int i = 0; i < 200; i++) EXPECT(DCN_ERR_SYSTEM, dcn_engine_open(config, NULL, NULL, &engine, &error));
+    CHECK(strstr(error.text, "is taken") != NULL && strstr(error.text, "node.bind") != NULL);
+    CHECK(descriptors_since(&before) == 0);
+
+    OK(dcn_engine_close(first));
+    OK(dcn_engine_open(config, NULL, NULL, &engine, &error));
+    CHECK(strcmp(address_of(engine), taken) == 0);
+    EXPECT(DCN_ERR_SYSTEM, dcn_engine_open(config, NULL, NULL, &second, &error));
+    OK(dcn_config_set(config, "node.bind", "127.0.0.1:0", NULL));
+    OK(dcn_engine_open(config, NULL, NULL, &second, &error));
+    OK(dcn_config_free(config));
+    await_members(engine, 1);
+    await_members(second, 1);
+    OK(dcn_engine_close(second));
+    OK(dcn_engine_close(engine));
+    CHECK(descriptors_since(&before) == 0);
+}
+
+/* With ever more descriptors allowed, opening fails at each of its steps: it says so, and leaves nothing. */
+static void without_descriptors_it_says_so(void) {
+    dcn_error_t error = {.struct_size = sizeof error};
+    dcn_config_t config = member_config("poor", NULL);
+    dcn_engine_t engine = {0};
+    struct rlimit all, few;
+    CHECK(getrlimit(RLIMIT_NOFILE, &all) == 0);
+    descriptors_t before = descriptors();
+    int highest = dup(0), failures = 0;
+    CHECK(highest >= 0 && close(highest) == 0);
+    for (few = all, few.rlim_cur = (rlim_t)highest;; few.rlim_cur++) {
+        CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+        int32_t code = dcn_engine_open(config, NULL, NULL, &engine, &error);
+        CHECK(setrlimit(RLIMIT_NOFILE, &all) == 0);
+        if (code == DCN_OK) break;
+        CHECK(code == DCN_ERR_SYSTEM && strstr(error.text, "ulimit -n") != NULL);
+        CHECK(descriptors_since(&before) == 0);
+        CHECK(++failures < 64);
+    }
+    CHECK(failures >= 4);
+    OK(dcn_engine_close(engine));
+    OK(dcn_config_free(config));
+    CHECK(descriptors_since(&before) == 0);
+}
+
 int main(void) {
     sets_and_reads();
     names_what_is_wrong();
@@ -152,5 +206,7 @@ int main(void) {
     says_which_version_and_what_codes_mean();
     each_thread_has_its_last_error();
     refuses_to_open_what_does_not_fit();
+    a_failed_open_leaves_nothing_and_a_configuration_opens_again();
+    without_descriptors_it_says_so();
     return 0;
 }

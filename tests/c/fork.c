@@ -2,7 +2,6 @@
    parent does not notice. */
 #include "test.h"
 
-#include <fcntl.h>
 #include <sys/wait.h>
 
 typedef struct {
@@ -78,6 +77,7 @@ static int child(parent_t *parent, int sockets_before) {
 
 int main(void) {
     int before = sockets();
+    descriptors_t others = descriptors();
     parent_t parent = {.config = member_config("unused", NULL)};
     dcn_engine_t peer = open_member("peer", NULL);
     await_members(peer, 1);
@@ -90,6 +90,9 @@ int main(void) {
     OK(dcn_buf_retain(parent.engine, &parent.event, &parent.buffer));
     OK(send_text(peer, DCN_TO_ALL, "waits while the child runs"));
     CHECK(readable(parent.fd, PATIENCE_MS));
+
+    /* Two sockets of each port, two ends of their connection, and each engine's poll, bell, spare and event counter. */
+    CHECK(descriptors_since(&others) >= 2 * (2 + 1 + 3));
 
     pid_t pid = fork();
     CHECK(pid >= 0);
@@ -109,5 +112,6 @@ int main(void) {
     OK(dcn_config_free(parent.config));
     OK(dcn_engine_close(parent.engine));
     OK(dcn_engine_close(peer));
+    CHECK(descriptors_since(&others) == 0);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <decurion.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
@@ -145,6 +146,29 @@ static inline uint32_t seat_of(dcn_engine_t engine, const char *name) {
 static inline int readable(int fd, int timeout_ms) {
     struct pollfd one = {.fd = fd, .events = POLLIN, .revents = 0};
     return poll(&one, 1, timeout_ms) == 1 && (one.revents & POLLIN) != 0;
+}
+
+/* Which descriptors are open. */
+typedef struct {
+    unsigned char open[1024];
+} descriptors_t;
+
+static inline descriptors_t descriptors(void) {
+    descriptors_t now;
+    for (int fd = 0; fd < (int)sizeof now.open; fd++) now.open[fd] = fcntl(fd, F_GETFD) >= 0;
+    return now;
+}
+
+/* How many have come since; each is close-on-exec. */
+static inline int descriptors_since(const descriptors_t *before) {
+    descriptors_t now = descriptors();
+    int count = 0;
+    for (int fd = 0; fd < (int)sizeof now.open; fd++) {
+        if (!now.open[fd] || before->open[fd]) continue;
+        if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) fail(__FILE__, __LINE__, "descriptor %d is not close-on-exec", fd);
+        count++;
+    }
+    return count;
 }
 
 static inline int32_t send_text(dcn_engine_t engine, uint32_t to, const char *text) {
