@@ -38,10 +38,10 @@ fn a_wrong_key_names_the_nearest_and_a_wrong_value_its_range() {
 fn a_taken_port_is_named_with_what_to_do() {
     let tcp = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = tcp.local_addr().expect("bound").to_string();
-    says(&node(&[("node.bind", &address)]), 3, &[&address, "is taken by another process", "node.bind"]);
+    says(&node(&[("node.bind", &address)]), 3, &[&address, "is taken", "node.bind"]);
     let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let address = udp.local_addr().expect("bound").to_string();
-    says(&node(&[("node.bind", &address)]), 3, &[&address, "is taken by another process", "node.bind"]);
+    says(&node(&[("node.bind", &address)]), 3, &[&address, "is taken", "node.bind"]);
 }
 
 #[test]

@@ -367,7 +367,7 @@ impl Handler {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
     use super::*;
@@ -451,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_panic_on_the_engines_thread_is_told_to_the_handler() {
-        let (mut give, events): (Sender<(u32, u32)>, Receiver<(u32, u32)>) = channel();
+        let (mut give, events) = channel::<(u32, u32)>();
         let engine = open(Some(tell), ptr::from_mut(&mut give).cast());
         plant_panic(engine);
         loop {
