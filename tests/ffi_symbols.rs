@@ -3,6 +3,7 @@
 mod ffi_support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use ffi_support::{built, declared, defined, root, run};
@@ -68,10 +69,12 @@ fn the_floor_of_the_c_library_is_as_documented() {
 #[test]
 fn panic_abort_is_refused() {
     let source = root().join("src/ffi/unwind.rs");
+    // A file of its own: the compiler moves its output into place, and as root it would do so over a device too.
+    let output = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ffi-unwind.rmeta");
     let compile = |panic: &str| {
         Command::new("rustc")
-            .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-o", "/dev/null", "-C", panic])
-            .arg(&source)
+            .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-C", panic, "-o"])
+            .args([&output, &source])
             .output()
             .expect("rustc runs")
     };
