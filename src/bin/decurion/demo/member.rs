@@ -88,7 +88,7 @@ impl Receiving {
             Event::Messages(run) => self.messages(&run),
             Event::View(change) => say(&Said::View(view_said(&change.view))),
             Event::Suspected { member, why } => trouble("suspected", format!("{}: {why}", member.name)),
-            Event::Slow { member, lag_bytes } => trouble("slow", format!("{} by {lag_bytes} bytes", member.name)),
+            Event::Slow { member, lag_bytes } => trouble("slow", format!("{}, {lag_bytes} bytes behind", member.name)),
             Event::Expelled { view, why } => trouble("expelled", format!("after view {}: {why}", view.number)),
             Event::Fault { what, .. } => trouble("fault", what),
             Event::Returned { why, .. } => trouble("returned", why),

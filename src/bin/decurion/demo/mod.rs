@@ -99,10 +99,15 @@ impl<'a> Demo<'a> {
     fn start(&mut self) -> Result<(), Failure> {
         let (members, groups) = (self.plan.members, self.plan.groups);
         self.picture.tell(&format!("starting {members} member processes for {groups} groups on 127.0.0.1"));
-        for at in 0..members {
-            self.start_member(at, false)?;
+        // Group by group, its leader first: who joins then knows all leaders, and no group grows beyond its share.
+        for first in (0..members).step_by(self.plan.group_size) {
+            self.start_member(first, false)?;
+            self.wait("all members in one view", FORM_PATIENCE, Story::agreed)?;
+            for at in first + 1..members.min(first + self.plan.group_size) {
+                self.start_member(at, false)?;
+            }
+            self.wait("all members in one view", FORM_PATIENCE, Story::agreed)?;
         }
-        self.wait("all members in one view", FORM_PATIENCE, Story::agreed)?;
         let view = self.story.newest_view().expect("they agreed on one");
         let mut labels: Vec<u16> = view.members.iter().map(|m| m.group).collect();
         labels.sort_unstable();
@@ -119,6 +124,11 @@ impl<'a> Demo<'a> {
                 json!({ "name": m.name, "pid": pid, "group": m.group.to_string(), "role": self.story.role(&m.name) })
             })
             .collect();
+        self.held = self.plan.hold;
+        if self.held {
+            self.picture.tell("kill any of these whenever you like, and watch:");
+            self.tell_pids();
+        }
         Ok(())
     }
 
@@ -149,8 +159,10 @@ impl<'a> Demo<'a> {
         let names: Vec<&str> = self.story.senders.iter().map(|s| self.story.seen[*s].name.as_str()).collect();
         let (file, size) = (self.plan.file.display(), self.plan.file_bytes);
         let passes = self.plan.passes;
-        let text = format!("{} stream {file} ({size} bytes), {passes} times each, to everybody", names.join(" and "));
-        self.picture.tell(&text);
+        let times = if self.plan.hold { "again and again".to_owned() } else { format!("{passes} times each") };
+        let rate = self.plan.bytes_per_s as f64 / 1e6;
+        self.picture.tell(&format!("{} stream to everybody, {times}, {rate:.1} MB/s each:", names.join(" and ")));
+        self.picture.tell(&format!("  {file} ({size} bytes)"));
         let passes = if self.plan.hold { 0 } else { self.plan.passes };
         let order = Order::Send { file: self.plan.file.clone(), bytes_per_s: self.plan.bytes_per_s, passes };
         for sender in self.story.senders.clone() {
@@ -188,9 +200,10 @@ impl<'a> Demo<'a> {
         self.fault(json!({ "kind": "kill", "name": name, "pid": pid, "role": role, "at_ms": at_ms }));
         self.picture
             .tell(&format!("SIGKILL to {name}, the {role}{}, pid {pid}", if phase == 1 { " of a group" } else { "" }));
-        let noticed = move |s: &Story| s.deaths.last().is_some_and(|d| d.noticed_by_all_us().is_some());
+        let death = self.story.deaths.len() - 1;
+        let noticed = move |s: &Story| s.deaths[death].noticed_by_all_us().is_some();
         self.wait(&format!("everybody in a view without {name}"), NOTICE_PATIENCE, noticed)?;
-        let took_us = self.story.deaths.last().and_then(story::Death::noticed_by_all_us).unwrap_or(0);
+        let took_us = self.story.deaths[death].noticed_by_all_us().unwrap_or(0);
         self.picture.tell(&format!("all have noticed after {} ms", took_us.div_ceil(1_000)));
         Ok(())
     }
@@ -214,9 +227,9 @@ impl<'a> Demo<'a> {
 
     /// Goes on until told to end. A member that somebody kills is shown, not fatal.
     fn hold(&mut self) -> Result<(), Failure> {
-        self.held = true;
-        let living: Vec<String> = self.story.living().map(|p| self.describe(p)).collect();
-        self.picture.tell(&format!("holding; kill any of these and watch, end with Ctrl-C: {}", living.join(", ")));
+        self.picture.tell("held open: kill any of these and watch; Ctrl-C ends it");
+        let living = self.tell_pids();
+        self.output.line("hold", json!({ "members": living }));
         while let Some(heard) = self.hear(None) {
             match heard {
                 Heard::Signal => return Ok(()),
@@ -225,6 +238,22 @@ impl<'a> Demo<'a> {
             self.note_deaths_by_hand();
         }
         Ok(())
+    }
+
+    /// A line for each group, with names and process ids. Answers the same as fields.
+    fn tell_pids(&mut self) -> Vec<Value> {
+        let Some(view) = self.story.newest_view() else { return Vec::new() };
+        let (mut groups, mut fields) = (std::collections::BTreeMap::<u16, Vec<String>>::new(), Vec::new());
+        for member in &view.members {
+            let Some(process) = self.story.by_name(&member.name) else { continue };
+            let (role, pid) = (self.story.role(&member.name), self.story.seen[process].pid);
+            groups.entry(member.group).or_default().push(self.describe(process));
+            fields.push(json!({ "name": member.name, "pid": pid, "group": member.group.to_string(), "role": role }));
+        }
+        for (label, members) in groups {
+            self.picture.tell(&format!("  group {label}: {}", members.join(", ")));
+        }
+        fields
     }
 
     fn describe(&self, process: usize) -> String {
@@ -237,6 +266,8 @@ impl<'a> Demo<'a> {
             let text = self.describe(process);
             let role = self.story.role(&self.story.seen[process].name).to_owned();
             self.story.kill(process, &role, 2, monotonic_us());
+            self.fault(json!({ "kind": "by-hand", "pid": self.story.seen[process].pid, "role": role,
+                "name": self.story.seen[process].name, "at_ms": self.picture.elapsed_ms() }));
             self.picture.tell(&format!("{text} is gone"));
         }
     }

@@ -46,7 +46,7 @@ pub struct Tracker {
     said: StreamSaid,
     /// First and last number of what is missing.
     holes: Vec<(u64, u64)>,
-    /// The sum of the pass that is under way, and how far it got; `None` until a pass begins.
+    /// The sum of the pass that is under way, and how far it got; `None` after a hole, until the next pass begins.
     pass: Option<(Sha256, u64)>,
     last_at_us: u64,
 }
@@ -61,7 +61,8 @@ impl Tracker {
     /// Counts one message.
     pub fn take(&mut self, piece: Piece, data: &[u8], phase: usize, now_us: u64) {
         if self.said.last == 0 {
-            self.said.first = piece.number;
+            (self.said.first, self.said.first_offset) = (piece.number, piece.offset);
+            self.pass = Some((Sha256::new(), piece.offset));
         } else {
             let gap = &mut self.said.gap_us_by_phase[phase];
             *gap = (*gap).max(now_us.saturating_sub(self.last_at_us));
@@ -79,6 +80,11 @@ impl Tracker {
     /// What to report.
     pub fn said(&self) -> &StreamSaid {
         &self.said
+    }
+
+    /// Whether the pass that ends now is the one in whose middle this receiver came.
+    fn began_in_the_middle(&self) -> bool {
+        self.said.first_offset > 0 && self.said.rest_sha256.is_none() && self.said.passes == 0
     }
 
     /// Judges a number; whether it is the next one.
@@ -126,6 +132,10 @@ impl Tracker {
         }
         let (sum, _) = self.pass.take().expect("a pass is under way");
         let sum = hex(&sum.finalize());
+        if self.began_in_the_middle() {
+            self.said.rest_sha256 = Some(sum);
+            return;
+        }
         self.said.passes += 1;
         match &self.said.sha256 {
             None => self.said.sha256 = Some(sum),
@@ -168,6 +178,8 @@ mod tests {
         let mut tracker = Tracker::new("s");
         (5..=9).for_each(|number| feed(&mut tracker, number));
         assert_eq!((tracker.said().lost, tracker.said().first, tracker.said().passes), (0, 5, 1));
+        assert_eq!(tracker.said().first_offset, 4);
+        assert_eq!(tracker.said().rest_sha256.as_deref(), Some(hex(&Sha256::digest(b"abcdabcd")).as_str()));
     }
 
     #[test]

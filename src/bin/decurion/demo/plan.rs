@@ -1,7 +1,7 @@
 //! What a run of the demo will do, worked out and checked before anything starts.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +65,7 @@ impl Plan {
         }
         let file = arguments.file.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let file = std::fs::canonicalize(&file).map_err(|error| unreadable(&file, &error))?;
-        let (file_bytes, sha256) = sum(&file).map_err(|error| unreadable(&file, &error))?;
+        let (file_bytes, sha256) = sum_from(&file, 0).map_err(|error| unreadable(&file, &error))?;
         if file_bytes == 0 {
             return usage(format!("--file {}: it is empty, there is nothing to stream", file.display()));
         }
@@ -107,8 +107,10 @@ fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Usage, format!("--file {}: cannot read it: {error}", file.display()))
 }
 
-fn sum(file: &Path) -> std::io::Result<(u64, String)> {
+/// Length and SHA-256 of a file from a place in it on.
+pub fn sum_from(file: &Path, offset: u64) -> std::io::Result<(u64, String)> {
     let mut source = File::open(file)?;
+    source.seek(SeekFrom::Start(offset))?;
     let mut sum = Sha256::new();
     let mut block = vec![0; 256 * 1024];
     let mut length = 0;

@@ -122,6 +122,10 @@ pub struct StreamSaid {
     pub unequal_passes: u64,
     /// Number of the first message received.
     pub first: u64,
+    /// Where in the file that one stood.
+    pub first_offset: u64,
+    /// SHA-256 from there to the end of the file, of who came in the middle of a pass.
+    pub rest_sha256: Option<String>,
     /// Number of the newest message received.
     pub last: u64,
     /// Messages between the first and the newest that never came.

@@ -54,7 +54,8 @@ impl Death {
     /// How long the last survivor took; `None` while one has not noticed.
     pub fn noticed_by_all_us(&self) -> Option<u64> {
         let times: Option<Vec<u64>> = self.survivors.iter().map(|p| self.noticed_us.get(p).copied()).collect();
-        times?.into_iter().max()
+        // Nobody has to notice any more when all had a view without it before it was known to be dead.
+        Some(times?.into_iter().max().unwrap_or(0))
     }
 }
 
@@ -190,18 +191,27 @@ impl Story {
         self.living().flat_map(of).collect()
     }
 
-    /// The part of the plan that the slower sender has sent, 0 to 1.
+    /// The part of the plan that the slower living sender has sent: from 0 to 1, and beyond when held open.
     pub fn sent_part(&self, stream_bytes: u64) -> f64 {
-        let sent = self.senders.iter().map(|s| self.seen[*s].sent_bytes).min().unwrap_or(0);
-        sent as f64 / stream_bytes as f64
+        let sent = self.senders.iter().filter(|s| self.seen[**s].expected).map(|s| self.seen[*s].sent_bytes);
+        sent.min().unwrap_or(0) as f64 / stream_bytes as f64
     }
 
-    /// Whether every living receiver has the last message of every sender that has finished.
+    /// The last message of a sender that all must have: what it said itself, or of one that is gone, what anybody has.
+    pub fn last_of(&self, sender: usize) -> u64 {
+        let anybody = || self.living().filter_map(|p| self.stream(p, sender)).map(|s| s.last).max().unwrap_or(0);
+        match self.seen[sender].sent_messages {
+            Some(sent) => sent,
+            None if self.seen[sender].expected => 0,
+            None => anybody(),
+        }
+    }
+
+    /// Whether every living receiver has the last message of every sender that has finished or is gone.
     pub fn all_received(&self) -> bool {
-        self.pairs().into_iter().all(|(receiver, sender)| {
-            let last = self.stream(receiver, sender).map_or(0, |s| s.last);
-            self.seen[sender].sent_messages.is_none_or(|sent| last >= sent)
-        })
+        self.pairs()
+            .into_iter()
+            .all(|(receiver, sender)| self.stream(receiver, sender).map_or(0, |s| s.last) >= self.last_of(sender))
     }
 
     /// The first process that should be running and is not.
@@ -270,6 +280,21 @@ mod tests {
             let streams = vec![stream(5)];
             story.take(process, Said::Progress { streams, sent_bytes: 0, sent_messages: 0 });
         }
+        assert!(story.all_received());
+    }
+
+    #[test]
+    fn of_a_sender_that_is_gone_all_must_have_the_same() {
+        let mut story = three();
+        story.senders = vec![0];
+        let stream = |last| StreamSaid { sender: "a".to_owned(), last, ..StreamSaid::default() };
+        let progress = |last| Said::Progress { streams: vec![stream(last)], sent_bytes: 0, sent_messages: 0 };
+        story.take(1, progress(7));
+        story.take(2, progress(6));
+        assert!(story.all_received(), "it is still sending");
+        story.kill(0, "coordinator", 2, 100);
+        assert_eq!((story.last_of(0), story.all_received()), (7, false));
+        story.take(2, progress(7));
         assert!(story.all_received());
     }
 }

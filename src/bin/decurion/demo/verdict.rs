@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 
 use super::connections;
-use super::plan::Plan;
+use super::picture::counted;
+use super::plan::{Plan, sum_from};
 use super::protocol::StreamSaid;
 use super::story::Story;
 use crate::output::Output;
 
+/// More of what was broken is only counted.
+const MOST_SHOWN: usize = 20;
 /// A death must be noticed by all within this time.
 pub const NOTICED_WITHIN_MS: u64 = 2_000;
 
@@ -41,21 +44,39 @@ impl Verdict {
     pub fn print(&self, plan: &Plan, story: &Story, output: &Output) {
         let print = |text: String| if output.is_json() { output.say(&text) } else { output.table(&text) };
         print(String::new());
-        print(format!("file {} of {} bytes, SHA-256 {}", plan.file.display(), plan.file_bytes, plan.sha256));
+        print(format!("file     {} of {} bytes", plan.file.display(), plan.file_bytes));
+        print(format!("SHA-256  {}", plan.sha256));
         print(String::new());
         stream_table(plan, story).into_iter().for_each(&print);
-        print(String::new());
-        death_table(story).into_iter().for_each(&print);
-        let counted: Vec<String> = self.connections.iter().map(|(name, count)| connection_text(name, *count)).collect();
-        print(format!("connections: {}", counted.join("  ")));
-        for line in noise(story) {
-            print(line);
+        if !story.deaths.is_empty() {
+            print(String::new());
+            death_table(story).into_iter().for_each(&print);
         }
-        for what in self.broken.iter().take(20) {
+        print(String::new());
+        let connections: Vec<String> =
+            self.connections.iter().map(|(name, count)| connection_text(name, *count)).collect();
+        for (at, some) in connections.chunks(8).enumerate() {
+            let head = if at == 0 { "connections" } else { "" };
+            print(format!("{head:11}  {}", some.join("  ")));
+        }
+        let noise = noise(story);
+        if !noise.is_empty() {
+            print("on the way, without breaking a promise:".to_owned());
+        }
+        noise.into_iter().for_each(&print);
+        print(String::new());
+        for what in self.broken.iter().take(MOST_SHOWN) {
             print(format!("BROKEN: {what}"));
+        }
+        if self.broken.len() > MOST_SHOWN {
+            print(format!("BROKEN: and {} more", self.broken.len() - MOST_SHOWN));
         }
         if self.broken.is_empty() {
             print("nothing lost, nothing double, nothing out of order; every sum is the file's".to_owned());
+            if !story.deaths.is_empty() {
+                let deaths = counted(story.deaths.len(), "death");
+                print(format!("{deaths} noticed by all within {NOTICED_WITHIN_MS} ms"));
+            }
         }
     }
 
@@ -99,9 +120,24 @@ fn judge_stream(plan: &Plan, story: &Story, receiver: usize, sender: usize, brok
     if stream.unequal_passes > 0 || stream.sha256.as_ref().is_some_and(|sum| *sum != plan.sha256) {
         complain("a whole pass has another SHA-256 than the file".to_owned());
     }
+    if let Err(why) = judge_rest(plan, stream) {
+        complain(why);
+    }
     // Held open, a run may end before a late receiver saw a whole pass.
     if stream.passes == 0 && !plan.hold {
         complain("no whole pass of the file".to_owned());
+    }
+}
+
+/// Of who came in the middle of a pass, what it has of that pass must be the rest of the file.
+fn judge_rest(plan: &Plan, stream: &StreamSaid) -> Result<(), String> {
+    let Some(sum) = &stream.rest_sha256 else { return Ok(()) };
+    let rest = sum_from(&plan.file, stream.first_offset)
+        .map_err(|error| format!("cannot read {} again: {error}", plan.file.display()))?;
+    if rest.1 == *sum {
+        Ok(())
+    } else {
+        Err("its first bytes have another SHA-256 than the rest of the file".to_owned())
     }
 }
 
@@ -109,8 +145,7 @@ fn judge_stream(plan: &Plan, story: &Story, receiver: usize, sender: usize, brok
 fn lost(story: &Story, receiver: usize, sender: usize) -> u64 {
     let Some(stream) = story.stream(receiver, sender) else { return 0 };
     let front = if story.seen[receiver].returned { 0 } else { stream.first.saturating_sub(1) };
-    let end = story.seen[sender].sent_messages.map_or(0, |sent| sent.saturating_sub(stream.last));
-    stream.lost + front + end
+    stream.lost + front + story.last_of(sender).saturating_sub(stream.last)
 }
 
 fn judge_deaths(story: &Story, broken: &mut Vec<String>) {
@@ -138,48 +173,44 @@ fn ms(us: u64) -> u64 {
 }
 
 fn stream_table(plan: &Plan, story: &Story) -> Vec<String> {
-    let head =
-        "receiver  sender       before     between       after  passes  SHA-256           lost  double  disorder";
-    let mut lines = vec![head.to_owned()];
+    let mut lines = vec![
+        "               bytes of the file          whole                           out of".to_owned(),
+        "to   from     before    between      after passes  SHA-256    lost double order".to_owned(),
+    ];
+    let mut back = Vec::new();
     for (receiver, sender) in story.pairs() {
         let empty = StreamSaid::default();
         let stream = story.stream(receiver, sender).unwrap_or(&empty);
+        let (to, from) = (&story.seen[receiver].name, &story.seen[sender].name);
+        let equal = |fine: bool| if fine { "=" } else { "≠" };
         let sum = match &stream.sha256 {
-            Some(sum) if *sum == plan.sha256 && stream.unequal_passes == 0 => format!("{} =", &sum[..12]),
-            Some(sum) => format!("{} ≠", &sum[..12]),
+            Some(sum) => format!("{} {}", &sum[..8], equal(*sum == plan.sha256 && stream.unequal_passes == 0)),
             None => "-".to_owned(),
         };
         let [before, between, after] = stream.bytes_by_phase;
-        let (to, from) = (&story.seen[receiver], &story.seen[sender]);
-        let back = if to.returned { "  came back" } else { "" };
+        let (passes, lost) = (stream.passes, lost(story, receiver, sender));
+        let (double, disorder) = (stream.duplicated, stream.out_of_order);
         lines.push(format!(
-            "{:8}  {:6}  {before:>11} {between:>11} {after:>11}  {:>6}  {sum:14}  {:>6}  {:>6}  {:>8}{back}",
-            to.name,
-            from.name,
-            stream.passes,
-            lost(story, receiver, sender),
-            stream.duplicated,
-            stream.out_of_order,
+            "{to:4} {from:4} {before:>10} {between:>10} {after:>10} {passes:>6}  {sum:10} {lost:>4} {double:>6} {disorder:>5}"
         ));
+        if let Some(rest) = &stream.rest_sha256 {
+            let (at, sum, equal) = (stream.first_offset, &rest[..8], equal(judge_rest(plan, stream).is_ok()));
+            back.push(format!("{to} from {from}: came at byte {at} of the file; SHA-256 of the rest {sum} {equal}"));
+        }
     }
+    lines.extend(back);
     lines
 }
 
 fn death_table(story: &Story) -> Vec<String> {
     let or_never = |us: Option<u64>| us.map_or_else(|| "never".to_owned(), |us| format!("{} ms", ms(us)));
-    let line = |death: &super::story::Death| {
-        let seen = &story.seen[death.process];
-        format!(
-            "death of {} ({}, pid {}): noticed by all {} after {}, longest time without delivery {}",
-            seen.name,
-            death.role,
-            seen.pid,
-            death.survivors.len(),
-            or_never(death.noticed_by_all_us()),
-            or_never(delivery_gap_us(story, death.phase)),
-        )
-    };
-    story.deaths.iter().map(line).collect()
+    let mut lines = vec!["died role        pid      noticed by    after  longest time without delivery".to_owned()];
+    lines.extend(story.deaths.iter().map(|death| {
+        let (seen, role, survivors) = (&story.seen[death.process], &death.role, death.survivors.len());
+        let (noticed, gap) = (or_never(death.noticed_by_all_us()), or_never(delivery_gap_us(story, death.phase)));
+        format!("{:4} {role:11} {:<8} all {survivors:<4} {noticed:>10}  {gap}", seen.name, seen.pid)
+    }));
+    lines
 }
 
 fn connection_text(name: &str, count: Option<usize>) -> String {
@@ -190,10 +221,10 @@ fn connection_text(name: &str, count: Option<usize>) -> String {
 fn noise(story: &Story) -> Vec<String> {
     let mut kinds: std::collections::BTreeMap<&str, (usize, String)> = std::collections::BTreeMap::new();
     for (process, kind, text) in &story.troubles {
-        let entry = kinds.entry(kind).or_insert_with(|| (0, format!("{}: {text}", story.seen[*process].name)));
+        let entry = kinds.entry(kind).or_insert_with(|| (0, format!("{} of {text}", story.seen[*process].name)));
         entry.0 += 1;
     }
-    kinds.into_iter().map(|(kind, (count, first))| format!("{kind}: {count} times, first by {first}")).collect()
+    kinds.into_iter().map(|(kind, (count, first))| format!("  {kind}: {count} times; first, {first}")).collect()
 }
 
 fn stream_fields(story: &Story, receiver: usize, sender: usize) -> Value {
@@ -207,6 +238,8 @@ fn stream_fields(story: &Story, receiver: usize, sender: usize) -> Value {
         "bytes_by_phase": stream.bytes_by_phase,
         "passes": stream.passes,
         "sha256": stream.sha256,
+        "from_offset": stream.first_offset,
+        "rest_sha256": stream.rest_sha256,
         "lost": lost(story, receiver, sender),
         "duplicated": stream.duplicated,
         "out_of_order": stream.out_of_order,
