@@ -279,10 +279,13 @@ impl<'a> Demo<'a> {
         }
         let sent = |s: &Story| s.senders.iter().all(|p| !s.seen[*p].expected || s.seen[*p].sent_messages.is_some());
         self.wait("the senders finished", self.plan.patience(), sent)?;
-        // What has not arrived by then is lost, which the verdict says.
-        match self.wait("the last messages everywhere", ARRIVE_PATIENCE, Story::all_received) {
-            Err(failure) if failure.exit != Exit::Deadline => return Err(failure),
-            _ => {}
+        // What has not arrived or been noticed by then never will be, which the verdict says.
+        let noticed = |s: &Story| s.deaths.iter().all(|d| d.noticed_by_all_us().is_some());
+        for done in [Story::all_received, noticed] {
+            match self.wait("the last messages and views everywhere", ARRIVE_PATIENCE, done) {
+                Err(failure) if failure.exit != Exit::Deadline => return Err(failure),
+                _ => {}
+            }
         }
         self.picture.finish(&self.plan, &self.story);
         let verdict = Verdict::new(&self.plan, &self.story);
