@@ -245,7 +245,7 @@ static void on_log_call(void *context, uint32_t level, const char *target, const
     size_t count;
     (void)level, (void)target;
     CHECK(pthread_mutex_lock(&caller->lock) == 0);
-    if (caller->engine.id != 0 && strstr(message, "joined") != NULL) {
+    if (caller->engine.id != 0 && caller->calls == 0 && strstr(message, "joined: [b]") != NULL) {
         int32_t code;
         do code = dcn_engine_poll(caller->engine, &event, sizeof event, 1, DCN_NO_LIMIT_MS, &count);
         while (code == DCN_OK);
@@ -272,9 +272,10 @@ static void a_log_callback_may_call_the_library(void) {
     int64_t deadline = now_ms() + PATIENCE_MS;
     do code = dcn_engine_poll(a, &event, sizeof event, 1, PATIENCE_MS, &count);
     while ((code == DCN_OK || code == DCN_AGAIN) && now_ms() < deadline);
-    CHECK(code == DCN_ERR_CLOSED && caller.calls > 0);
+    CHECK(code == DCN_ERR_CLOSED);
     OK(dcn_engine_close(a));
     OK(dcn_engine_close(b));
+    CHECK(caller.calls > 0);
     OK(dcn_log_set(NULL, NULL, DCN_LOG_OFF));
 }
 
