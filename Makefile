@@ -32,10 +32,11 @@ test: tools lint simulate test-rust ## Everything that must hold before a change
 tools: ## Installs, or names, what the tests need beyond Rust and a C compiler.
 	@.ci/tools
 
-lint: ## Formatting, and every warning an error.
+lint: ## Formatting, and every warning an error, also of the documentation.
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 test-rust: ## Unit, property, scenario and documentation tests, the C face, and the replay of the fuzz corpus.
 	$(CARGO) test --locked --no-fail-fast

@@ -370,7 +370,7 @@ typedef struct dcn_member_t {
     char name[DCN_NAME_BYTES];
     // This life of it, NUL-terminated: a member that was started again has another one.
     char incarnation[DCN_INCARNATION_BYTES];
-    // Where it is reached ("10.0.0.7:7100", "[fd00::7]:7100"), NUL-terminated.
+    // Where it is reached (`10.0.0.7:7100`, `[fd00::7]:7100`), NUL-terminated.
     char address[DCN_ADDRESS_BYTES];
 } dcn_member_t;
 

@@ -1,17 +1,42 @@
-//! Header = exports = tests, and nothing else is visible of the library.
+//! Header = exports = tests, and nothing else is visible of the library, or in it.
 
 mod ffi_support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decurion::core::Plant;
 use ffi_support::{built, declared, defined, root, run};
 
 #[test]
 fn the_shared_library_exports_what_the_header_declares() {
     let exported = defined(&["-D", "--defined-only"], &built("libdecurion.so"));
     assert_eq!(exported, declared(), "exported by the library (left), declared in the header (right)");
+}
+
+/// What `make lib` builds, without its optimisations: the interface, no command, no bug that can be planted.
+#[test]
+fn what_a_host_links_has_no_command_and_no_planted_bug() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("host");
+    let build = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["build", "--quiet", "--locked", "--lib", "--no-default-features", "--target-dir"])
+        .arg(&target)
+        .status();
+    assert!(build.expect("cargo runs").success());
+    let library = target.join("debug/libdecurion.so");
+    assert_eq!(defined(&["-D", "--defined-only"], &library), declared());
+    let names = Plant::ALL.iter().map(|(_, name, _)| *name).chain(["simulate", "clap_builder"]);
+    for name in names {
+        assert!(contains(Path::new(env!("CARGO_BIN_EXE_decurion")), name), "the command knows no {name}: look for it?");
+        assert!(!contains(&library, name), "a host would link {name}");
+    }
+}
+
+fn contains(file: &Path, text: &str) -> bool {
+    let bytes = fs::read(file).expect("a built file");
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 #[test]

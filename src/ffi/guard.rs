@@ -1,4 +1,4 @@
-//! The boundary: every export runs inside [`call`], which keeps panics inside, `errno` as it was, and the error's text.
+//! The boundary: every export runs inside `call`, which keeps panics inside, `errno` as it was, and the error's text.
 
 use std::any::Any;
 use std::borrow::Cow;

@@ -3,9 +3,9 @@
 //! `include/decurion.h` is generated from this module (see `cbindgen.toml`); the comments here are its reference.
 //! What holds for every function is said once, at the top of the header.
 //!
-//! - [`handle`] turns 64-bit ids into objects, [`guard`] keeps panics and `errno` on their side,
+//! - `handle` turns 64-bit ids into objects, [`guard`] keeps panics and `errno` on their side,
 //! - [`config`], [`engine`], [`send`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
-//! - [`event`] is what a host sees, [`shown`] remembers what it may still look at.
+//! - [`event`] is what a host sees, `shown` remembers what it may still look at.
 
 #![allow(non_camel_case_types)]
 

@@ -95,7 +95,7 @@ pub struct dcn_member_t {
     pub name: [c_char; DCN_NAME_BYTES],
     /// This life of it, NUL-terminated: a member that was started again has another one.
     pub incarnation: [c_char; DCN_INCARNATION_BYTES],
-    /// Where it is reached ("10.0.0.7:7100", "[fd00::7]:7100"), NUL-terminated.
+    /// Where it is reached (`10.0.0.7:7100`, `[fd00::7]:7100`), NUL-terminated.
     pub address: [c_char; DCN_ADDRESS_BYTES],
 }
 
