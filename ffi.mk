@@ -14,13 +14,16 @@ ABI_MAJOR   := 0
 ABI_MINOR   := 1
 ABI_VERSION := $(ABI_MAJOR).$(ABI_MINOR).0
 
-.PHONY: header test-c lib-names install install-files uninstall
+.PHONY: header test-c test-threads lib-names install install-files uninstall
 
 header: ## Writes include/decurion.h from the source.
 	DECURION_WRITE_HEADER=1 $(CARGO) test --locked --test ffi_header the_committed_header
 
 test-c: ## The C face alone: header, symbols, C programs under the sanitizers and valgrind, installation.
 	$(CARGO) test --locked --no-fail-fast --test 'ffi_*'
+
+test-threads: ## The C tests under ThreadSanitizer. Needs a nightly compiler with rust-src.
+	@.ci/threads
 
 # The name that programs ask the loader for, and the static library.
 lib-names: $(STATIC)

@@ -687,9 +687,11 @@ int32_t dcn_buf_release(struct dcn_buf_t buffer);
 // Parameters: `view`, not NULL: where the handle goes.
 // Ownership: the caller gives it back with `dcn_view_release`.
 // Threads: any. Blocking: never blocks.
-// Returns: `DCN_OK`; `DCN_NOT_READY` before the first view; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
-// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written unless it is `DCN_OK`.
-int32_t dcn_engine_view(struct dcn_engine_t engine, struct dcn_view_t *view);
+// Returns: `DCN_OK`, also the last view of a member that has ended; `DCN_NOT_READY` before the first view;
+// `DCN_ERR_CLOSED` when the member ended without one; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
+// `DCN_ERR_PANICKED`. Nothing is written unless it is `DCN_OK`.
+int32_t dcn_engine_view(struct dcn_engine_t engine,
+                        struct dcn_view_t *view);
 
 // Takes the view that an event of the kind `DCN_EVENT_VIEW` tells of, with who joined and who left.
 //

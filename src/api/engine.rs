@@ -38,7 +38,9 @@ pub enum Mode {
     /// The host calls [`Engine::poll`], when it likes or when [`Engine::fd`] is readable.
     Poll,
     /// The handler is called with each event on the engine's own thread. It must not block: while it runs, this
-    /// member sends no heartbeat, and after `detector.silence_ms` the others remove it. It may call the engine back.
+    /// member sends no heartbeat, and after `detector.silence_ms` the others remove it. It may call the engine back; if
+    /// it keeps a clone of it for that, only [`Engine::close`] closes the engine. A handler that panics ends its engine
+    /// and is not called again.
     Handler(Handler),
 }
 
@@ -302,6 +304,14 @@ impl Engine {
                 Ok(())
             }
             _ => Err(self.ended_error()),
+        }
+    }
+
+    /// Why [`Engine::view`] has answered `None`: not yet, or never.
+    pub(crate) fn no_view(&self) -> Error {
+        match self.handle.shared.life() {
+            Life::Running => Error::new(Code::NotReady, "no view yet: wait for the first view event"),
+            _ => self.ended_error(),
         }
     }
 

@@ -23,3 +23,18 @@ pub mod stats;
 pub mod status;
 mod unwind;
 pub mod view;
+
+/// A host was compiled with these sizes. A struct grows at its end only, and with it its number here; and none has padding,
+/// so that all that the library copies out of one was written before.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(size_of::<config::dcn_config_t>() == 8 && size_of::<engine::dcn_engine_t>() == 8);
+    assert!(size_of::<view::dcn_view_t>() == 8 && size_of::<buffer::dcn_buf_t>() == 8);
+    assert!(size_of::<send::dcn_slice_t>() == 16);
+    assert!(size_of::<guard::dcn_error_t>() == 8 + 2 * 4 + guard::DCN_ERROR_TEXT_BYTES);
+    assert!(size_of::<event::dcn_event_t>() == 9 * 8 + 4 * 4 + 8);
+    assert!(size_of::<view::dcn_view_info_t>() == 4 * 8 + 8 * 4 + view::DCN_VIEW_ID_BYTES);
+    assert!(size_of::<stats::dcn_stats_t>() == 22 * 8);
+    let texts = view::DCN_NAME_BYTES + view::DCN_INCARNATION_BYTES + view::DCN_ADDRESS_BYTES;
+    assert!(size_of::<view::dcn_member_t>() == 2 * 8 + 4 * 4 + texts);
+};

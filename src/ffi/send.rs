@@ -98,7 +98,7 @@ fn receiver(engine: &Engine, to: u32) -> Result<To> {
     if to == DCN_TO_ALL {
         return Ok(To::Everybody);
     }
-    let now = engine.view().ok_or_else(|| Error::new(Code::NotReady, "no view yet: nobody to send to"))?;
+    let now = engine.view().ok_or_else(|| engine.no_view())?;
     match now.view.index_of_seat(Seat(to)) {
         Some(at) if at != now.me => Ok(To::Member(now.view.members[at].incarnation)),
         Some(_) => Err(Error::new(Code::NoSuchMember, format!("seat {to} is this member itself"))),

@@ -10,7 +10,7 @@ use super::guard::call;
 use super::handle::{Kind, Table};
 use super::input;
 use crate::core::{MemberRef, ViewChange};
-use crate::types::{Code, Error, Result, View, ViewId};
+use crate::types::{Code, Result, View, ViewId};
 
 /// An immutable snapshot of the membership. All zero = no view.
 #[repr(C)]
@@ -106,8 +106,9 @@ static VIEWS: Table<Arc<Snapshot>> = Table::new(Kind::View);
 /// Parameters: `view`, not NULL: where the handle goes.
 /// Ownership: the caller gives it back with `dcn_view_release`.
 /// Threads: any. Blocking: never blocks.
-/// Returns: `DCN_OK`; `DCN_NOT_READY` before the first view; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
-/// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written unless it is `DCN_OK`.
+/// Returns: `DCN_OK`, also the last view of a member that has ended; `DCN_NOT_READY` before the first view;
+/// `DCN_ERR_CLOSED` when the member ended without one; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
+/// `DCN_ERR_PANICKED`. Nothing is written unless it is `DCN_OK`.
 ///
 /// # Safety
 /// `view` is null or writable.
@@ -115,9 +116,7 @@ static VIEWS: Table<Arc<Snapshot>> = Table::new(Kind::View);
 pub unsafe extern "C" fn dcn_engine_view(engine: dcn_engine_t, view: *mut dcn_view_t) -> i32 {
     with_engine(engine, |_, engine| {
         let out = input::place(view, "view")?;
-        let Some(now) = engine.view() else {
-            return Err(Error::new(Code::NotReady, "no view yet: wait for the event DCN_EVENT_VIEW"));
-        };
+        let now = engine.view().ok_or_else(|| engine.no_view())?;
         let snapshot = Snapshot {
             view: now.view,
             me: now.me,

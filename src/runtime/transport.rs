@@ -92,6 +92,8 @@ pub struct Transport {
     receives: bool,
     events: Events,
     poll: Tracked<Poll>,
+    /// How often there was none left for a connection.
+    refused: u64,
     /// Given up for a moment to refuse a connection when the process has no descriptor left.
     spare: Option<Tracked<std::fs::File>>,
     max_connections: usize,
@@ -135,6 +137,7 @@ impl Transport {
             receives: false,
             events: Events::with_capacity(256),
             poll,
+            refused: 0,
             spare: open_spare(),
             max_connections,
             buffer_bytes,
@@ -264,7 +267,12 @@ impl Transport {
 
     /// No descriptor is left: use the spare one to take the connection and close it, so that it does not wait for ever.
     fn refuse_without_descriptor(&mut self) {
-        log::warn!(target: "decurion::runtime", "connection refused: no file descriptor left (raise ulimit -n)");
+        self.refused += 1;
+        // Strangers can cause this as often as they like: ever rarer lines.
+        if self.refused.is_power_of_two() {
+            let times = self.refused;
+            log::warn!(target: "decurion::runtime", "no file descriptor left for a connection, {times} times now: raise ulimit -n");
+        }
         let had_spare = self.spare.take().is_some();
         if !had_spare || socket::accept(&self.port.listener).is_err() {
             self.accepts = false;

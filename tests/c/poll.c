@@ -332,6 +332,35 @@ static void before_the_first_view_there_is_none(void) {
     OK(dcn_engine_close(engine));
 }
 
+/* A member that never got into a view: the last event says why, and calls answer that it is over, not that it is early. */
+static void who_never_joined_is_closed_and_not_early(void) {
+    dcn_engine_t a = open_member("a", NULL);
+    await_members(a, 1);
+    const char *seeds[] = {"127.0.0.1:9", address_of(a)};
+    const uint32_t reasons[] = {DCN_ENDED_JOIN_TIMEOUT, DCN_ENDED_REFUSED};
+    for (int i = 0; i < 2; i++) {
+        dcn_config_t config = member_config("b", seeds[i]);
+        OK(dcn_config_set(config, "form.wait_ms", "60000", NULL));
+        OK(dcn_config_set(config, i == 0 ? "join.timeout_ms" : "group.size", i == 0 ? "100" : "5", NULL));
+        dcn_engine_t b = open_with(config, NULL, NULL);
+        dcn_event_t event;
+        dcn_view_t view;
+        await_kind(b, DCN_EVENT_CLOSED, &event);
+        CHECK(event.detail == reasons[i] && strlen(event.text) > 10);
+        if (i == 1) CHECK(strstr(event.text, "group.size") != NULL);
+        EXPECT(DCN_ERR_CLOSED, dcn_engine_view(b, &view));
+        EXPECT(DCN_ERR_CLOSED, send_text(b, 3, "to whom?"));
+        EXPECT(DCN_ERR_CLOSED, send_text(b, DCN_TO_ALL, "to whom?"));
+        EXPECT(DCN_ERR_CLOSED, dcn_engine_ready(b));
+        OK(dcn_engine_leave(b, PATIENCE_MS));
+        OK(dcn_engine_close(b));
+    }
+    dcn_event_t event;
+    await_kind(a, DCN_EVENT_REFUSED_JOINER, &event);
+    CHECK(strcmp(event.member, "b") == 0 && event.seat == 0 && strstr(event.text, "group.size") != NULL);
+    OK(dcn_engine_close(a));
+}
+
 int main(int count, char **words) {
     if (count > 1 && strcmp(words[1], "retained") == 0) {
         what_is_retained_outlives_poll_and_engine();
@@ -345,5 +374,6 @@ int main(int count, char **words) {
     a_host_that_decides_says_when_it_is_ready();
     closed_handles_are_refused_everywhere();
     before_the_first_view_there_is_none();
+    who_never_joined_is_closed_and_not_early();
     return 0;
 }
