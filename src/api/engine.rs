@@ -179,7 +179,8 @@ impl Engine {
     pub fn send_vectored(
         &self, to: To, level: Level, token: u64, parts: &[IoSlice<'_>], timeout: Duration,
     ) -> Result<Code> {
-        let len = parts.iter().map(|part| part.len()).sum();
+        // Whatever the parts claim, a sum does not wrap around into a legal length.
+        let len = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.len()));
         let mut gather = || {
             let mut whole = BytesMut::with_capacity(len);
             parts.iter().for_each(|part| whole.extend_from_slice(part));
@@ -251,7 +252,8 @@ impl Engine {
         self.handle.shared.local
     }
 
-    /// `memory.held_bytes`: what the host may keep retained of delivered messages.
+    /// `memory.held_bytes`: what the host may keep of delivered messages. `dcn_buf_retain` holds C hosts to it; a Rust host
+    /// that keeps payloads beyond their event sees to it itself.
     pub fn held_bytes(&self) -> usize {
         self.handle.held_bytes
     }

@@ -359,9 +359,11 @@ impl Handler {
                 }
             }
             if places.written() < self.events.len() {
-                return;
+                break;
             }
         }
+        // The handler has returned: nothing is kept for it until the next event, which may be long in coming.
+        self.member.shown().retire();
     }
 }
 

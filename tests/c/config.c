@@ -39,6 +39,8 @@ static void names_what_is_wrong(void) {
     EXPECT(DCN_ERR_CONFIG, dcn_config_get(config, "no.such.key", value, sizeof value, NULL, &error));
     EXPECT(DCN_ERR_SYSTEM, dcn_config_load(config, "/no/such/file.toml", &error));
     CHECK(strstr(error.text, "/no/such/file.toml") != NULL);
+    EXPECT(DCN_ERR_SYSTEM, dcn_config_load(config, "/dev/zero", &error));
+    CHECK(strstr(error.text, "1048576") != NULL);
     /* A text that is not UTF-8. */
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_config_set(config, "cluster.name", "\xff\xfe", &error));
     /* A struct whose size was not set is left alone; the status still tells. */

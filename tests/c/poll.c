@@ -121,6 +121,8 @@ static void messages_reach_all_and_one(void) {
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send(pair.b, 0, DCN_LEVEL_FIFO, 0, NULL, 1, 0));
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_sendv(pair.b, 0, DCN_LEVEL_FIFO, 0, NULL, 1, 0));
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_sendv(pair.b, 0, DCN_LEVEL_FIFO, 0, parts, DCN_PARTS_MAX + 1, 0));
+    const dcn_slice_t endless[] = {{(const uint8_t *)"x", SIZE_MAX / 2}, {(const uint8_t *)"x", SIZE_MAX / 2}, {(const uint8_t *)"x", 3}};
+    EXPECT(DCN_ERR_TOO_LARGE, dcn_sendv(pair.b, 0, DCN_LEVEL_FIFO, 0, endless, 3, 0));
     const dcn_slice_t wrong = {NULL, 3};
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_sendv(pair.b, 0, DCN_LEVEL_FIFO, 0, &wrong, 1, 0));
     size_t bytes = 64u << 20;

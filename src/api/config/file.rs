@@ -1,5 +1,7 @@
 //! Reads a TOML file into settings and problems, each with the line and column where it stands.
 
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -17,11 +19,13 @@ type Settings = Vec<(&'static Key, String, Place)>;
 /// Reads a file; fails only when it cannot be read at all.
 pub(super) fn read(path: &Path) -> Result<(Settings, Vec<Problem>)> {
     let cannot = |why: String| Error::new(Code::System, format!("cannot read configuration {}: {why}", path.display()));
-    let length = std::fs::metadata(path).map_err(|e| cannot(e.to_string()))?.len();
-    if length > LONGEST_BYTES {
-        return Err(cannot(format!("it has {length} bytes, more than the {LONGEST_BYTES} allowed")));
+    let file = File::open(path).map_err(|e| cannot(e.to_string()))?;
+    // Read up to the bound rather than asked for its length: a device says that it has none, and never ends.
+    let mut text = String::new();
+    file.take(LONGEST_BYTES + 1).read_to_string(&mut text).map_err(|e| cannot(e.to_string()))?;
+    if text.len() as u64 > LONGEST_BYTES {
+        return Err(cannot(format!("it has more than the {LONGEST_BYTES} bytes that are allowed")));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| cannot(e.to_string()))?;
     let mut reading = Reading { path, text: &text, settings: Vec::new(), problems: Vec::new() };
     match DeTable::parse(&text) {
         Ok(table) => reading.table("", table.get_ref()),
