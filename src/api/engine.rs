@@ -138,9 +138,9 @@ impl Engine {
         let taken = self.handle.events.poll(events, capacity, if inside { Duration::ZERO } else { timeout })?;
         self.handle.shared.consume(taken.cost);
         if taken.ended {
-            // The queue ends an instant before the reason is known.
+            // The queue ends an instant before the engine's thread does.
             if !inside {
-                self.handle.shared.wait_ended(None);
+                self.handle.shared.wait_over(None);
             }
             return Err(self.ended_error());
         }
@@ -263,30 +263,33 @@ impl Engine {
     /// # Errors
     /// `Closed`, `Panicked`, `Forked`.
     pub fn ready(&self) -> Result<()> {
-        self.request(runtime::REQUEST_READY)
+        self.check_fork()?;
+        match self.handle.shared.life() {
+            Life::Running => {
+                self.handle.shared.request(runtime::REQUEST_READY);
+                Ok(())
+            }
+            _ => Err(self.ended_error()),
+        }
     }
 
     /// Leaves the cluster in order, then closes. Waits until that is done, at most for `timeout`; zero, and any call
     /// from a handler, only begins it: `Event::Closed` tells the end.
     ///
     /// # Errors
-    /// `Timeout` when it is not done in time; it goes on. `Closed` when the engine was closed meanwhile. `Panicked`,
-    /// `Forked`. Leaving twice is fine.
+    /// `Timeout` when it is not done in time; it goes on. `Closed` when the engine was closed and so could not leave.
+    /// `Panicked`, `Forked`. Leaving twice is fine.
     pub fn leave(&self, timeout: Duration) -> Result<()> {
-        match self.request(runtime::REQUEST_LEAVE) {
-            Err(error) if error.code() == Code::Closed => return Ok(()),
-            other => other?,
-        }
+        self.check_fork()?;
         let shared = &self.handle.shared;
-        if timeout.is_zero() || thread::is_ours() {
-            return Ok(());
-        }
-        if !shared.wait_ended(Some(deadline_after(timeout))) {
+        shared.request(runtime::REQUEST_LEAVE);
+        let wait = !timeout.is_zero() && !thread::is_ours();
+        if wait && !shared.wait_over(Some(deadline_after(timeout))) {
             return Err(Error::new(Code::Timeout, format!("leaving takes longer than {} ms", timeout.as_millis())));
         }
         match shared.life() {
+            Life::Running | Life::Ended(Some(_)) => Ok(()),
             Life::Failed(_) | Life::Ended(None) => Err(self.ended_error()),
-            _ => Ok(()),
         }
     }
 
@@ -296,17 +299,6 @@ impl Engine {
     /// `Event::Closed`. Closing twice is fine.
     pub fn close(&self) {
         self.handle.close();
-    }
-
-    fn request(&self, what: u32) -> Result<()> {
-        self.check_fork()?;
-        match self.handle.shared.life() {
-            Life::Running => {
-                self.handle.shared.request(what);
-                Ok(())
-            }
-            _ => Err(self.ended_error()),
-        }
     }
 
     /// Why [`Engine::view`] has answered `None`: not yet, or never.

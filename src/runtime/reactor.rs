@@ -12,7 +12,7 @@ use super::clock;
 use super::events::{EventSink, Keeps};
 use super::journal::Journal;
 use super::resolver::Resolver;
-use super::shared::{REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
+use super::shared::{Life, REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
 use super::transport::{Dialled, Read, SLICES, Transport};
 use crate::core::{Ended, Event, Input, Member, Output};
 use crate::types::{ConnId, Time, limits};
@@ -343,6 +343,9 @@ impl Reactor {
         if self.events.is_empty() {
             return Keeps::Up;
         }
+        if let Some(Event::Closed { reason }) = self.events.last() {
+            self.shared.announce(Life::Ended(Some(reason.clone())));
+        }
         // Taken out, so that a handler that panics is not called again.
         let Some(mut handler) = self.delivery.handler.take() else {
             self.told_closed |= self.events.iter().any(|e| matches!(e, Event::Closed { .. }));
@@ -372,6 +375,7 @@ impl Reactor {
     fn end(&mut self, reason: Option<Ended>) -> Turn {
         self.publish_report();
         self.transport.finish();
+        self.shared.announce(Life::Ended(reason.clone()));
         // A host that closes from outside hears no more.
         if reason.is_some() || self.delivery.handler.is_none() || self.shared.closed_inside() {
             self.say_closed(reason.clone().unwrap_or(Ended::LeftUnheard));
@@ -381,6 +385,7 @@ impl Reactor {
 
     /// The last word of an engine that met a bug: of its state nothing is used but the way to the host.
     pub fn fail(&mut self, why: &str) {
+        self.shared.announce(Life::Failed(why.to_owned()));
         self.say_closed(Ended::Failed(why.to_owned()));
     }
 

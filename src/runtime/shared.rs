@@ -83,8 +83,11 @@ pub struct Shared {
     report: Mutex<Report>,
     report_changed: Condvar,
     failed: AtomicBool,
+    /// What the host has been told, or will be told next.
     life: Mutex<Life>,
-    life_changed: Condvar,
+    /// Whether the engine's thread is done and its sockets are closed: a moment later.
+    over: Mutex<bool>,
+    over_changed: Condvar,
 }
 
 impl Shared {
@@ -105,7 +108,8 @@ impl Shared {
             report_changed: Condvar::new(),
             failed: AtomicBool::new(false),
             life: Mutex::new(Life::Running),
-            life_changed: Condvar::new(),
+            over: Mutex::new(false),
+            over_changed: Condvar::new(),
         }
     }
 
@@ -184,12 +188,10 @@ impl Shared {
     /// those that were asked for last.
     pub fn report(&self, patience: Duration) -> Report {
         let before = self.report.lock().number;
-        if matches!(*self.life.lock(), Life::Running) {
-            self.request(REQUEST_REPORT);
-        }
+        self.request(REQUEST_REPORT);
         let deadline = Instant::now() + patience;
         let mut report = self.report.lock();
-        while !patience.is_zero() && report.number == before && matches!(*self.life.lock(), Life::Running) {
+        while !patience.is_zero() && report.number == before && !*self.over.lock() {
             if self.report_changed.wait_until(&mut report, deadline).timed_out() {
                 break;
             }
@@ -202,20 +204,20 @@ impl Shared {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// What the engine has come to.
+    /// What the engine has come to. It is known before the host gets the last event.
     pub fn life(&self) -> Life {
         self.life.lock().clone()
     }
 
-    /// Waits until the engine runs no more; `false` when the time is over first.
-    pub fn wait_ended(&self, deadline: Option<Instant>) -> bool {
-        let mut life = self.life.lock();
-        while matches!(*life, Life::Running) {
+    /// Waits until the engine's thread is done and its sockets are closed; `false` when the time is over first.
+    pub fn wait_over(&self, deadline: Option<Instant>) -> bool {
+        let mut over = self.over.lock();
+        while !*over {
             match deadline {
-                None => self.life_changed.wait(&mut life),
+                None => self.over_changed.wait(&mut over),
                 Some(deadline) => {
-                    if self.life_changed.wait_until(&mut life, deadline).timed_out() {
-                        return !matches!(*life, Life::Running);
+                    if self.over_changed.wait_until(&mut over, deadline).timed_out() {
+                        return *over;
                     }
                 }
             }
@@ -277,15 +279,24 @@ impl Shared {
         self.report_changed.notify_all();
     }
 
-    /// The engine runs no more: sends are refused, and everybody who waits for something is woken.
-    pub fn end(&self, life: Life) {
+    /// The engine has come to this, and the host is about to be told: from now on calls answer so. The first word counts.
+    pub fn announce(&self, life: Life) {
         self.outbox.lock().set_gate(Gate::Closed);
+        let mut now = self.life.lock();
+        if matches!(*now, Life::Running) {
+            self.failed.store(matches!(life, Life::Failed(_)), Ordering::Relaxed);
+            *now = life;
+        }
+    }
+
+    /// The engine's thread is done and its sockets are closed: everybody who waits for something is woken.
+    pub fn end(&self, life: Life) {
+        self.announce(life);
         if let Some(snapshot) = self.view.write().as_mut() {
             snapshot.primary = false;
         }
-        self.failed.store(matches!(life, Life::Failed(_)), Ordering::Relaxed);
-        *self.life.lock() = life;
-        self.life_changed.notify_all();
+        *self.over.lock() = true;
+        self.over_changed.notify_all();
         self.writable_again();
         let _report = self.report.lock();
         self.report_changed.notify_all();
