@@ -110,6 +110,25 @@ fn what_is_installed_is_found_by_pkg_config_and_cmake() {
     run(Command::new("cmake").arg("--build").arg(&build));
     says_usage(&mut Command::new(build.join("hello")));
 
+    // The same with the static target: it runs without the shared library.
+    let project = folder.join("static-project");
+    fs::create_dir_all(&project).expect("a folder");
+    fs::copy(example.join("hello.c"), project.join("hello.c")).expect("a copy");
+    let rules = fs::read_to_string(example.join("CMakeLists.txt")).expect("CMakeLists.txt");
+    let rules = rules.replace("decurion::decurion", "decurion::static");
+    fs::write(project.join("CMakeLists.txt"), rules).expect("CMakeLists.txt");
+    let build = folder.join("static-build");
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(&project)
+        .arg("-B")
+        .arg(&build)
+        .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())));
+    run(Command::new("cmake").arg("--build").arg(&build));
+    says_usage(&mut Command::new(build.join("hello")));
+    let needed = run(Command::new("readelf").arg("-d").arg(build.join("hello")));
+    assert!(!needed.contains("libdecurion"), "{needed}");
+
     make_uninstall(&prefix);
     let left: Vec<PathBuf> = files(&prefix);
     assert!(left.is_empty(), "left behind: {left:?}");

@@ -155,12 +155,14 @@ static void few_places_are_enough_and_the_descriptor_tells(void) {
             dcn_event_t event;
             uint64_t newer_fields[3];
         } places[3];
+        memset(places, 0xff, sizeof places);
         size_t count = 0;
         size_t capacity = 1 + seen % 3;
         int32_t code = dcn_engine_poll(pair.a, &places[0].event, sizeof *places, capacity, 0, &count);
         CHECK(code == DCN_OK || (code == DCN_AGAIN && count == 0));
         CHECK(count <= capacity);
         for (size_t i = 0; i < count; i++) {
+            CHECK(places[i].event.struct_size == sizeof places[i].event && places[i].newer_fields[2] == 0);
             if (places[i].event.kind != DCN_EVENT_MESSAGE) continue;
             uint32_t value;
             CHECK(places[i].event.data_bytes == sizeof value);
@@ -334,6 +336,42 @@ static void before_the_first_view_there_is_none(void) {
     OK(dcn_engine_close(engine));
 }
 
+/* A host of a later version has longer structs, one of an earlier version shorter ones: both get what they can have. */
+static void structs_may_be_longer_or_shorter(void) {
+    dcn_engine_t engine = open_member("a", NULL);
+    await_members(engine, 1);
+    dcn_view_t view;
+    OK(dcn_engine_view(engine, &view));
+    union {
+        dcn_stats_t stats;
+        dcn_view_info_t info;
+        dcn_member_t member;
+        dcn_error_t error;
+        size_t struct_size;
+        unsigned char bytes[1024];
+    } any;
+    for (size_t bytes = 0; bytes <= sizeof any; bytes += 8) {
+        const size_t known[] = {sizeof any.stats, sizeof any.info, sizeof any.member, sizeof any.error};
+        for (int kind = 0; kind < 4; kind++) {
+            memset(&any, 0xff, sizeof any);
+            any.struct_size = bytes;
+            int32_t code = kind == 0   ? dcn_engine_stats(engine, &any.stats)
+                           : kind == 1 ? dcn_view_info(view, &any.info)
+                           : kind == 2 ? dcn_view_member(view, DCN_VIEW_MEMBERS, 0, &any.member)
+                                       : dcn_config_set((dcn_config_t){0}, "group.size", "3", &any.error);
+            int too_short = bytes < 2 * sizeof(size_t);
+            CHECK(code == (kind == 3 ? DCN_ERR_BAD_HANDLE : too_short ? DCN_ERR_INVALID_ARGUMENT : DCN_OK));
+            CHECK(any.struct_size == bytes);
+            for (size_t at = sizeof(size_t); at < sizeof any; at++) {
+                if (at >= bytes || too_short) CHECK(any.bytes[at] == 0xff);
+                else if (at >= known[kind]) CHECK(any.bytes[at] == 0);
+            }
+        }
+    }
+    OK(dcn_view_release(view));
+    OK(dcn_engine_close(engine));
+}
+
 /* A member that never got into a view: the last event says why, and calls answer that it is over, not that it is early. */
 static void who_never_joined_is_closed_and_not_early(void) {
     dcn_engine_t a = open_member("a", NULL);
@@ -376,6 +414,7 @@ int main(int count, char **words) {
     a_host_that_decides_says_when_it_is_ready();
     closed_handles_are_refused_everywhere();
     before_the_first_view_there_is_none();
+    structs_may_be_longer_or_shorter();
     who_never_joined_is_closed_and_not_early();
     return 0;
 }
