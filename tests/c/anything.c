@@ -35,10 +35,27 @@ static uint64_t any_handle(caller_t *caller) {
     }
 }
 
+/* Releases or closes whatever an id names, whichever kind that is. */
+static int32_t end(uint64_t id) {
+    int32_t code = dcn_config_free((dcn_config_t){id});
+    if (code == DCN_ERR_BAD_HANDLE) code = dcn_view_release((dcn_view_t){id});
+    if (code == DCN_ERR_BAD_HANDLE) code = dcn_buf_release((dcn_buf_t){id});
+    return code;
+}
+
+static int32_t close_engine(uint64_t id) {
+    int32_t code = dcn_engine_close((dcn_engine_t){id});
+    if (code == DCN_OK) __atomic_sub_fetch(&engines, 1, __ATOMIC_SEQ_CST);
+    return code;
+}
+
+/* Puts a handle where others find it, and ends the one that was there, whoever is using it. */
 static void keep(caller_t *caller, uint64_t id) {
     CHECK(pthread_mutex_lock(&lock) == 0);
-    handles[draw(caller, SLOTS)] = id;
+    uint64_t *place = &handles[draw(caller, SLOTS)], before = *place;
+    *place = id;
     CHECK(pthread_mutex_unlock(&lock) == 0);
+    if (before != id && close_engine(before) == DCN_ERR_BAD_HANDLE) end(before);
 }
 
 static dcn_event_t any_event(caller_t *caller) {
@@ -56,14 +73,6 @@ static void keep_event(caller_t *caller, const dcn_event_t *event) {
     CHECK(pthread_mutex_unlock(&lock) == 0);
 }
 
-/* Releases or closes whatever an id names, whichever kind that is. */
-static int32_t end(uint64_t id) {
-    int32_t code = dcn_config_free((dcn_config_t){id});
-    if (code == DCN_ERR_BAD_HANDLE) code = dcn_view_release((dcn_view_t){id});
-    if (code == DCN_ERR_BAD_HANDLE) code = dcn_buf_release((dcn_buf_t){id});
-    return code;
-}
-
 static void on_event(void *context, dcn_engine_t engine, const dcn_event_t *event) {
     dcn_buf_t buffer;
     dcn_view_t view;
@@ -71,7 +80,7 @@ static void on_event(void *context, dcn_engine_t engine, const dcn_event_t *even
     if (dcn_buf_retain(engine, event, &buffer) == DCN_OK) OK(dcn_buf_release(buffer));
     if (dcn_event_view(engine, event, &view) == DCN_OK) OK(dcn_view_release(view));
     dcn_send(engine, event->seat, DCN_LEVEL_FIFO, event->ticket, event->data, event->data_bytes % 64, 1000);
-    if (event->number % 101 == 100 && dcn_engine_close(engine) == DCN_OK) __atomic_sub_fetch(&engines, 1, __ATOMIC_SEQ_CST);
+    if (event->number % 101 == 100) close_engine(engine.id);
 }
 
 static int32_t open_another(caller_t *caller, int with_handler) {
@@ -90,7 +99,10 @@ static int32_t open_another(caller_t *caller, int with_handler) {
     CHECK(pthread_mutex_unlock(&lock) == 0);
     int32_t code = dcn_engine_open(config, with_handler ? on_event : NULL, NULL, &engine, NULL);
     keep(caller, config.id);
-    if (code != DCN_OK) return code;
+    if (code != DCN_OK) {
+        __atomic_sub_fetch(&engines, 1, __ATOMIC_SEQ_CST);
+        return code;
+    }
     if (dcn_engine_local_address(engine, address, sizeof address, NULL) == DCN_OK) {
         CHECK(pthread_mutex_lock(&lock) == 0);
         strcpy(seeds, address);
@@ -141,13 +153,10 @@ static int32_t call(caller_t *caller) {
     const uint8_t *data;
     char text[16];
     size_t length;
-    int32_t code;
     switch (draw(caller, 40)) {
         case 0: return open_another(caller, (int)draw(caller, 2));
         case 1:
-            code = dcn_engine_close((dcn_engine_t){id});
-            if (code == DCN_OK) __atomic_sub_fetch(&engines, 1, __ATOMIC_SEQ_CST);
-            return code;
+            return close_engine(id);
         case 2: return dcn_engine_leave((dcn_engine_t){id}, (uint32_t)draw(caller, 5));
         case 3: return end(id);
         case 4:
@@ -197,7 +206,8 @@ int main(int count, char **words) {
         if (total[reached[i] - DCN_ERR_TIMEOUT] == 0) fail(__FILE__, __LINE__, "%s never came", dcn_status_str(reached[i]));
     }
     for (int i = 0; i < SLOTS; i++) {
-        if (dcn_engine_close((dcn_engine_t){handles[i]}) == DCN_ERR_BAD_HANDLE) end(handles[i]);
+        if (close_engine(handles[i]) == DCN_ERR_BAD_HANDLE) end(handles[i]);
     }
+    CHECK(engines == 0);
     return 0;
 }
