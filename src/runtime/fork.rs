@@ -70,11 +70,14 @@ extern "C" fn in_child() {
         unsafe {
             match after {
                 AfterFork::Close => libc::close(*fd),
-                AfterFork::Replace => {
-                    let silent = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
-                    libc::dup3(silent, *fd, libc::O_CLOEXEC);
-                    libc::close(silent)
-                }
+                AfterFork::Replace => match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
+                    // Without a descriptor to put in its place: better none than the parent's.
+                    silent if silent < 0 => libc::close(*fd),
+                    silent => {
+                        libc::dup3(silent, *fd, libc::O_CLOEXEC);
+                        libc::close(silent)
+                    }
+                },
             };
         }
     }

@@ -270,8 +270,9 @@ impl Transport {
         self.refused += 1;
         // Strangers can cause this as often as they like: ever rarer lines.
         if self.refused.is_power_of_two() {
-            let times = self.refused;
-            log::warn!(target: "decurion::runtime", "no file descriptor left for a connection, {times} times now: raise ulimit -n");
+            let text =
+                format!("no file descriptor left for a connection ({} times now): raise ulimit -n", self.refused);
+            log::warn!(target: "decurion::runtime", "{text}");
         }
         let had_spare = self.spare.take().is_some();
         if !had_spare || socket::accept(&self.port.listener).is_err() {
