@@ -21,9 +21,9 @@ fn names(list: &[Value]) -> BTreeSet<&str> {
 }
 
 /// A file whose every piece is another one, and that ends in the middle of a piece.
-fn file() -> (String, Vec<u8>) {
+fn file(test: &str) -> (String, Vec<u8>) {
     let bytes: Vec<u8> = (0..250_001_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    let path = directory("demo").join("file");
+    let path = directory(test).join("file");
     fs::write(&path, &bytes).expect("the directory takes a file");
     (path.to_str().expect("text").to_owned(), bytes)
 }
@@ -36,7 +36,7 @@ fn demo(file: &str, members: usize, groups: usize, faults: &str) -> Ended {
 
 #[test]
 fn a_leader_and_the_coordinator_die_and_every_receiver_has_every_byte() {
-    let (file, bytes) = file();
+    let (file, bytes) = file("demo-faults");
     let ended = demo(&file, MEMBERS, GROUPS, "on");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let summary = ended.summary();
@@ -106,7 +106,7 @@ fn everybody_has_all(summary: &Value, bytes: &[u8]) {
 
 #[test]
 fn without_faults_nobody_dies() {
-    let (file, bytes) = file();
+    let (file, bytes) = file("demo-no-faults");
     let ended = demo(&file, 3, 1, "off");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let summary = ended.summary();

@@ -59,7 +59,7 @@ impl Scene {
         for (node, before) in self.nodes.iter().zip(&self.memory_kb) {
             // Some heartbeats later nothing has changed.
             let heard = |stats: &Value| stats["datagrams_received"].as_u64().expect("a number");
-            let enough = heard(&node.stats()) + 20;
+            let enough = heard(&node.stats()) + 8;
             node.wait_world("heartbeats", || (heard(&node.stats()) >= enough).then_some(()));
             assert_eq!(node.wait_members(2)["view_id"], self.view["view_id"], "{} stays in its view", node.name);
             let grown = node.memory_kb().saturating_sub(*before);
