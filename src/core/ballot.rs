@@ -51,8 +51,13 @@ impl Acceptor {
 
     /// An entry was installed.
     pub(crate) fn installed(&mut self, id: ViewId, fenced: bool) {
-        self.newest = self.newest.max(id.number);
         self.memory |= fenced;
+        self.pass(id.number);
+    }
+
+    /// An entry is decided: it can no longer be voted on.
+    pub(crate) fn pass(&mut self, number: u64) {
+        self.newest = self.newest.max(number);
         if self.accepted.as_ref().is_some_and(|(_, p)| p.id.number <= self.newest) {
             self.accepted = None;
         }

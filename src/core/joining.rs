@@ -269,6 +269,16 @@ impl Member {
         }
     }
 
+    /// A starter that we are connected with has got into a view: the connection is made anew, and its answer says which.
+    pub(super) fn on_starter_in_view(&mut self, who: Incarnation) {
+        let Some(conn) = self.links.link(who) else { return };
+        let address = self.links.get(conn).and_then(|c| c.peer()).map(|p| p.address);
+        self.close(conn);
+        if let (Some(seeking), Some(address)) = (&mut self.seeking, address) {
+            seeking.add(address, None, self.setup.advertise);
+        }
+    }
+
     /// Forms the first view, if it is on us to do so: the smallest name among those that are entitled to.
     fn consider_forming(&mut self) {
         let Some(seeking) = &self.seeking else { return };

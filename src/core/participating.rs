@@ -251,6 +251,8 @@ impl Member {
                 self.restart("the others removed it", address);
             }
             (false, true) => self.install(proposal, hold),
+            // An entry of the log that was decided without us: what starters form together comes after it.
+            (false, false) => return self.acceptor.pass(proposal.id.number),
             _ => return,
         }
         if let Some(view) = self.fanout.as_ref().map(|f| f.view.id).filter(|id| *id != current) {
@@ -307,9 +309,14 @@ impl Member {
     /// Drops what concerned members that are gone.
     fn forget_absent(&mut self, view: &Arc<View>, before: Option<&Arc<View>>) {
         let present = |i: Incarnation| view.index_of(i).is_some();
-        let left: Vec<Incarnation> = before
-            .map(|b| b.members.iter().map(|m| m.incarnation).filter(|i| !present(*i)).collect())
-            .unwrap_or_default();
+        let left: Vec<Incarnation> = match before {
+            Some(before) => before.members.iter().map(|m| m.incarnation).filter(|i| !present(*i)).collect(),
+            // Starters that we were connected with and that are not in this view: they look for it when we are gone.
+            None => self.links.iter().filter_map(|(_, c)| Some(c.peer()?.incarnation)).filter(|i| !present(*i)).collect(),
+        };
+        if before.is_none() {
+            self.changes.joiners.clear();
+        }
         if let Some(before) = before {
             let leavers = self.changes.leavers.clone();
             self.history.follow(before, view, |i| leavers.contains(&i), self.now);

@@ -373,6 +373,10 @@ impl Member {
         if reject.installed.number < mine.number {
             return self.send_install(from);
         }
+        if self.fanout.is_none() && reject.installed != ViewId::NONE {
+            // No starter like us any more: its view is found by asking it anew.
+            self.on_starter_in_view(from);
+        }
         let ours = self.attempt.as_ref().is_some_and(|a| (a.number, a.ballot) == (reject.number, reject.ballot));
         if ours {
             let pause = millis(50) + self.random() % millis(200);

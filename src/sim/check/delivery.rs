@@ -194,13 +194,35 @@ impl Ledger {
         let ready: Vec<bool> =
             self.life(sender).view.as_ref().expect("just seen").members.iter().map(|m| m.ready).collect();
         for (receiver, ready) in members.into_iter().zip(ready) {
-            let next = self.life(receiver).received.get(sender as usize).map_or(0, |received| received.next);
-            if receiver == sender || !ready || next == 0 {
+            if receiver == sender || !ready {
                 continue;
             }
-            let holds = next > number;
+            // Who has not installed this view yet holds what it still owes its host of the one before, and shows it then.
+            let behind = self.life(receiver).view.as_ref().is_none_or(|theirs| theirs.id.number < view.number);
+            match behind {
+                true => self.lives[receiver as usize].owed.push((view, sender, number)),
+                false => self.check_stable(receiver, sender, number),
+            }
+        }
+    }
+
+    /// A receiver has delivered what a sender was told that it holds.
+    fn check_stable(&mut self, receiver: u32, sender: u32, number: u64) {
+        let next = self.life(receiver).received.get(sender as usize).map_or(0, |received| received.next);
+        if next > 0 {
             let text = self.describe(receiver, sender, false);
-            self.check(Guarantee::D7, holds, || format!("{text}: said to be stable up to {number}, waits for {next}"));
+            self.check(Guarantee::D7, next > number, || {
+                format!("{text}: said to be stable up to {number}, waits for {next}")
+            });
+        }
+    }
+
+    /// A receiver installs a view: what senders were told about it meanwhile must be true by now.
+    pub(super) fn check_owed(&mut self, receiver: u32, view: ViewId) {
+        for (said_in, sender, number) in std::mem::take(&mut self.lives[receiver as usize].owed) {
+            if said_in == view {
+                self.check_stable(receiver, sender, number);
+            }
         }
     }
 

@@ -127,6 +127,8 @@ pub(crate) struct Life {
     pub received: Vec<Received>,
     /// What was delivered of each life's stream to this one.
     pub direct: Vec<Received>,
+    /// What senders were told that this one holds, in views that it has not installed yet: view, sender, number.
+    pub owed: Vec<(ViewId, u32, u64)>,
     pub ended: bool,
 }
 
@@ -213,6 +215,7 @@ impl Ledger {
                 transition: false,
                 received: Vec::new(),
                 direct: Vec::new(),
+                owed: Vec::new(),
                 ended: false,
             });
             lives.len() as u32 - 1

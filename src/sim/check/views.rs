@@ -53,6 +53,7 @@ impl Ledger {
         let members: Vec<u32> = view.members.iter().map(|member| self.life_of(member.incarnation)).collect();
         if self.process(process).life == Some(life) {
             self.pass(life, view, &members);
+            self.check_owed(life, view.id);
         }
         let record = &mut self.lives[life as usize];
         record.process = Some(process);
