@@ -142,8 +142,10 @@ impl Member {
             c.purpose = hello.purpose;
         }
         self.heard(hello.incarnation);
-        if hello.view.as_ref().is_some_and(|theirs| self.is_foreign(theirs)) {
-            self.look_at(hello.address);
+        match &hello.view {
+            Some(_) if self.fanout.is_none() => self.on_view_heard(hello.address),
+            Some(theirs) if self.is_foreign(theirs) => self.look_at(hello.address),
+            _ => {}
         }
         if hello.incarnation != self.incarnation && matches!(hello.purpose, Purpose::Join | Purpose::Link) {
             let peer = Peer { name: hello.name, incarnation: hello.incarnation, address: hello.address };

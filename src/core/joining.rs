@@ -23,6 +23,8 @@ const ASK: Micros = millis(400);
 const ASKS: u32 = 8;
 /// Step of a search that waits for answers.
 const STEP: Micros = millis(50);
+/// Addresses that are tried at one time, seeds and what others told us together.
+const CONTACTS: usize = 1_024;
 
 /// One address that may lead to the cluster.
 #[derive(Debug)]
@@ -79,6 +81,9 @@ impl Seeking {
     }
 
     fn add(&mut self, address: SocketAddr, name: Option<Name>, me: SocketAddr) {
+        if self.contacts.len() >= CONTACTS && !self.contacts.contains_key(&address) {
+            return;
+        }
         let contact = self.contacts.entry(address).or_insert(Contact {
             name: None,
             tried: Time::ZERO,
@@ -158,7 +163,9 @@ impl Member {
         let Some(seeking) = &mut self.seeking else { return };
         let mut wanted = Vec::new();
         for (address, contact) in &mut seeking.contacts {
-            let connected = self.links.iter().any(|(_, c)| c.dialed && c.remote == *address);
+            let connected = self.links.iter().any(|(_, c)| {
+                (c.dialed && c.remote == *address) || c.peer().is_some_and(|p| p.address == *address)
+            });
             if !contact.myself && !connected && (contact.tried == Time::ZERO || self.now.since(contact.tried) >= REDIAL)
             {
                 contact.tried = self.now;
@@ -266,6 +273,14 @@ impl Member {
             if seeking.entrance.as_ref().is_some_and(|e| e.coordinator == who) {
                 seeking.entrance = None;
             }
+        }
+    }
+
+    /// Somebody who is in a view looked for us: the cluster may have no member left at the addresses that we know.
+    pub(super) fn on_view_heard(&mut self, address: SocketAddr) {
+        if let Some(seeking) = &mut self.seeking {
+            seeking.add(address, None, self.setup.advertise);
+            self.look_again();
         }
     }
 

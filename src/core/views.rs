@@ -416,7 +416,9 @@ impl Member {
         if quorum == Quorum::None {
             return self.give_up(LATER);
         }
-        if let Some(earlier) = attempt.highest_accepted() {
+        // A fenced one that those who are here cannot decide is left to its own voters: it must not keep them from serving (R21).
+        let repeatable = |earlier: &Proposal| !(earlier.fenced && quorum == Quorum::Unfenced);
+        if let Some(earlier) = attempt.highest_accepted().filter(repeatable) {
             let attempt = self.attempt.as_mut().expect("looked at above");
             attempt.proposal = Some(earlier);
             return self.start_propose();

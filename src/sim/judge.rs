@@ -268,7 +268,7 @@ impl World {
         let mut waiting = Vec::new();
         let mut sent_in = None;
         loop {
-            let view = self.is_converged().then(|| self.view(living[0]).expect("it has converged").id);
+            let view = self.is_converged().then(|| living.first().and_then(|node| self.view(*node)).map(|view| view.id));
             if view.is_some() && view != sent_in {
                 sent_in = view;
                 waiting.clone_from(&living);
