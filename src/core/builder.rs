@@ -108,8 +108,8 @@ impl Builder {
             } else if packer.fits(whole) {
                 let pending = queue.pop().expect("there is a front");
                 packer.whole(&pending);
-            } else if packer.count == 0 && packer.room < limits::BATCH_BYTES {
-                // The window is smaller than the message: it goes in parts.
+            } else if packer.count == 0 && front.payload.len() > LEAST_PART {
+                // The window is smaller than the message: it goes in parts. A short one waits until it fits whole.
                 self.large = queue.pop().map(|pending| (pending, 0));
             } else {
                 return;
@@ -265,4 +265,29 @@ pub(crate) fn entries_of(header: &Header, frame: &Bytes) -> VecDeque<(u64, Bytes
         .filter(|e| e.fragment.is_none())
         .map(|e| (e.token, area.slice_ref(e.payload)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::outbox::{Gate, Outbox, To};
+
+    #[test]
+    fn a_short_message_waits_for_room_and_a_long_one_goes_in_parts() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        outbox.set_gate(Gate::Open);
+        for (token, len) in [(1, 0), (2, 200), (3, 3_000)] {
+            outbox.push(To::Everybody, Level::Fifo, token, len, || Bytes::from(vec![7; len]));
+        }
+        let mut builder = Builder::new(1);
+        let mut build = |room| builder.build(outbox.queue(To::Everybody), room, 5, Seat(1), Seat::EVERYBODY);
+        assert!(build(4).is_none(), "not even the empty one fits");
+        let first = build(100).expect("the empty one fits");
+        assert_eq!(entries_of(&first.header, &first.frame), [(1, Bytes::new())]);
+        assert!(build(100).is_none(), "200 bytes are not cut");
+        let second = build(1_024).expect("a whole one and a part");
+        assert_eq!((second.header.first_message, second.header.count), (2, 1));
+        let parts: Vec<u16> = (0..4).filter_map(|_| build(1_024)).map(|built| built.header.count).collect();
+        assert_eq!(parts, [1, 1, 1]);
+    }
 }

@@ -265,10 +265,13 @@ impl World {
         let living: Vec<usize> =
             (0..self.nodes.len()).filter(|node| self.nodes[*node].state == State::Running).collect();
         living.iter().for_each(|node| self.nodes[*node].load = None);
+        if living.is_empty() {
+            return true;
+        }
         let mut waiting = Vec::new();
         let mut sent_in = None;
         loop {
-            let view = self.is_converged().then(|| living.first().and_then(|node| self.view(*node)).map(|view| view.id));
+            let view = self.is_converged().then(|| self.view(living[0]).expect("it has converged").id);
             if view.is_some() && view != sent_in {
                 sent_in = view;
                 waiting.clone_from(&living);
