@@ -92,6 +92,8 @@ impl Member {
             return self.send_to(from, answer);
         }
         self.freeze();
+        // What is on its way for an earlier attempt would make us hold more than this promise says.
+        self.wanted_cut = None;
         let promise = self.promise(prepare);
         self.send_to(from, Control::Promise(promise));
     }
@@ -182,6 +184,7 @@ impl Member {
     }
 
     fn on_fetched(&mut self, fetched: Fetched) {
+        let Some(cut) = self.wanted_cut.as_ref() else { return };
         let Some(f) = self.fanout.as_mut().filter(|f| f.view.tag() == fetched.tag && f.frozen) else { return };
         if fetched.frame.is_empty() {
             // Forgotten: only a member that did not count for stability can lack it. It alone starts again (R24).
@@ -192,13 +195,14 @@ impl Member {
         if fetched.frame.len() != HEADER_BYTES + header.length as usize {
             return;
         }
-        if f.accept_fetched(&header, fetched.frame) == Verdict::Accepted && self.wanted_cut.is_some() {
-            let whole = self.wanted_cut.as_ref().is_some_and(|cut| {
-                self.fanout.as_ref().is_some_and(|f| f.missing(cut.upto.iter().map(|(b, _)| *b)).is_empty())
-            });
-            if whole {
-                self.pursue_cut(false);
-            }
+        let wanted = f.view.index_of_seat(header.sender).and_then(|s| cut.upto.get(s));
+        if wanted.is_none_or(|(upto, _)| header.batch > *upto) {
+            return;
+        }
+        if f.accept_fetched(&header, fetched.frame) == Verdict::Accepted
+            && f.missing(cut.upto.iter().map(|(batch, _)| *batch)).is_empty()
+        {
+            self.pursue_cut(false);
         }
     }
 
