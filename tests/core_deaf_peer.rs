@@ -54,6 +54,7 @@ fn who_asks_without_reading_is_cut_off() {
         name: Name::new("deaf"),
         incarnation: Incarnation(2),
         address: address(20_000),
+        expects: Incarnation::NONE,
         settings: Vec::new(),
         view: None,
     };

@@ -86,21 +86,24 @@ fn hello() -> BoxedStrategy<Control> {
     let purpose = select(vec![Purpose::Link, Purpose::Join, Purpose::Probe, Purpose::Inspect]);
     let settings = prop::collection::vec((text(), text()), 0..4);
     let who = (text(), name(), incarnation(), address());
-    (any::<(u16, u16)>(), who, purpose, settings, prop::option::of(summary()))
-        .prop_map(|((version_min, version_max), (cluster, name, incarnation, address), purpose, settings, view)| {
-            Control::Hello(Hello {
-                magic: MAGIC,
-                version_min,
-                version_max,
-                cluster,
-                purpose,
-                name,
-                incarnation,
-                address,
-                settings,
-                view,
-            })
-        })
+    (any::<(u16, u16)>(), who, purpose, incarnation(), settings, prop::option::of(summary()))
+        .prop_map(
+            |((version_min, version_max), (cluster, name, incarnation, address), purpose, expects, settings, view)| {
+                Control::Hello(Hello {
+                    magic: MAGIC,
+                    version_min,
+                    version_max,
+                    cluster,
+                    purpose,
+                    name,
+                    incarnation,
+                    address,
+                    expects,
+                    settings,
+                    view,
+                })
+            },
+        )
         .boxed()
 }
 

@@ -261,6 +261,7 @@ impl Attack {
             name: join.name,
             incarnation: join.incarnation,
             address: join.address,
+            expects: Incarnation::NONE,
             settings: Vec::new(),
             view: None,
         })

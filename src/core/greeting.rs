@@ -30,7 +30,7 @@ impl Member {
     pub(super) fn on_connected(&mut self, conn: ConnId) {
         let Some(c) = self.links.get_mut(conn) else { return };
         c.state = State::Greeting;
-        let purpose = c.purpose;
+        let (purpose, expects) = (c.purpose, c.expects.unwrap_or(Incarnation::NONE));
         let hello = Hello {
             magic: MAGIC,
             version_min: VERSION,
@@ -40,6 +40,7 @@ impl Member {
             name: self.setup.name.clone(),
             incarnation: self.incarnation,
             address: self.setup.advertise,
+            expects,
             settings: self.setup.agreed_settings.clone(),
             view: self.summary(),
         };
@@ -147,7 +148,9 @@ impl Member {
             Some(theirs) if self.is_foreign(theirs) => self.look_at(hello.address),
             _ => {}
         }
-        if hello.incarnation != self.incarnation && matches!(hello.purpose, Purpose::Join | Purpose::Link) {
+        // Who looks for a life that was here before learns from the answer that it is gone, and closes.
+        let meant = hello.expects == Incarnation::NONE || hello.expects == self.incarnation;
+        if meant && hello.incarnation != self.incarnation && matches!(hello.purpose, Purpose::Join | Purpose::Link) {
             let peer = Peer { name: hello.name, incarnation: hello.incarnation, address: hello.address };
             self.open(conn, peer);
             if hello.purpose == Purpose::Join && hello.view.is_none() {

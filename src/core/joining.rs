@@ -14,8 +14,9 @@ use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSumm
 
 /// How often seeds that did not answer are dialled again.
 const REDIAL: Micros = millis(250);
-/// How often names are looked up again.
+/// How often names are looked up again, and how often while one has not been found.
 const RESOLVE: Micros = millis(5_000);
+const RESOLVE_MISSING: Micros = millis(1_000);
 /// How long the leaders of a cluster have to answer before we ask for admission.
 const LEADERS_ANSWER: Micros = millis(250);
 /// How often admission is asked for, and how often before another way in is looked for.
@@ -53,12 +54,12 @@ struct Entrance {
 pub(crate) struct Seeking {
     since: Time,
     due: Time,
-    resolve_at: Time,
     contacts: BTreeMap<SocketAddr, Contact>,
     /// Starters that are connected with us and have no view either.
     starters: BTreeSet<Incarnation>,
     entrance: Option<Entrance>,
-    unresolved: usize,
+    /// Names of seeds that have not been found yet.
+    unresolved: BTreeSet<String>,
     last_refusal: Option<String>,
 }
 
@@ -67,11 +68,10 @@ impl Seeking {
         let mut seeking = Seeking {
             since: now,
             due: now,
-            resolve_at: now,
             contacts: BTreeMap::new(),
             starters: BTreeSet::new(),
             entrance: None,
-            unresolved: setup.seeds.iter().filter(|s| s.host.parse::<IpAddr>().is_err()).count(),
+            unresolved: setup.seeds.iter().map(|s| s.host.clone()).filter(|h| h.parse::<IpAddr>().is_err()).collect(),
             last_refusal: None,
         };
         if let Some(address) = at {
@@ -118,15 +118,17 @@ impl Member {
         self.consider_forming();
     }
 
-    fn look_up_names(&mut self) {
-        let Some(seeking) = &mut self.seeking else { return };
-        if self.now < seeking.resolve_at {
+    /// Names are looked up again and again, also in a view: what is behind them changes, and a lookup may fail.
+    pub(super) fn look_up_names(&mut self) {
+        if self.now < self.resolve_at {
             return;
         }
-        seeking.resolve_at = self.now + RESOLVE;
-        let lost: Vec<SocketAddr> = self.history.addresses().collect();
-        for address in lost {
-            seeking.add(address, None, self.setup.advertise);
+        let missing = self.seeking.as_ref().is_some_and(|s| !s.unresolved.is_empty());
+        self.resolve_at = self.now + if missing { RESOLVE_MISSING } else { RESOLVE };
+        if let Some(seeking) = &mut self.seeking {
+            for address in self.history.addresses() {
+                seeking.add(address, None, self.setup.advertise);
+            }
         }
         for seed in self.setup.seeds.clone() {
             match seed.host.parse::<IpAddr>() {
@@ -137,9 +139,13 @@ impl Member {
     }
 
     fn on_seed_address(&mut self, address: SocketAddr, name: Option<Name>) {
-        self.hints.insert(address);
-        if let Some(name) = &name {
-            self.listed.entry(name.clone()).or_default().insert(address);
+        if self.hints.len() < CONTACTS {
+            self.hints.insert(address);
+        }
+        if let Some(listed) = name.as_ref().map(|name| self.listed.entry(name.clone()).or_default())
+            && listed.len() < CONTACTS
+        {
+            listed.insert(address);
         }
         if let Some(seeking) = &mut self.seeking {
             seeking.add(address, name, self.setup.advertise);
@@ -154,7 +160,9 @@ impl Member {
             }
         }
         if let Some(seeking) = &mut self.seeking {
-            seeking.unresolved = seeking.unresolved.saturating_sub(1);
+            if !addresses.is_empty() {
+                seeking.unresolved.remove(host);
+            }
             seeking.due = self.now;
         }
     }
@@ -163,9 +171,10 @@ impl Member {
         let Some(seeking) = &mut self.seeking else { return };
         let mut wanted = Vec::new();
         for (address, contact) in &mut seeking.contacts {
-            let connected = self.links.iter().any(|(_, c)| {
-                (c.dialed && c.remote == *address) || c.peer().is_some_and(|p| p.address == *address)
-            });
+            let connected = self
+                .links
+                .iter()
+                .any(|(_, c)| (c.dialed && c.remote == *address) || c.peer().is_some_and(|p| p.address == *address));
             if !contact.myself && !connected && (contact.tried == Time::ZERO || self.now.since(contact.tried) >= REDIAL)
             {
                 contact.tried = self.now;
@@ -325,7 +334,7 @@ impl Member {
             }
         });
         let waited = self.now.since(seeking.since);
-        let all_known = seeking.unresolved == 0 && seeking.contacts.values().all(|c| c.settled || c.myself);
+        let all_known = seeking.unresolved.is_empty() && seeking.contacts.values().all(|c| c.settled || c.myself);
         let lonely = self.setup.seeds.is_empty() && self.history.addresses().next().is_none();
         let long_enough = if self.rules.voters.is_empty() {
             lonely || (waited >= self.setup.form_wait && all_known) || waited >= self.setup.form_wait * 4

@@ -70,6 +70,8 @@ pub struct Member {
     pub(super) wanted_cut: Option<Cut>,
     pub(super) history: History,
     pub(super) seeking: Option<Seeking>,
+    /// When the names of seeds are looked up next.
+    pub(super) resolve_at: Time,
     pub(super) leaving: Option<Leaving>,
     pub(super) ended: Option<Ended>,
     pub(super) merged_from: Option<ViewId>,
@@ -140,6 +142,7 @@ impl Member {
             wanted_cut: None,
             history: History::default(),
             seeking: Some(Seeking::new(now, &setup, None)),
+            resolve_at: now,
             leaving: None,
             ended: None,
             merged_from: None,
@@ -468,6 +471,7 @@ impl Member {
         self.direct = Direct::new(self.incarnation, self.setup.direct_window_bytes);
         self.was_primary = false;
         self.seeking = Some(Seeking::new(self.now, &self.setup, at));
+        self.resolve_at = self.now;
     }
 
     /// Drops a connection from the books and draws the consequences.

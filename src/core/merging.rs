@@ -104,6 +104,7 @@ impl Member {
         if !self.is_acting() {
             return;
         }
+        self.look_up_names();
         let Some((view, _)) = self.view() else { return };
         let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(self.hints.iter().copied()).collect();
         wanted.retain(|a| !view.members.iter().any(|m| m.address == *a) && *a != self.setup.advertise);

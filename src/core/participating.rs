@@ -316,7 +316,9 @@ impl Member {
         let left: Vec<Incarnation> = match before {
             Some(before) => before.members.iter().map(|m| m.incarnation).filter(|i| !present(*i)).collect(),
             // Starters that we were connected with and that are not in this view: they look for it when we are gone.
-            None => self.links.iter().filter_map(|(_, c)| Some(c.peer()?.incarnation)).filter(|i| !present(*i)).collect(),
+            None => {
+                self.links.iter().filter_map(|(_, c)| Some(c.peer()?.incarnation)).filter(|i| !present(*i)).collect()
+            }
         };
         if before.is_none() {
             self.changes.joiners.clear();

@@ -133,6 +133,8 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// Where it is reached.
     pub address: SocketAddr,
+    /// Which life it looks for at the other end; [`Incarnation::NONE`] = whoever is there.
+    pub expects: Incarnation,
     /// Settings that must agree, as key and value.
     pub settings: Vec<(String, String)>,
     /// The view it is in.
@@ -413,7 +415,7 @@ pub struct Report {
 wire_struct! {
     ViewSummary { id: ViewId, fenced: bool, primary: bool, members: u32, coordinator: Incarnation, address: SocketAddr, leaders: Vec<(Incarnation, SocketAddr)> }
     Hello { magic: u32, version_min: u16, version_max: u16, cluster: String, purpose: Purpose, name: Name,
-        incarnation: Incarnation, address: SocketAddr, settings: Vec<(String, String)>, view: Option<ViewSummary> }
+        incarnation: Incarnation, address: SocketAddr, expects: Incarnation, settings: Vec<(String, String)>, view: Option<ViewSummary> }
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
     Join { name: Name, incarnation: Incarnation, address: SocketAddr, hears: Vec<Incarnation> }

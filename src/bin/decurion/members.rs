@@ -40,6 +40,7 @@ fn ask(addresses: &[SocketAddr], deadline: Instant) -> Result<Report, (Exit, Str
         name: Name::new("inspector"),
         incarnation: Incarnation::NONE,
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        expects: Incarnation::NONE,
         settings: Vec::new(),
         view: None,
     };
