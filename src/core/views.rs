@@ -370,7 +370,8 @@ impl Member {
             }
             return;
         }
-        if reject.installed.number < mine.number {
+        let member = self.view().is_some_and(|(view, _)| view.index_of(from).is_some());
+        if member && reject.installed.number < mine.number {
             return self.send_install(from);
         }
         if self.fanout.is_none() && reject.installed != ViewId::NONE {
