@@ -52,6 +52,8 @@ pub(crate) struct Suspicion {
     /// Pairs of living members that do not hear each other, since when.
     deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
     dialed: BTreeMap<Incarnation, Time>,
+    /// When the host was last told of a suspicion: once in the bearable silence is enough.
+    told: BTreeMap<Incarnation, Time>,
     review_at: Option<Time>,
 }
 
@@ -107,6 +109,7 @@ impl Suspicion {
         self.reports.retain(|i, _| present(i));
         self.deaf.retain(|(a, b), _| present(a) && present(b));
         self.dialed.retain(|i, _| present(i));
+        self.told.retain(|i, _| present(i));
         self.reports.values_mut().for_each(|r| r.retain(|i, _| present(i)));
     }
 }
@@ -122,7 +125,9 @@ impl Member {
                         self.observe(whom, Sight::Silent, silent / 1_000);
                     }
                     Finding::Silent(whom, silent) => {
-                        if self.suspicion.opinions.get(&whom).is_none_or(|o| o.sight == Sight::Alive) {
+                        // Again and again while it lasts: opinions grow old, and whoever lives may just not hear us (V8).
+                        let asked = self.suspicion.opinions.get(&whom).filter(|o| o.sight != Sight::Alive);
+                        if asked.is_none_or(|o| self.now.since(o.at) >= self.setup.silence / 2) {
                             self.begin_check(whom, "it is silent");
                         }
                         self.observe(whom, Sight::Silent, silent / 1_000);
@@ -158,7 +163,11 @@ impl Member {
         self.suspicion.checks.insert(whom, Check { conn: Some(conn), until, askers: asker.into_iter().collect() });
         if asker.is_none() {
             self.stats.suspicions += 1;
-            self.event(Event::Suspected { member: (&member).into(), why });
+            let told = self.suspicion.told.get(&whom).is_some_and(|at| self.now.since(*at) < self.setup.silence);
+            if !told {
+                self.suspicion.told.insert(whom, self.now);
+                self.event(Event::Suspected { member: (&member).into(), why });
+            }
             if self.is_acting() {
                 self.ask_others(whom);
             }

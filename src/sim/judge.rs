@@ -161,7 +161,9 @@ impl World {
         let slot = &self.nodes[node];
         let Some(since) = slot.starved_since else { return };
         let bound = slot.setup.slow * 2 + slot.setup.silence * PLACEMENT_SILENCES;
-        let starved = self.now > since + bound && self.now > slot.view_at + bound && self.serving_view(node).is_some();
+        // While a view ends nobody is to blame for a full window: how long that may take is V4's matter.
+        let settled = self.now > slot.view_at + bound && !self.ledger.is_leaving_view(slot.process);
+        let starved = self.now > since + bound && settled && self.serving_view(node).is_some();
         self.ledger.check(Guarantee::D5, !starved, || {
             format!("n{node} is answered AGAIN since {} ms", (self.now - since) / 1_000)
         });
@@ -201,6 +203,7 @@ impl World {
             && nodes.iter().all(|node| {
                 let slot = &self.nodes[*node];
                 slot.state == State::Running
+                    && !slot.leaving
                     && slot.member().is_some_and(|member| {
                         let primary = !view.fenced || member.is_primary(slot.clock(self.now));
                         member.view().is_some_and(|(theirs, me)| theirs.id == view.id && theirs.members[me].ready)

@@ -239,10 +239,5 @@ fn calm(world: &mut World) {
         if votes || world.random.chance(500) {
             world.start(node);
         }
-        if votes {
-            // It may be leaving just now: without it there is perhaps no majority for ever.
-            let left = world.nodes[node].setup.leave_timeout + millis(1_000);
-            world.after(left, move |world| world.start(node));
-        }
     }
 }

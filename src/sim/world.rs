@@ -523,7 +523,10 @@ impl World {
         let left = matches!(reason, Ended::Left | Ended::LeftUnheard);
         self.nodes[node].ended = Some(reason);
         self.end_process(node, true);
-        if let Some(after) = self.nodes[node].restart_after_us.filter(|_| !left) {
+        // Who was leaving when the faults stopped comes back if it votes: without it there may be no majority for ever.
+        let setup = &self.nodes[node].setup;
+        let stays_away = left && !(self.calm && setup.voters.contains(&setup.name));
+        if let Some(after) = self.nodes[node].restart_after_us.filter(|_| !stays_away) {
             self.after(after, move |world| world.start(node));
         }
     }

@@ -26,6 +26,11 @@ impl Ledger {
         self.lives[life as usize].transition = true;
     }
 
+    /// Whether the view that a process is in is ending.
+    pub fn is_leaving_view(&self, process: u16) -> bool {
+        self.process(process).life.is_some_and(|life| self.life(life).transition)
+    }
+
     /// The life of a process has ended, by the decision of others.
     pub(super) fn expelled(&mut self, process: u16, view: ViewId) {
         let node = self.process(process).node;
