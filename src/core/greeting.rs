@@ -224,6 +224,10 @@ impl Member {
             if !self.meet_view(theirs, welcome.member) {
                 return;
             }
+            let ours = self.member_ref(welcome.incarnation).is_some();
+            if ours && !welcome.member && self.is_foreign(theirs) {
+                self.on_gone_over(welcome.incarnation);
+            }
         }
         if another {
             return self.close(conn);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::member::Member;
 use crate::types::{Incarnation, Micros, Time, View, ViewId, millis};
-use crate::wire::control::{Control, Expelled, Purpose, ViewSummary};
+use crate::wire::control::{Control, Expelled, Purpose, Sight, ViewSummary};
 
 /// Views that are remembered as ours.
 const ANCESTORS: usize = 64;
@@ -120,7 +120,19 @@ impl Member {
 
     /// Whether a view is neither ours nor one that came before it.
     pub(super) fn is_foreign(&self, theirs: &ViewSummary) -> bool {
-        self.view().is_some_and(|(ours, _)| ours.id != theirs.id) && !self.history.is_ancestor(theirs.id)
+        // Who joined with our view does not remember the one before, in which others may still be.
+        let previous = self.installed.as_ref().is_some_and(|p| p.previous == theirs.id);
+        self.view().is_some_and(|(ours, _)| ours.id != theirs.id) && !previous && !self.history.is_ancestor(theirs.id)
+    }
+
+    /// A member of our view is in one that has no place for us: it missed our installation and went another way. It can
+    /// never come into ours in this life.
+    pub(super) fn on_gone_over(&mut self, whom: Incarnation) {
+        if self.is_acting() {
+            self.remove(whom, "it went over to another view");
+        } else {
+            self.observe(whom, Sight::Dead, 0);
+        }
     }
 
     /// Somebody of another view lives there: worth asking.
@@ -133,11 +145,9 @@ impl Member {
     /// Somebody is in another view. Answers whether we stay in ours.
     pub(super) fn meet_view(&mut self, theirs: &ViewSummary, member: bool) -> bool {
         let Some((ours, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return true };
-        if member || !self.is_foreign(theirs) {
-            return true;
-        }
-        // Somebody of our view who lags behind: installation sorts that out.
-        if ours.index_of(theirs.coordinator).is_some() && theirs.id.number < ours.id.number {
+        // Who is in a view has promised in the one before: nobody lags by more than one.
+        let lagging = member && theirs.id.number == ours.id.number + 1;
+        if lagging || !self.is_foreign(theirs) {
             return true;
         }
         let primary = self.is_primary(self.now);

@@ -523,10 +523,13 @@ impl World {
         let left = matches!(reason, Ended::Left | Ended::LeftUnheard);
         self.nodes[node].ended = Some(reason);
         self.end_process(node, true);
-        // Who was leaving when the faults stopped comes back if it votes: without it there may be no majority for ever.
-        let setup = &self.nodes[node].setup;
-        let stays_away = left && !(self.calm && setup.voters.contains(&setup.name));
-        if let Some(after) = self.nodes[node].restart_after_us.filter(|_| !stays_away) {
+        let Node { setup, restart_after_us, .. } = &self.nodes[node];
+        let after = match left {
+            false => *restart_after_us,
+            // Who was leaving when the faults stopped comes back at once if it votes: without it there may be no majority.
+            true => (self.calm && setup.voters.contains(&setup.name)).then_some(0),
+        };
+        if let Some(after) = after {
             self.after(after, move |world| world.start(node));
         }
     }
