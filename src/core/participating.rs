@@ -42,6 +42,7 @@ impl Member {
             Control::Ask(whom) => self.on_ask(from, whom),
             Control::SlowNotice(seen) => self.on_slow_notice(from, seen),
             Control::Ping(n) => self.send_to(from, Control::Pong(n)),
+            Control::Pong(_) => {}
             Control::Sync(progress) => self.on_sync(from, &progress),
             Control::Progress(progress) => self.on_progress(from, &progress),
             Control::Stable(progress) => self.on_stable(from, &progress),
