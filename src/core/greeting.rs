@@ -279,8 +279,27 @@ impl Member {
         }
     }
 
+    /// Asks over connections from which nothing comes, and gives up those that stay mute: the other host may have lost power
+    /// or the path, and there may be another way. Heartbeats speak for members, not for connections.
+    fn maintain_connections(&mut self) {
+        let (now, silence, starts) = (self.now, self.setup.silence, self.fanout.is_none());
+        let mute =
+            |c: &Conn| c.peer().is_some() && (starts || c.used > c.received) && now.since(c.received) >= silence / 2;
+        let conns: Vec<(ConnId, bool, Time)> =
+            self.links.iter().filter(|(_, c)| mute(c)).map(|(id, c)| (id, c.asked > c.received, c.asked)).collect();
+        for (conn, asked, at) in conns {
+            if !asked {
+                self.links.send_control(conn, &Control::Ping(now.0));
+                self.links.get_mut(conn).expect("just seen").asked = now;
+            } else if now.since(at) >= silence {
+                self.close(conn);
+            }
+        }
+    }
+
     /// Dials the links that are missing and closes what is not needed.
     pub(super) fn maintain_links(&mut self) {
+        self.maintain_connections();
         let overdue: Vec<ConnId> = self
             .links
             .iter()

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::io::{Ended, Event, Output};
-use super::links::Conn;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
 use super::views::Joiner;
-use crate::types::{ConnId, Incarnation, Micros, Name, Time, millis};
+use crate::types::{Incarnation, Micros, Name, Time, millis};
 use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
 /// How often seeds that did not answer are dialled again.
@@ -62,8 +61,6 @@ pub(crate) struct Seeking {
     /// Names of seeds that have not been found yet.
     unresolved: BTreeSet<String>,
     last_refusal: Option<String>,
-    /// When connections that say nothing are looked at next.
-    ping_at: Time,
 }
 
 impl Seeking {
@@ -76,7 +73,6 @@ impl Seeking {
             entrance: None,
             unresolved: setup.seeds.iter().map(|s| s.host.clone()).filter(|h| h.parse::<IpAddr>().is_err()).collect(),
             last_refusal: None,
-            ping_at: now,
         };
         if let Some(address) = at {
             seeking.add(address, None, setup.advertise);
@@ -117,7 +113,6 @@ impl Member {
             let why = seeking.last_refusal.take().unwrap_or_else(|| no_answer(&self.setup.seeds));
             return self.end(Ended::JoinTimeout(why));
         }
-        self.ping_starters();
         self.dial_seeds();
         self.ask_for_admission();
         self.consider_forming();
@@ -169,23 +164,6 @@ impl Member {
                 seeking.unresolved.remove(host);
             }
             seeking.due = self.now;
-        }
-    }
-
-    /// Before a view nobody sends heartbeats: whoever says nothing over its connection is asked, and given up when it stays
-    /// silent. Its host may have lost power, and its successor waits to be dialled.
-    fn ping_starters(&mut self) {
-        let Some(seeking) = self.seeking.as_mut().filter(|s| self.now >= s.ping_at) else { return };
-        seeking.ping_at = self.now + self.setup.heartbeat;
-        let (now, silence) = (self.now, self.setup.silence);
-        let quiet = |least: Micros| move |(_, c): &(ConnId, &Conn)| c.peer().is_some() && now.since(c.received) >= least;
-        let asked: Vec<ConnId> = self.links.iter().filter(quiet(silence / 2)).map(|(id, _)| id).collect();
-        let gone: Vec<ConnId> = self.links.iter().filter(quiet(silence)).map(|(id, _)| id).collect();
-        for conn in asked {
-            self.links.send_control(conn, &Control::Ping(now.0));
-        }
-        for conn in gone {
-            self.close(conn);
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Conn {
     pub(crate) since: Time,
     pub(crate) used: Time,
     pub(crate) received: Time,
+    /// When the peer was last asked whether it is there.
+    pub(crate) asked: Time,
     waiting: Vec<Bytes>,
     queue: SendQueue,
     assembler: Assembler,
@@ -171,6 +173,7 @@ impl Links {
             since: now,
             used: now,
             received: now,
+            asked: Time::ZERO,
             waiting: Vec::new(),
             queue: SendQueue::default(),
             assembler: Assembler::default(),
