@@ -7,46 +7,71 @@ use std::net::SocketAddr;
 use crate::types::{Ballot, Incarnation, MemberInfo, Name, Time, ViewId};
 use crate::wire::control::{Promise, Proposal};
 
+/// Entries that are voted on at one time at most: a process without a view may be asked by several starters.
+const ENTRIES: usize = 64;
+
 /// What this process remembers of the log. It outlives an expulsion; only a restart loses it (R18).
 #[derive(Debug, Default)]
 pub(crate) struct Acceptor {
-    /// The highest entry and ballot that was promised.
-    pub(crate) promised: (u64, Ballot),
-    /// The highest proposal that was accepted, for the number in it.
-    pub(crate) accepted: Option<(Ballot, Proposal)>,
+    /// Entries that may still be decided.
+    entries: BTreeMap<u64, Entry>,
     /// The newest entry that is known to be installed.
     pub(crate) newest: u64,
     /// Whether every promise that this process can have made is remembered: it took part in a fenced view.
     pub(crate) memory: bool,
 }
 
+/// What was promised and accepted for one entry. A promise for a later one says nothing about it.
+#[derive(Debug)]
+struct Entry {
+    promised: Ballot,
+    accepted: Option<(Ballot, Proposal)>,
+}
+
 impl Acceptor {
     /// Promises, unless a higher ballot was promised or the entry is installed.
     pub(crate) fn promise(&mut self, number: u64, ballot: Ballot) -> bool {
-        if number <= self.newest || (number, ballot) < self.promised {
+        let known = self.entries.contains_key(&number);
+        if number <= self.newest || (!known && self.entries.len() >= ENTRIES) {
             return false;
         }
-        self.promised = (number, ballot);
-        true
+        let entry = self.entries.entry(number).or_insert(Entry { promised: ballot, accepted: None });
+        let keeps_word = ballot >= entry.promised;
+        if keeps_word {
+            entry.promised = ballot;
+        }
+        keeps_word
     }
 
-    /// The least entry that a promise can still be given for.
+    /// What was promised for an entry.
+    pub(crate) fn promised_for(&self, number: u64) -> Ballot {
+        self.entries.get(&number).map_or(Ballot::default(), |entry| entry.promised)
+    }
+
+    /// The highest round of all promises.
+    pub(crate) fn highest_round(&self) -> u64 {
+        self.entries.values().map(|entry| entry.promised.round).max().unwrap_or(0)
+    }
+
+    /// The least entry such that nothing is known of a later one.
     pub(crate) fn least_next(&self) -> u64 {
-        self.promised.0.max(self.newest.saturating_add(1)).max(1)
+        let promised = self.entries.last_key_value().map_or(0, |(number, _)| *number);
+        promised.max(self.newest.saturating_add(1))
     }
 
     /// Accepts, unless a higher ballot was promised or the entry is installed.
     pub(crate) fn accept(&mut self, ballot: Ballot, proposal: &Proposal) -> bool {
-        if !self.promise(proposal.id.number, ballot) {
-            return false;
+        let promised = self.promise(proposal.id.number, ballot);
+        if let Some(entry) = self.entries.get_mut(&proposal.id.number).filter(|_| promised) {
+            entry.accepted = Some((ballot, proposal.clone()));
         }
-        self.accepted = Some((ballot, proposal.clone()));
-        true
+        promised
     }
 
-    /// The proposal accepted for an entry.
-    pub(crate) fn accepted_for(&self, number: u64) -> Option<(Ballot, Proposal)> {
-        self.accepted.clone().filter(|(_, p)| p.id.number == number)
+    /// The proposal accepted for the entry that follows `previous`. Starters, who follow nothing, take up any.
+    pub(crate) fn accepted_for(&self, number: u64, previous: ViewId) -> Option<(Ballot, Proposal)> {
+        let accepted = self.entries.get(&number)?.accepted.clone()?;
+        (previous == ViewId::NONE || accepted.1.previous == previous).then_some(accepted)
     }
 
     /// An entry was installed.
@@ -58,9 +83,7 @@ impl Acceptor {
     /// An entry is decided: it can no longer be voted on.
     pub(crate) fn pass(&mut self, number: u64) {
         self.newest = self.newest.max(number);
-        if self.accepted.as_ref().is_some_and(|(_, p)| p.id.number <= self.newest) {
-            self.accepted = None;
-        }
+        self.entries.retain(|number, _| *number > self.newest);
     }
 }
 
@@ -224,8 +247,10 @@ mod tests {
         assert!(acceptor.promise(5, ballot(3)));
         assert!(!acceptor.promise(5, ballot(2)));
         assert!(acceptor.promise(5, ballot(3)), "the same again");
-        assert!(!acceptor.promise(4, ballot(9)));
+        assert!(acceptor.promise(4, ballot(1)), "an entry of its own");
         acceptor.installed(ViewId { number: 5, ballot: ballot(3) }, true);
         assert!(!acceptor.promise(5, ballot(9)));
+        assert!(!acceptor.promise(4, ballot(9)));
+        assert!((0..200).filter(|n| acceptor.promise(100 + n, ballot(9))).count() == ENTRIES, "bounded");
     }
 }

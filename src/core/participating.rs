@@ -60,7 +60,7 @@ impl Member {
         self.seen_round = self.seen_round.max(prepare.ballot.round);
         let reject = |m: &Member, proposal| {
             let installed = m.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
-            let (promised, newest) = (m.acceptor.promised.1, m.acceptor.least_next() - 1);
+            let (promised, newest) = (m.acceptor.promised_for(prepare.number), m.acceptor.least_next() - 1);
             Control::Reject(Reject {
                 number: prepare.number,
                 ballot: prepare.ballot,
@@ -85,7 +85,7 @@ impl Member {
             let answer = reject(self, None);
             return self.send_to(from, answer);
         }
-        if self.fanout.is_none() && prepare.previous != ViewId::NONE && prepare.number < self.acceptor.least_next() {
+        if self.fanout.is_none() && prepare.previous != ViewId::NONE && prepare.number <= self.acceptor.newest {
             self.forget_log();
         }
         if !self.acceptor.promise(prepare.number, prepare.ballot) {
@@ -136,12 +136,12 @@ impl Member {
             hold_ms: left(self.lease.hold),
             grants_ms: grants.unwrap_or_default(),
             newest: self.acceptor.newest,
-            accepted: self.acceptor.accepted_for(prepare.number).filter(|_| !forgets),
+            accepted: self.acceptor.accepted_for(prepare.number, prepare.previous).filter(|_| !forgets),
         }
     }
 
     fn on_cut(&mut self, from: Incarnation, cut: Cut) {
-        if self.acceptor.promised != (cut.number, cut.ballot) || cut.ballot.coordinator != from {
+        if self.acceptor.promised_for(cut.number) != cut.ballot || cut.ballot.coordinator != from {
             return;
         }
         let again = self.wanted_cut.as_ref().is_some_and(|wanted| wanted.ballot == cut.ballot);
@@ -217,7 +217,7 @@ impl Member {
         if installed == proposal.id {
             return self.send_to(from, Control::Accepted(Vote { number, ballot }));
         }
-        let (promised, newest) = (self.acceptor.promised.1, self.acceptor.least_next() - 1);
+        let (promised, newest) = (self.acceptor.promised_for(number), self.acceptor.least_next() - 1);
         let proposal = self.installed.clone().filter(|p| p.id.number >= number);
         self.send_to(from, Control::Reject(Reject { number, ballot, promised, installed, newest, proposal }));
     }

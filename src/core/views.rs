@@ -106,8 +106,9 @@ impl Member {
 
     /// Frozen for long by an attempt that nobody finishes: tells whoever coordinates now.
     fn tell_stuck(&mut self) {
-        let (number, promised) = self.acceptor.promised;
         let Some(installed) = self.fanout.as_ref().map(|f| f.view.id) else { return };
+        let number = installed.number + 1;
+        let promised = self.acceptor.promised_for(number);
         let Some(acting) = self.acting() else { return };
         let newest = self.acceptor.least_next() - 1;
         let reject = Reject { number, ballot: Ballot::default(), promised, installed, newest, proposal: None };
@@ -217,7 +218,7 @@ impl Member {
             return self.changes.begin(self.now, LATER);
         }
         self.changes.told_no_quorum = false;
-        self.seen_round = self.seen_round.max(self.acceptor.promised.1.round).saturating_add(1);
+        self.seen_round = self.seen_round.max(self.acceptor.highest_round()).saturating_add(1);
         let ballot = Ballot { round: self.seen_round, coordinator: self.incarnation };
         let previous = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
         // Who is in a view decides the entry that follows it, and no other: numbers are skipped only by those who begin a log.
