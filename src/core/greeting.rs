@@ -297,6 +297,18 @@ impl Member {
         }
     }
 
+    /// Somebody asks whether we are there. A starter that was connected with us before we had a view would wait with us for
+    /// ever: without the connection it looks for us anew, and is told of the view.
+    pub(super) fn on_ping(&mut self, from: Incarnation, n: u64) {
+        let known = self.view().is_none_or(|(view, _)| view.index_of(from).is_some());
+        if known || self.changes.joiners.contains_key(&from) {
+            return self.send_to(from, Control::Pong(n));
+        }
+        if let Some(conn) = self.links.link(from) {
+            self.close(conn);
+        }
+    }
+
     /// Dials the links that are missing and closes what is not needed.
     pub(super) fn maintain_links(&mut self) {
         self.maintain_connections();

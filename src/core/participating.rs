@@ -41,7 +41,7 @@ impl Member {
             Control::Observe(seen) if seen.observer == from => self.on_seen(seen),
             Control::Ask(whom) => self.on_ask(from, whom),
             Control::SlowNotice(seen) => self.on_slow_notice(from, seen),
-            Control::Ping(n) => self.send_to(from, Control::Pong(n)),
+            Control::Ping(n) => self.on_ping(from, n),
             Control::Pong(_) => {}
             Control::Sync(progress) => self.on_sync(from, &progress),
             Control::Progress(progress) => self.on_progress(from, &progress),
