@@ -207,6 +207,9 @@ impl Member {
                 self.end_check(whom, Sight::Dead);
             } else if checked {
                 self.end_check(whom, Sight::Silent);
+            } else if self.acting() == Some(whom) {
+                // Perhaps nobody is left who watches it: whoever has something to tell it must notice.
+                self.begin_check(whom, "it cannot be reached");
             }
         }
         if refused {
