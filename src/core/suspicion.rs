@@ -326,14 +326,13 @@ impl Member {
             return Some(SILENT);
         }
         if alive {
-            let accusers: Vec<Incarnation> = reports
+            let accusers: Vec<(Incarnation, Time)> = reports
                 .iter()
                 .filter(|(_, r)| r.sight == Sight::Silent && r.amount * 1_000 >= self.setup.silence)
-                .map(|(o, _)| *o)
+                .map(|(observer, r)| (*observer, r.at))
                 .collect();
-            for accuser in accusers {
-                let since = self.suspicion.deaf.entry((accuser, subject)).or_insert((self.now, self.now));
-                since.1 = self.now;
+            for (accuser, at) in accusers {
+                self.suspicion.deaf.entry((accuser, subject)).or_insert((at, at)).1 = at;
             }
         }
         let reports = self.suspicion.reports.get(&subject)?;
