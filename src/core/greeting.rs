@@ -464,7 +464,7 @@ impl Member {
     /// Any byte from a member is a sign of life.
     pub(super) fn heard(&mut self, whom: Incarnation) {
         self.detector.heard(self.now, whom);
-        self.suspicion.heard(whom);
+        self.suspicion.heard(self.incarnation, whom);
     }
 
     /// When a connection to this member was last dialled.

@@ -117,7 +117,7 @@ impl Member {
         match datagram {
             Datagram::Heartbeat(beat) => {
                 self.detector.on_heartbeat(self.now, sender, &beat);
-                self.suspicion.heard(sender);
+                self.suspicion.heard(self.incarnation, sender);
                 if beat.view_number < number {
                     self.send_install(sender);
                 }

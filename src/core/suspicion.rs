@@ -76,10 +76,13 @@ impl Suspicion {
         }
     }
 
-    /// A sign of life takes back what was thought of the member.
-    pub(crate) fn heard(&mut self, whom: Incarnation) {
+    /// A sign of life takes back what `me` thought of the member, and told.
+    pub(crate) fn heard(&mut self, me: Incarnation, whom: Incarnation) {
         if self.opinions.get(&whom).is_some_and(|o| o.sight == Sight::Silent) {
             self.opinions.remove(&whom);
+            if let Some(reports) = self.reports.get_mut(&whom) {
+                reports.remove(&me);
+            }
         }
     }
 
@@ -225,8 +228,14 @@ impl Member {
             return;
         }
         let now = self.now;
+        let unheard = self.detector.unheard_for(now, whom);
+        // It did not answer the dial, but something else came from it just now.
+        let heard = unheard.is_some_and(|unheard| unheard < self.setup.silence / 2);
+        // Heard, but it does not hear us: what was told of the link stays true (V8).
+        let one_way = heard && sight == Sight::Silent && !self.detector.is_up(now, whom);
+        let sight = if sight == Sight::Silent && heard { Sight::Alive } else { sight };
         self.suspicion.opinions.insert(whom, Opinion { sight, at: now });
-        let unheard = self.detector.unheard_for(now, whom).unwrap_or(0) / 1_000;
+        let unheard = unheard.unwrap_or(0) / 1_000;
         if let Some(conn) = check.as_ref().and_then(|c| c.conn) {
             self.close(conn);
         }
@@ -234,7 +243,9 @@ impl Member {
             let observer = self.incarnation;
             self.send_to(asker, Control::Observe(Observation { subject: whom, observer, sight, amount: unheard }));
         }
-        self.observe(whom, sight, unheard);
+        if !one_way {
+            self.observe(whom, sight, unheard);
+        }
         if sight == Sight::Alive {
             self.heal_link(whom);
             if self.attempt.is_none() && self.changes.removals.get(&whom) == Some(&SILENT) {
@@ -317,7 +328,8 @@ impl Member {
             return Some("its process has ended");
         }
         let reports = self.suspicion.reports.get(&subject)?;
-        let alive = reports.values().any(|r| r.sight == Sight::Alive);
+        let heard = self.detector.unheard_for(self.now, subject).is_some_and(|t| t < self.setup.silence / 2);
+        let alive = heard || reports.values().any(|r| r.sight == Sight::Alive);
         let silent = reports.values().filter(|r| matches!(r.sight, Sight::Silent | Sight::Dead)).count();
         let longest = reports.values().filter(|r| r.sight == Sight::Silent).map(|r| r.amount).max().unwrap_or(0);
         let others = view.members.iter().filter(|m| m.incarnation != subject && !self.believed_gone(m.incarnation));
