@@ -24,6 +24,7 @@ pub fn hello(name: &str, incarnation: u128, settings: &[(String, String)]) -> He
         name: Name::new(name),
         incarnation: Incarnation(incarnation),
         address: SocketAddr::from(([127, 0, 0, 1], 9)),
+        expects: Incarnation::NONE,
         settings: settings.to_vec(),
         view: None,
     }
