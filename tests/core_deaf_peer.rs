@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use decurion::core::{Event, Input, Member, Output, Setup};
+use decurion::core::{Event, Input, Member, Output, Seed, Setup};
 use decurion::types::{ConnId, Incarnation, Name, Time, limits};
 use decurion::wire::VERSION;
 use decurion::wire::control::{Control, Hello, MAGIC, Purpose};
@@ -43,7 +43,10 @@ fn feed(member: &mut Member, now: Time, conn: ConnId, mut bytes: &[u8], faults: 
 #[test]
 fn who_asks_without_reading_is_cut_off() {
     let now = Time(1_000_000);
-    let mut member = Member::new(Setup::new("test", "asked", Incarnation(1), address(7_000)), now);
+    // It looks for others and is in no view: to a member, somebody who asks and is none of its view is worth no answer.
+    let mut setup = Setup::new("test", "asked", Incarnation(1), address(7_000));
+    setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_001 }];
+    let mut member = Member::new(setup, now);
     let conn = member.accept(now, address(20_000)).expect("one stranger is welcome");
     let hello = Hello {
         magic: MAGIC,
