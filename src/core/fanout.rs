@@ -55,6 +55,8 @@ pub(crate) struct Stream {
     pub(crate) taken: u64,
     /// Last batch that every ready member has taken.
     pub(crate) stable: u64,
+    /// Last batch that may be taken: while the view ends, nothing beyond what was held at the first promise.
+    bound: u64,
     /// Number of the first message of the next batch; unknown until the first batch a joiner gets.
     next_message: Option<u64>,
     /// How far a message under way has come, at the end of `accepted`.
@@ -85,6 +87,11 @@ impl Stream {
             None => self.bytes - before_front,
             Some(at) => self.retained.get(at as usize).map_or(0, |r| self.bytes - r.end),
         }
+    }
+
+    /// Whether something waits to be taken that may be.
+    fn is_behind(&self) -> bool {
+        self.taken < self.accepted.min(self.bound)
     }
 
     pub(crate) fn retained_bytes(&self) -> u64 {
@@ -130,6 +137,26 @@ impl Fanout {
         let streams = (0..view.len()).map(|s| new_stream(&view, me, s)).collect();
         let stability = Stability::new(&view, me, plants);
         Fanout { view, me, frozen: false, streams, stability, window, plants, delivered: 0 }
+    }
+
+    /// The view ends: it takes nothing new. What is fetched for a cut from now on waits for the installation: the cut that
+    /// is decided in the end may be an earlier one, which somebody had accepted (R18).
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = true;
+        if !self.plants.has(Plant::DeliverBeyondCut) {
+            self.streams.iter_mut().for_each(|s| s.bound = s.bound.min(s.accepted));
+        }
+    }
+
+    /// Takes what the decided cut still owes, whatever room the host's queue has (R17), and nothing beyond.
+    pub(crate) fn finish(&mut self, cut: &[u64], budget: &mut Budget, fx: &mut Effects) {
+        self.frozen = true;
+        for (stream, upto) in self.streams.iter_mut().zip(cut) {
+            stream.bound = *upto;
+        }
+        self.take(budget, true, fx);
+        // What is incomplete is sent again by its sender (D6).
+        self.streams.iter_mut().for_each(|s| s.reassembly.clear());
     }
 
     /// Carries over what continues from the view before: numbers of messages of members that stay.
@@ -218,7 +245,7 @@ impl Fanout {
     /// Moves accepted batches into the host's queue as far as its bound admits (R26); past it when the view ends.
     pub(crate) fn take(&mut self, budget: &mut Budget, ending: bool, fx: &mut Effects) {
         for s in 0..self.streams.len() {
-            while self.streams[s].taken < self.streams[s].accepted {
+            while self.streams[s].is_behind() {
                 if !self.take_next(s, budget, ending, fx) {
                     break;
                 }
@@ -251,7 +278,7 @@ impl Fanout {
 
     /// Whether something waits that the host's queue has no room for.
     pub(crate) fn held_back(&self) -> bool {
-        self.streams.iter().any(|s| s.taken < s.accepted)
+        self.streams.iter().any(Stream::is_behind)
     }
 
     /// Drops what everybody has taken.
@@ -316,11 +343,6 @@ impl Fanout {
     pub(crate) fn retained_bytes(&self) -> u64 {
         self.streams.iter().map(|s| s.retained_bytes() + s.reassembly.bytes() as u64).sum()
     }
-
-    /// Drops what is incomplete at the view's end (D6).
-    pub(crate) fn clear_incomplete(&mut self) {
-        self.streams.iter_mut().for_each(|s| s.reassembly.clear());
-    }
 }
 
 fn new_stream(view: &View, me: Index, s: Index) -> Stream {
@@ -329,6 +351,7 @@ fn new_stream(view: &View, me: Index, s: Index) -> Stream {
         accepted: 0,
         taken: 0,
         stable: 0,
+        bound: u64::MAX,
         next_message: None,
         reached: 0,
         retained: VecDeque::new(),

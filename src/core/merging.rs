@@ -128,11 +128,8 @@ impl Member {
     /// A member of our view is in one that has no place for us: it missed our installation and went another way. It can
     /// never come into ours in this life.
     pub(super) fn on_gone_over(&mut self, whom: Incarnation) {
-        if self.is_acting() {
-            self.remove(whom, "it went over to another view");
-        } else {
-            self.observe(whom, Sight::Dead, 0);
-        }
+        // It may be the one who coordinates ours: to this view it is dead, whoever acts next.
+        self.end_check(whom, Sight::Dead);
     }
 
     /// Somebody of another view lives there: worth asking.

@@ -110,7 +110,8 @@ impl Member {
     /// Numbering stops, and this member no longer acts in the view that ends (R16).
     fn freeze(&mut self) {
         let Some(f) = &mut self.fanout else { return };
-        if !std::mem::replace(&mut f.frozen, true) {
+        if !f.frozen {
+            f.freeze();
             let view = f.view.id;
             self.event(Event::Transition { view });
         }
@@ -303,10 +304,8 @@ impl Member {
     fn finish_old_view(&mut self, cut: &[u64]) {
         let Some(mut f) = self.fanout.take() else { return };
         debug_assert!(f.missing(cut.iter().copied()).is_empty());
-        f.frozen = true;
         let mut fx = Effects::default();
-        f.take(&mut self.budget, true, &mut fx);
-        f.clear_incomplete();
+        f.finish(cut, &mut self.budget, &mut fx);
         self.fanout = Some(f);
         self.apply(&mut fx);
     }

@@ -221,7 +221,7 @@ impl Member {
         self.on_seed_failed(conn.remote);
     }
 
-    fn end_check(&mut self, whom: Incarnation, sight: Sight) {
+    pub(super) fn end_check(&mut self, whom: Incarnation, sight: Sight) {
         let check = self.suspicion.checks.remove(&whom);
         let Some((view, _)) = self.view() else { return };
         if view.index_of(whom).is_none() {
@@ -325,7 +325,7 @@ impl Member {
 
     fn verdict(&mut self, view: &View, subject: Incarnation) -> Option<&'static str> {
         if self.suspicion.is_proven(subject) {
-            return Some("its process has ended");
+            return Some("this life of it has ended");
         }
         let reports = self.suspicion.reports.get(&subject)?;
         let heard = self.detector.unheard_for(self.now, subject).is_some_and(|t| t < self.setup.silence / 2);

@@ -301,8 +301,12 @@ impl Member {
             if attempt.repeats >= 2 && !joiner {
                 self.begin_check(whom, "it does not answer the coordinator");
             }
+            // Rarer and rarer: what goes over a slow connection is on its way already, and more of it only delays the answer.
+            if !attempt.repeats.is_power_of_two() {
+                continue;
+            }
             let request = request_of(&attempt, whom);
-            if attempt.repeats % 2 == 1 {
+            if attempt.repeats.trailing_zeros().is_multiple_of(2) {
                 self.send_dialed(whom, &request);
             } else {
                 self.send_to_participant(whom, &attempt.participants, request);
@@ -588,9 +592,10 @@ impl Member {
         for to in whom {
             let tries = self.laggards.whom.entry(to).or_default();
             *tries += 1;
-            if *tries > 20 || self.believed_gone(to) {
+            let (send, over) = (tries.is_power_of_two(), *tries > 20);
+            if over || self.believed_gone(to) {
                 self.laggards.whom.remove(&to);
-            } else {
+            } else if send {
                 self.send_install(to);
             }
         }
