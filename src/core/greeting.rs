@@ -283,8 +283,7 @@ impl Member {
     /// or the path, and there may be another way. Heartbeats speak for members, not for connections.
     fn maintain_connections(&mut self) {
         let (now, silence, starts) = (self.now, self.setup.silence, self.fanout.is_none());
-        let mute =
-            |c: &Conn| c.peer().is_some() && (starts || c.used > c.received) && now.since(c.received) >= silence / 2;
+        let mute = |c: &Conn| c.peer().is_some() && (starts || c.unanswered) && now.since(c.received) >= silence / 2;
         let conns: Vec<(ConnId, bool, Time)> =
             self.links.iter().filter(|(_, c)| mute(c)).map(|(id, c)| (id, c.asked > c.received, c.asked)).collect();
         for (conn, asked, at) in conns {

@@ -51,6 +51,8 @@ pub(crate) struct Conn {
     pub(crate) received: Time,
     /// When the peer was last asked whether it is there.
     pub(crate) asked: Time,
+    /// Something was sent to which nothing has come back yet; to ask and to answer that does not count.
+    pub(crate) unanswered: bool,
     waiting: Vec<Bytes>,
     queue: SendQueue,
     assembler: Assembler,
@@ -174,6 +176,7 @@ impl Links {
             used: now,
             received: now,
             asked: Time::ZERO,
+            unanswered: false,
             waiting: Vec::new(),
             queue: SendQueue::default(),
             assembler: Assembler::default(),
@@ -276,6 +279,7 @@ impl Links {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let greeting =
             matches!(control, Control::Hello(_) | Control::Welcome(_) | Control::Refuse(_) | Control::Report(_));
+        conn.unanswered |= !matches!(control, Control::Ping(_) | Control::Pong(_));
         if conn.peer().is_some() || greeting {
             self.push_control(id, control.encode());
         } else if conn.waiting.len() < WAITING_FRAMES {
@@ -306,6 +310,7 @@ impl Links {
         if conn.queue.bytes == 0 {
             self.transmit.push(id);
         }
+        conn.unanswered = true;
         conn.queue.bytes += slice.len();
         conn.queue.data.push_back(slice);
     }
@@ -328,6 +333,7 @@ impl Links {
             return Err(Malformed("asks for more than it reads"));
         }
         conn.received = now;
+        conn.unanswered = false;
         let bound = if conn.peer().is_some() || conn.dialed { limits::CONTROL_BYTES } else { limits::GREETING_BYTES };
         let chunk = conn.assembler.frames(bound, out)?;
         // What outlives the turn and covers little of its chunk is copied, so that it does not pin the chunk (R10).
