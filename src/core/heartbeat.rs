@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::io::Output;
 use super::member::Member;
-use crate::types::Incarnation;
+use crate::types::{Incarnation, Time};
 use crate::wire::control::Purpose;
 use crate::wire::datagram::{Datagram, Envelope};
 
@@ -64,19 +64,22 @@ impl Member {
     }
 
     /// Looks whether a round is complete: more than half of the voters answered, or all that are here while every other one
-    /// is proven dead (R22). Tells the grants at once.
-    fn complete_round(&mut self) {
-        let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return };
+    /// has proved dead since the round began (R22): a lease counts from there, and whoever starts again later waits for longer
+    /// than a lease before it decides anything. Tells the grants at once.
+    pub(super) fn complete_round(&mut self) {
+        let Some(view) = self.fanout.as_ref().filter(|f| !f.frozen).map(|f| f.view.clone()) else { return };
         let voters = &self.setup.voters;
         let place = |name: &crate::types::Name| {
             let member = &view.members[view.index_of_name(name.as_str())?];
             self.votes_from(name, member.address).then_some(member.incarnation)
         };
-        let dead = voters.iter().filter(|n| place(n).is_none() && self.proven_dead(n)).count();
+        let dead: Vec<_> =
+            voters.iter().filter(|n| place(n).is_none()).filter_map(|n| self.proof_of_death(n)).collect();
         let me = self.incarnation;
         let here: Vec<Incarnation> = voters.iter().filter_map(place).collect();
-        let enough = |answered: &dyn Fn(Incarnation) -> bool| {
+        let enough = |sent: Time, answered: &dyn Fn(Incarnation) -> bool| {
             let n = here.iter().filter(|i| **i == me || answered(**i)).count();
+            let dead = dead.iter().filter(|at| **at >= sent).count();
             n * 2 > voters.len() || (n == here.len() && n + dead == voters.len())
         };
         let complete = self.lease.complete(self.now, enough);
@@ -132,10 +135,7 @@ impl Member {
             }
             Datagram::LeaseAnswer(answer) if answer.view_tag == tag => {
                 self.lease.on_answer(sender, &answer);
-                let frozen = self.fanout.as_ref().is_none_or(|f| f.frozen);
-                if !frozen {
-                    self.complete_round();
-                }
+                self.complete_round();
             }
             Datagram::NotMember => self.on_not_member(sender),
             _ => {}

@@ -73,6 +73,11 @@ impl Lease {
         now >= self.hold || self.plants.has(Plant::LeaseWithoutHold)
     }
 
+    /// When a lease that counts from `base` runs out.
+    fn end_of(&self, base: Time) -> Time {
+        if self.plants.has(Plant::IgnoreLease) { Time::NEVER } else { base + self.length }
+    }
+
     /// A promise or an expulsion: this member no longer acts in the view (R16).
     pub(crate) fn drop_it(&mut self) {
         self.expiry = Time::ZERO;
@@ -85,7 +90,7 @@ impl Lease {
             remember(&mut self.bases, (round.round, Time(round.base_us)));
         }
         if let Some((_, base)) = self.bases.iter().find(|(r, _)| *r == round.granted) {
-            self.expiry = self.expiry.max(*base + self.length);
+            self.expiry = self.expiry.max(self.end_of(*base));
         }
         LeaseAnswer { view_tag: round.view_tag, round: round.round, clock_us: now.0 }
     }
@@ -117,18 +122,18 @@ impl Lease {
         }
     }
 
-    /// Coordinator: looks for the newest round that `enough` members answered. True when a newer one is complete.
-    pub(crate) fn complete(&mut self, now: Time, enough: impl Fn(&dyn Fn(Incarnation) -> bool) -> bool) -> bool {
+    /// Coordinator: looks for the newest round, sent at its time, that `enough` members answered. True when a newer one is complete.
+    pub(crate) fn complete(&mut self, now: Time, enough: impl Fn(Time, &dyn Fn(Incarnation) -> bool) -> bool) -> bool {
         let before = self.complete;
         for (round, sent) in self.sent.iter().rev() {
             if *round <= before {
                 break;
             }
             let answered = |who: Incarnation| self.answers.get(&who).is_some_and(|(r, _)| *r >= *round);
-            if enough(&answered) {
+            if enough(*sent, &answered) {
                 self.complete = *round;
                 if self.is_past_hold(now) {
-                    self.expiry = self.expiry.max(*sent + self.length);
+                    self.expiry = self.expiry.max(self.end_of(*sent));
                 }
                 break;
             }
@@ -146,7 +151,7 @@ impl Lease {
         if self.is_past_hold(now)
             && let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == self.complete)
         {
-            self.expiry = self.expiry.max(*sent + self.length);
+            self.expiry = self.expiry.max(self.end_of(*sent));
         }
     }
 
@@ -174,7 +179,7 @@ mod tests {
         let mut member = Lease::new(Time(0), 1000, Plants::default());
         coordinator.begin_view(Time(0));
         coordinator.hold = Time(0);
-        let both = |answered: &dyn Fn(Incarnation) -> bool| answered(other);
+        let both = |_, answered: &dyn Fn(Incarnation) -> bool| answered(other);
         for (round, at) in [(1, 5_000), (2, 5_250)] {
             coordinator.begin_round(Time(at));
             let sent = coordinator.round_for(Time(at), other, 7, true);

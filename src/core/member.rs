@@ -16,7 +16,7 @@ use super::joining::Seeking;
 use super::leaving::Leaving;
 use super::links::Links;
 use super::merging::History;
-use super::plant::{Plant, Plants};
+use super::plant::Plants;
 use super::quorum::Rules;
 use super::setup::Setup;
 use super::slow::SlowWatch;
@@ -333,10 +333,7 @@ impl Member {
     /// Whether this member may act in the primary view at `now` (R22). In an unfenced view everybody does, and V3 does not hold.
     pub fn is_primary(&self, now: Time) -> bool {
         match &self.fanout {
-            Some(f) if f.view.fenced => {
-                let leased = now < self.lease.expiry && !f.frozen;
-                leased || (self.plants.has(Plant::IgnoreLease) && self.was_primary)
-            }
+            Some(f) if f.view.fenced => now < self.lease.expiry && !f.frozen,
             Some(_) => true,
             None => false,
         }

@@ -9,7 +9,7 @@ use super::io::{CloseCause, Event};
 use super::links::Conn;
 use super::member::{Member, neighbours};
 use super::plant::Plant;
-use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View};
+use crate::types::{ConnId, Incarnation, Index, Name, Time, View};
 use crate::wire::control::{Control, Observation, Purpose, Sight};
 
 /// Why a member is removed whom nobody hears: taken back when it is heard before the view has changed.
@@ -47,7 +47,7 @@ pub(crate) struct Suspicion {
     checks: BTreeMap<Incarnation, Check>,
     opinions: BTreeMap<Incarnation, Opinion>,
     reports: BTreeMap<Incarnation, BTreeMap<Incarnation, Report>>,
-    /// Addresses whose host refused the port, and when (R19).
+    /// Addresses whose host refused the port, and when the dial began that it refused (R19).
     refused: BTreeMap<SocketAddr, Time>,
     /// Pairs of living members that do not hear each other, since when.
     deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
@@ -91,9 +91,9 @@ impl Suspicion {
         checks.into_iter().chain(self.review_at).min().unwrap_or(Time::NEVER)
     }
 
-    /// A dial was refused by the host: nobody owns the port.
-    pub(crate) fn note_refused(&mut self, address: SocketAddr, now: Time) {
-        self.refused.insert(address, now);
+    /// A dial that began at `dialed` was refused by the host: nobody owned the port at some time since.
+    pub(crate) fn note_refused(&mut self, address: SocketAddr, dialed: Time) {
+        self.refused.insert(address, dialed);
     }
 
     /// A process answered there.
@@ -216,7 +216,8 @@ impl Member {
             }
         }
         if refused {
-            self.suspicion.note_refused(conn.remote, self.now);
+            self.suspicion.note_refused(conn.remote, conn.since);
+            self.complete_round();
         }
         self.on_seed_failed(conn.remote);
     }
@@ -410,19 +411,19 @@ impl Member {
     /// Whether a voter is dead for certain: every address at which it is listed has refused its port lately. A proof is
     /// good for one lease (R19). A voter without a listed address cannot be proven dead.
     pub(super) fn proven_dead(&self, name: &Name) -> bool {
-        let fresh = |address: &SocketAddr| {
-            self.suspicion.refused.get(address).is_some_and(|at| self.now.since(*at) < self.proof_lifetime())
-        };
-        self.listed.get(name).is_some_and(|at| !at.is_empty() && at.iter().all(fresh))
+        self.proof_of_death(name).is_some_and(|at| self.now.since(at) < self.setup.lease)
+    }
+
+    /// A voter was certainly dead at this moment or later: the oldest of the proofs at the addresses where it is listed.
+    pub(super) fn proof_of_death(&self, name: &Name) -> Option<Time> {
+        let proofs = self.listed.get(name)?.iter().map(|address| self.suspicion.refused.get(address).copied());
+        let oldest = proofs.collect::<Option<Vec<Time>>>()?.into_iter().min()?;
+        Some(if self.plants.has(Plant::RelyOnStaleProof) { self.now } else { oldest })
     }
 
     /// Whether a process may vote under this name: from an address at which the name is listed, if it is listed at all.
     /// Otherwise somebody who finds the listed port refused would take a living voter for dead.
     pub(super) fn votes_from(&self, name: &Name, address: SocketAddr) -> bool {
         self.listed.get(name).is_none_or(|at| at.contains(&address))
-    }
-
-    fn proof_lifetime(&self) -> Micros {
-        if self.plants.has(Plant::RelyOnStaleProof) { Micros::MAX } else { self.setup.lease }
     }
 }
