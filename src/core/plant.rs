@@ -23,28 +23,38 @@ pub enum Plant {
 }
 
 impl Plant {
-    /// Name for the command, and what the bug does.
+    /// Every bug, its name for the command, the promise that it breaks, and what it does.
     #[rustfmt::skip]
-    pub const ALL: &'static [(Plant, &'static str, &'static str)] = &[
-        (Plant::DeliverBeyondCut, "deliver-beyond-cut", "takes batches after its promise, and delivers them in the old view"),
-        (Plant::ForgetBeforeStable, "forget-before-stable", "drops retained batches as soon as it has delivered them"),
-        (Plant::ForgetAcceptedProposal, "forget-accepted-proposal", "reports no accepted proposal in its promises"),
-        (Plant::RelayOverGap, "relay-over-gap", "accepts and relays a batch that is not the next one"),
-        (Plant::ReplayTwice, "replay-twice", "accepts a repeated batch again"),
-        (Plant::IgnoreLease, "ignore-lease", "acts as primary although its lease has run out"),
-        (Plant::CountUnreadyJoiner, "count-unready-joiner", "lets a joiner that is not ready hold up stability"),
-        (Plant::LeakCredit, "leak-credit", "does not put returned credit back into the pool"),
-        (Plant::TrustOneWayLink, "trust-one-way-link", "takes a link for up though the other end does not hear it"),
-        (Plant::RelyOnStaleProof, "rely-on-stale-proof", "uses a proof of death however old it is"),
-        (Plant::LeaseWithoutHold, "lease-without-hold", "grants the first lease of a view at once"),
-        (Plant::DropAtViewEnd, "drop-at-view-end", "drops accepted sends without a batch when a view ends"),
-        (Plant::OneObserverKills, "one-observer-kills", "removes a member on the word of one observer"),
-        (Plant::KeepIdentityAfterRestart, "keep-identity-after-restart", "starts again with the incarnation it had before"),
+    pub const ALL: &'static [(Plant, &'static str, &'static str, &'static str)] = &[
+        (Plant::DeliverBeyondCut, "deliver-beyond-cut", "D3", "takes batches after its promise, and delivers them in the old view"),
+        (Plant::ForgetBeforeStable, "forget-before-stable", "D7", "drops retained batches as soon as it has delivered them"),
+        (Plant::ForgetAcceptedProposal, "forget-accepted-proposal", "V1", "reports no accepted proposal in its promises"),
+        (Plant::RelayOverGap, "relay-over-gap", "D1", "accepts and relays a batch that is not the next one"),
+        (Plant::ReplayTwice, "replay-twice", "D1", "accepts a repeated batch again"),
+        (Plant::IgnoreLease, "ignore-lease", "V3", "acts as primary although its lease has run out"),
+        (Plant::CountUnreadyJoiner, "count-unready-joiner", "V5", "lets a joiner that is not ready hold up stability"),
+        (Plant::LeakCredit, "leak-credit", "D5", "does not put returned credit back into the pool"),
+        (Plant::TrustOneWayLink, "trust-one-way-link", "V8", "takes a link for up though the other end does not hear it"),
+        (Plant::RelyOnStaleProof, "rely-on-stale-proof", "V3", "uses a proof of death however old it is"),
+        (Plant::LeaseWithoutHold, "lease-without-hold", "V3", "grants the first lease of a view at once"),
+        (Plant::DropAtViewEnd, "drop-at-view-end", "D7", "drops accepted sends without a batch when a view ends"),
+        (Plant::OneObserverKills, "one-observer-kills", "V7", "removes a member on the word of one observer"),
+        (Plant::KeepIdentityAfterRestart, "keep-identity-after-restart", "V2", "starts again with the incarnation it had before"),
     ];
 
     /// Finds a plant by its name.
     pub fn by_name(name: &str) -> Option<Plant> {
-        Plant::ALL.iter().find(|(_, n, _)| *n == name).map(|(p, _, _)| *p)
+        Plant::ALL.iter().find(|(_, n, ..)| *n == name).map(|(p, ..)| *p)
+    }
+
+    /// Its name for the command.
+    pub fn name(self) -> &'static str {
+        Plant::ALL[self as usize].1
+    }
+
+    /// The promise that it breaks.
+    pub fn guarantee(self) -> &'static str {
+        Plant::ALL[self as usize].2
     }
 }
 

@@ -1,17 +1,26 @@
-//! The checks that need the truth about the network, the clocks and the processes: D5, V3, V4, V6, V7 and V8.
+//! The checks that need the truth about the network, the clocks and the processes: D5, V3, V5-V8.
 
 use super::check::Guarantee;
 use super::node::State;
 use super::world::World;
-use crate::core::{self, Ended, ViewChange};
-use crate::types::{Code, Micros, View, ViewId, millis};
+use crate::core::{self, Ended, Member, ViewChange};
+use crate::types::{Micros, View, ViewId};
+
+#[cfg(test)]
+mod tests;
 
 /// A link may be missing between a member and its leader for this many silences before the view must have changed.
 const PLACEMENT_SILENCES: u64 = 10;
 /// After this many silences without any trouble nobody may be removed.
 const QUIET_SILENCES: u64 = 14;
-/// How often the last phase looks whether everything has been delivered.
-const LOOK_EVERY: Micros = millis(20);
+/// A joiner that is not ready must not hold up stability for this part of a silence.
+const HELD_UP_PART: u64 = 3;
+/// After so many silences connections have mended what was lost before.
+const MENDED_SILENCES: u64 = 2;
+/// Trouble that lies further back than so many silences has no part in a removal for silence.
+const CALM_SILENCES: u64 = 3;
+/// Of a cut so young, in quarters of a silence, a single observer alone may not make the view change.
+const PATIENT_QUARTERS: u64 = 7;
 
 impl World {
     /// After every turn of a member.
@@ -27,6 +36,9 @@ impl World {
         self.ledger.check(Guarantee::D5, queued <= queued_bound && unstable <= unstable_bound, || {
             format!("n{node} holds {queued} bytes for its host (bound {queued_bound}), {unstable} unstable ({unstable_bound})")
         });
+        if let Some(Err(wrong)) = self.nodes[node].member().map(Member::check) {
+            self.violate(Guarantee::D5, format!("n{node}: {wrong}"));
+        }
     }
 
     /// A member that acts as primary in a fenced view must be alone with that view.
@@ -64,20 +76,48 @@ impl World {
         });
     }
 
-    /// Nobody is removed who has been well, and well connected, for long.
+    /// Nobody is removed who has been well, and well connected, for long; nor because a single other one does not hear it.
     pub(super) fn check_removals(&mut self, node: usize, change: &ViewChange) {
         for left in &change.left {
-            let well = (0..self.nodes.len()).find(|other| {
-                let slot = &self.nodes[*other];
-                slot.state == State::Running
-                    && slot.member.as_ref().is_some_and(|member| member.incarnation() == left.incarnation)
-                    && !slot.leaving
-                    && self.is_well(*other, QUIET_SILENCES)
-            });
-            self.ledger.check(Guarantee::V7, well.is_none(), || {
+            let other = self.node_of(left.incarnation).filter(|other| !self.nodes[*other].leaving);
+            let well = other.is_some_and(|other| self.is_well(other, QUIET_SILENCES));
+            self.ledger.check(Guarantee::V7, !well, || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
             });
+            if let Some(accuser) = other.and_then(|other| self.only_one_deaf_to(other, &change.view)) {
+                let text = format!("{} goes from {:?}: only n{accuser} does not hear it", left.name, change.view.id);
+                self.violate(Guarantee::V7, text);
+            }
         }
+    }
+
+    /// The one member of `view` that has just been cut off from a node, if all else has been well among them and it.
+    fn only_one_deaf_to(&self, node: usize, view: &View) -> Option<usize> {
+        let silence = self.nodes[node].setup.silence;
+        let members: Vec<usize> = view.members.iter().filter_map(|member| self.node_of(member.incarnation)).collect();
+        let all: Vec<usize> = members.iter().copied().chain([node]).collect();
+        let calm = all.iter().all(|other| self.is_calm(*other, silence * CALM_SILENCES));
+        if members.len() < 2 || members.len() != view.len() || !calm {
+            return None;
+        }
+        let mut deaf = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| {
+            let (from, to) = (self.nodes[*a].host, self.nodes[*b].host);
+            a != b && !self.network.is_clear(self.now, from, to, silence * CALM_SILENCES)
+        });
+        let (a, b) = deaf.next()?;
+        let accuser = if a == node { b } else { a };
+        let pair = |(x, y): (usize, usize)| (x, y) == (a, b) || (y, x) == (a, b);
+        let (from, to) = (self.nodes[a].host, self.nodes[b].host);
+        let recently = |from, to| self.network.cut_for(self.now, from, to, silence * CALM_SILENCES);
+        let cut = recently(from, to).into_iter().chain(recently(to, from)).max();
+        let hasty = cut.is_some_and(|cut| cut < silence / 4 * PATIENT_QUARTERS);
+        (hasty && (a == node || b == node) && deaf.all(pair)).then_some(accuser)
+    }
+
+    /// Whether a process has run, with a host that polls, for so long.
+    fn is_calm(&self, node: usize, span: Micros) -> bool {
+        let slot = &self.nodes[node];
+        slot.state == State::Running && slot.polling && slot.lag_us == 0 && self.now >= slot.troubled_at + span
     }
 
     /// Whether nothing has troubled a node for so many times the detector's silence.
@@ -130,7 +170,8 @@ impl World {
             let Some(me) = self.position(node, &view) else { continue };
             let leader = view.leader_of(me);
             let partners: Vec<usize> = if leader == me {
-                view.groups.iter().map(|group| group.leader()).filter(|other| *other != me).collect()
+                let leaders = view.groups.iter().map(|group| group.leader());
+                view.group(me).members.iter().copied().chain(leaders).filter(|other| *other != me).collect()
             } else {
                 vec![leader]
             };
@@ -154,6 +195,44 @@ impl World {
         self.ledger.check(Guarantee::V8, !(missing && settled), || {
             format!("n{node} and n{other} do not hear each other, and serve as leader and member in {:?}", view.id)
         });
+    }
+
+    /// Often: what all ready members have taken is soon said to be stable, however far a joiner is that is not ready.
+    pub(super) fn check_held_up(&mut self) {
+        for node in 0..self.nodes.len() {
+            let slot = &self.nodes[node];
+            let bound = slot.setup.silence / HELD_UP_PART;
+            let tells = slot.state == State::Running && slot.setup.stable_events;
+            let Some((taken, told)) = tells.then(|| self.ledger.held_up(slot.process)).flatten() else {
+                self.nodes[node].held_up = None;
+                continue;
+            };
+            let (number, since) = slot.held_up.filter(|(number, _)| told < *number).unwrap_or((taken, self.now));
+            self.nodes[node].held_up = Some((number, since));
+            if self.now >= since + bound && self.ready_are_well(node) {
+                self.nodes[node].held_up = None;
+                let text = format!(
+                    "n{node}: every ready member has {number}, {told} is said to be stable, since {} ms",
+                    (self.now - since) / 1_000
+                );
+                self.violate(Guarantee::V5, text);
+            } else {
+                self.ledger.checks.note(Guarantee::V5);
+            }
+        }
+    }
+
+    /// Whether a node, the ready members of its view, and the leaders between them have heard each other well for so long that
+    /// no connection is still mending what was lost.
+    fn ready_are_well(&self, node: usize) -> bool {
+        let Some((view, me)) = self.nodes[node].member().and_then(Member::view) else { return false };
+        let span = self.nodes[node].setup.silence * MENDED_SILENCES;
+        let concerned = (0..view.len()).filter(|at| *at == me || view.members[*at].ready || view.is_leader(*at));
+        let nodes: Option<Vec<usize>> = concerned.map(|at| self.node_of(view.members[at].incarnation)).collect();
+        let Some(nodes) = nodes else { return false };
+        let hosts = || nodes.iter().map(|node| self.nodes[*node].host);
+        nodes.iter().all(|node| self.is_calm(*node, span) && self.position(*node, view).is_some())
+            && hosts().all(|from| hosts().all(|to| self.network.is_clear(self.now, from, to, span)))
     }
 
     /// A sender of a serving view whose sends are refused for much longer than a slow member may be borne.
@@ -188,109 +267,5 @@ impl World {
     fn position(&self, node: usize, view: &View) -> Option<usize> {
         let (installed, me) = self.nodes[node].member()?.view()?;
         (installed.id == view.id).then_some(me)
-    }
-
-    /// Whether all living members are in one view that holds exactly them, all ready, and primary if it is fenced.
-    pub fn is_converged(&self) -> bool {
-        let living: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].state != State::Down).collect();
-        self.is_converged_among(&living)
-    }
-
-    /// Whether `nodes` are in one view that holds exactly them, all ready, and primary if it is fenced.
-    pub fn is_converged_among(&self, nodes: &[usize]) -> bool {
-        let Some(view) = nodes.first().and_then(|node| self.view(*node)) else { return nodes.is_empty() };
-        view.len() == nodes.len()
-            && nodes.iter().all(|node| {
-                let slot = &self.nodes[*node];
-                slot.state == State::Running
-                    && !slot.leaving
-                    && slot.member().is_some_and(|member| {
-                        let primary = !view.fenced || member.is_primary(slot.clock(self.now));
-                        member.view().is_some_and(|(theirs, me)| theirs.id == view.id && theirs.members[me].ready)
-                            && primary
-                    })
-            })
-    }
-
-    /// What keeps the living members from having converged, for people.
-    pub fn describe_views(&self) -> String {
-        let living = self.nodes.iter().enumerate().filter(|(_, slot)| slot.state != State::Down);
-        let views: Vec<String> = living
-            .map(|(node, slot)| match slot.member().and_then(|member| member.view()) {
-                Some((view, me)) => {
-                    let primary = slot.member().is_some_and(|member| member.is_primary(slot.clock(self.now)));
-                    let ready = view.members[me].ready;
-                    format!(
-                        "n{node}: {:?} of {}, primary {primary}, ready {ready}, {:?}",
-                        view.id,
-                        view.len(),
-                        slot.state
-                    )
-                }
-                None => format!("n{node}: no view, {:?}", slot.state),
-            })
-            .collect();
-        views.join("; ")
-    }
-
-    /// The liveness phase, after faults have stopped: within `bound` there is one view of all living members, and everything
-    /// that they accepted reaches its receivers. Says whether that came true; what did not is a broken promise.
-    pub fn converge(&mut self, bound: Micros) -> bool {
-        let end = self.now + bound;
-        let converged = self.run_until(bound, World::is_converged);
-        if !converged {
-            let text = format!("not one view of all after {} ms: {}", bound / 1_000, self.describe_views());
-            self.ledger.checks.note(Guarantee::V4);
-            self.violate(Guarantee::V4, text);
-            return false;
-        }
-        self.ledger.checks.note(Guarantee::V4);
-        self.deliver_all(end)
-    }
-
-    /// With everything well, nothing may change any more for `duration`.
-    pub fn rest(&mut self, duration: Micros) {
-        let before = self.nodes.iter().find_map(|slot| slot.member().and_then(|m| m.view()).map(|(view, _)| view.id));
-        self.run_for(duration);
-        let same = self.is_converged()
-            && self.nodes.iter().all(|slot| {
-                slot.state == State::Down || slot.member().and_then(|m| m.view()).map(|(view, _)| view.id) == before
-            });
-        self.ledger.checks.note(Guarantee::V7);
-        if !same {
-            self.violate(Guarantee::V7, format!("the view {before:?} did not last: {}", self.describe_views()));
-        }
-    }
-
-    /// Every member sends a last message to everybody; when all have come everywhere, the ledger must be even. A view that
-    /// changes meanwhile (a removal that was decided before the faults stopped) has members that are owed another one.
-    fn deliver_all(&mut self, end: u64) -> bool {
-        let living: Vec<usize> =
-            (0..self.nodes.len()).filter(|node| self.nodes[*node].state == State::Running).collect();
-        living.iter().for_each(|node| self.nodes[*node].load = None);
-        if living.is_empty() {
-            return true;
-        }
-        let mut waiting = Vec::new();
-        let mut sent_in = None;
-        loop {
-            let view = self.is_converged().then(|| self.view(living[0]).expect("it has converged").id);
-            if view.is_some() && view != sent_in {
-                sent_in = view;
-                waiting.clone_from(&living);
-            }
-            waiting.retain(|node| self.send(*node, None, 16) != Code::Ok);
-            let processes: Vec<u16> = living.iter().map(|node| self.nodes[*node].process).collect();
-            let complete = view.is_some() && waiting.is_empty() && self.ledger.is_even(&processes);
-            if complete || self.now >= end {
-                if view.is_none() || !waiting.is_empty() {
-                    let views = self.describe_views();
-                    self.violate(Guarantee::V4, format!("{waiting:?} cannot send in the last view: {views}"));
-                }
-                self.ledger.finish(&processes);
-                return complete;
-            }
-            self.run_for(LOOK_EVERY);
-        }
     }
 }

@@ -50,6 +50,12 @@ impl Mischief {
         Mischief { at }
     }
 
+    /// Leaves out what would strike before `begin`.
+    pub fn not_before(mut self, begin: Micros) -> Mischief {
+        self.at.retain(|(at, ..)| *at >= begin);
+        self
+    }
+
     /// Schedules all of it.
     pub fn unleash(self, world: &mut World) {
         for (at, kind, draw) in self.at {
@@ -104,8 +110,8 @@ fn strike(world: &mut World, kind: FaultKind, random: &mut Random) {
             });
         }
         FaultKind::SlowHost => {
-            world.nodes[node].lag_us = random.between(5_000, 1_500_000);
-            later(world, millis(random.between(500, 10_000)), move |world| world.nodes[node].lag_us = 0);
+            world.set_lag(node, random.between(5_000, 1_500_000));
+            later(world, millis(random.between(500, 10_000)), move |world| world.set_lag(node, 0));
         }
         FaultKind::Reset => {
             let other = random.below(world.nodes().len() as u64) as usize;

@@ -7,10 +7,13 @@
 
 mod check;
 mod connection;
+mod drill;
 mod faults;
 mod judge;
+mod liveness;
 mod load;
 mod mischief;
+mod named;
 mod network;
 mod node;
 mod payload;
@@ -26,6 +29,7 @@ mod world;
 pub use check::{Checks, Guarantee, Violation};
 pub use faults::{FaultKind, Faults};
 pub use load::Load;
+pub use named::{search, seeds_that_catch};
 pub use network::{Conditions, PORT, address_of, host_of};
 pub use node::{Node, State};
 pub use random::{Random, fold};

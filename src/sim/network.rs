@@ -47,12 +47,24 @@ struct Link {
     conditions: Conditions,
     /// How many cuts lie on it: partitions may overlap.
     cuts: u32,
-    /// When it was last cut or mended.
+    /// When it was last cut or mended, and when before that.
     changed_at: u64,
+    changed_before: u64,
+    /// When it last got other conditions.
+    conditions_at: u64,
     /// Until when the wire is taken by what connections have sent.
     busy_until: u64,
     /// Until when it is taken by datagrams, which have their own share of it.
     datagrams_until: u64,
+}
+
+impl Link {
+    fn note_change(&mut self, now: u64) {
+        if now > self.changed_at {
+            self.changed_before = self.changed_at;
+            self.changed_at = now;
+        }
+    }
 }
 
 /// A datagram under way.
@@ -75,7 +87,15 @@ pub(crate) struct Network {
 
 impl Network {
     pub fn new(hosts: usize, conditions: Conditions, random: Random) -> Network {
-        let link = Link { conditions, cuts: 0, changed_at: 0, busy_until: 0, datagrams_until: 0 };
+        let link = Link {
+            conditions,
+            cuts: 0,
+            changed_at: 0,
+            changed_before: 0,
+            conditions_at: 0,
+            busy_until: 0,
+            datagrams_until: 0,
+        };
         Network {
             alive: vec![true; hosts],
             links: vec![link; hosts * hosts],
@@ -107,13 +127,27 @@ impl Network {
         self.link(from, to).changed_at
     }
 
+    /// Whether the direction has been whole, without loss and wide, for at least `span`.
+    pub fn is_clear(&self, now: u64, from: u16, to: u16, span: u64) -> bool {
+        let link = self.link(from, to);
+        let clean = link.cuts == 0 && link.conditions.loss == 0 && link.conditions.bytes_per_ms == 0;
+        from == to || (clean && now >= link.changed_at.max(link.conditions_at) + span)
+    }
+
+    /// For how long the direction has been cut, if it was whole and did not change for at least `span` before.
+    pub fn cut_for(&self, now: u64, from: u16, to: u16, span: u64) -> Option<u64> {
+        let link = self.link(from, to);
+        (link.cuts > 0 && link.changed_at >= link.changed_before + span).then(|| now - link.changed_at)
+    }
+
     pub fn conditions(&self, from: u16, to: u16) -> Conditions {
         self.link(from, to).conditions
     }
 
-    pub fn set_conditions(&mut self, from: u16, to: u16, conditions: Conditions) {
+    pub fn set_conditions(&mut self, now: u64, from: u16, to: u16, conditions: Conditions) {
         let link = self.link_mut(from, to);
         link.conditions = conditions;
+        link.conditions_at = now;
         link.busy_until = 0;
         link.datagrams_until = 0;
     }
@@ -122,19 +156,19 @@ impl Network {
     pub fn cut(&mut self, now: u64, from: u16, to: u16) {
         let link = self.link_mut(from, to);
         link.cuts += 1;
-        link.changed_at = now;
+        link.note_change(now);
     }
 
     pub fn mend(&mut self, now: u64, from: u16, to: u16) {
         let link = self.link_mut(from, to);
         link.cuts = link.cuts.saturating_sub(1);
-        link.changed_at = now;
+        link.note_change(now);
     }
 
     pub fn mend_all(&mut self, now: u64) {
         for link in self.links.iter_mut().filter(|link| link.cuts > 0) {
             link.cuts = 0;
-            link.changed_at = now;
+            link.note_change(now);
         }
     }
 

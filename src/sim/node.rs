@@ -46,6 +46,10 @@ pub struct Node {
     pub(crate) ended: Option<Ended>,
     /// When something last happened to this node that may explain its removal; see the check of V7.
     pub(crate) disturbed_at: u64,
+    /// The same for its process and its host alone, whatever became of its links.
+    pub(crate) troubled_at: u64,
+    /// What all ready members had taken of its stream and was not said to be stable, and since when.
+    pub(crate) held_up: Option<(u64, u64)>,
     /// When its member installed its view.
     pub(crate) view_at: u64,
     /// A supervisor starts the process again this long after it ended by itself.
@@ -92,6 +96,8 @@ impl Node {
             leaving: false,
             ended: None,
             disturbed_at: 0,
+            troubled_at: 0,
+            held_up: None,
             view_at: 0,
             restart_after_us: None,
             polling: true,
@@ -126,6 +132,7 @@ impl Node {
         self.consume_scheduled = false;
         self.load_scheduled = false;
         self.starved_since = None;
+        self.held_up = None;
     }
 
     /// Virtual time on this node's clock.

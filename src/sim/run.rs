@@ -68,6 +68,13 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
 }
 
+impl Outcome {
+    /// Whether every promise was kept.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty() && self.converged
+    }
+}
+
 /// What many seeds did.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Summary {

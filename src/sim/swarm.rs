@@ -1,6 +1,7 @@
 //! The swarm: each seed draws a cluster of its own, a mixture of faults of its own, and runs both a phase in which anything may
 //! happen and one in which faults have stopped and everything must come together.
 
+use super::drill::{self, Drill};
 use super::faults::FaultKind;
 use super::load::Load;
 use super::mischief::Mischief;
@@ -52,6 +53,7 @@ impl Profile {
 pub struct Swarm {
     world: World,
     profile: Profile,
+    drill: Option<Drill>,
     faults_stop_at: Micros,
 }
 
@@ -62,13 +64,21 @@ impl Swarm {
         let members = *random.pick(&[3, 3, 4, 4, 5, 5, 5, 6, 6, 7, 8, 9, 10, 12, 14, 18, 24]);
         let profile = *random.pick(&[PROFILES[0]; 9]);
         let profile = if random.chance(100) { PROFILES[1 + random.below(3) as usize] } else { profile };
-        let template = draw_template(&mut random, members, &profile);
+        let drill = Drill::of(seed, &profile);
+        let members = drill.map_or(members, |drill| members.max(drill.least_members()));
+        let mut template = draw_template(&mut random, members, &profile);
+        if let Some(drill) = drill {
+            drill.adjust(&mut template);
+        }
         let mut settings = Settings::new(seed, members + 2);
         settings.plant = plant;
         settings.keep_events = false;
         settings.send_buffer_bytes =
             *random.pick(&[(16_384, 262_144), (16_384, 262_144), (2_048, 16_384), (65_536, 65_536)]);
         settings.conditions = draw_conditions(&mut random);
+        if let Some(drill) = drill {
+            drill.adjust_conditions(&mut settings.conditions);
+        }
         let mut world = World::new(settings);
         for host in 0..members as u16 {
             let mut setup = template.clone();
@@ -76,9 +86,15 @@ impl Swarm {
             add_node(&mut world, &mut random, setup, host);
         }
         let faults_stop_at = millis(random.between(38_000, 50_000)).max(profile.silence * 4);
-        start_nodes(&mut world, &mut random, faults_stop_at);
-        Mischief::draw(&mut random, members, faults_stop_at, profile.silence).unleash(&mut world);
-        Swarm { world, profile, faults_stop_at }
+        let quiet_until = drill.map_or(0, |_| drill::END);
+        let count = members - usize::from(drill.is_some_and(Drill::starts_last));
+        start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
+        let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
+        mischief.not_before(quiet_until).unleash(&mut world);
+        if let Some(drill) = drill {
+            drill.unleash(&mut world);
+        }
+        Swarm { world, profile, drill, faults_stop_at }
     }
 
     /// The world, to look at or to keep its trace.
@@ -93,7 +109,7 @@ impl Swarm {
         let waiting: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].ready_after_us.is_some()).collect();
         format!(
             "{} nodes, {} voters, {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
-             {waiting:?}, window {}+{}, receive queue {}, {:?}, faults stop at {} ms",
+             {waiting:?}, window {}+{}, receive queue {}, {:?}, drill: {:?}, faults stop at {} ms",
             slots.len(),
             setup.voters.len(),
             self.profile.name,
@@ -107,6 +123,7 @@ impl Swarm {
             setup.window_reserved_bytes,
             setup.receive_queue_bytes,
             self.world.settings.conditions,
+            self.drill,
             self.faults_stop_at / 1_000,
         )
     }
@@ -130,7 +147,7 @@ fn draw_template(random: &mut Random, members: usize, profile: &Profile) -> Setu
     let mut setup = Setup::new("sim", "template", Incarnation::NONE, address_of(0));
     profile.apply(&mut setup);
     let listed = if random.chance(300) { members.min(3) } else { members };
-    let by_name = random.chance(300);
+    let by_name = random.chance(500);
     setup.seeds = (0..listed as u16).map(|host| seed(host, by_name)).collect();
     setup.seeds_only = listed == members && random.chance(200);
     let voters = match random.below(20) {
@@ -204,12 +221,12 @@ fn add_node(world: &mut World, random: &mut Random, mut setup: Setup, host: u16)
 }
 
 /// Most nodes start at once or nearly so; some join later, while the others are at work.
-fn start_nodes(world: &mut World, random: &mut Random, faults_stop_at: Micros) {
+fn start_nodes(world: &mut World, random: &mut Random, count: usize, quiet_until: Micros, faults_stop_at: Micros) {
     let together = random.chance(500);
-    for node in 0..world.nodes.len() {
+    for node in 0..count {
         let late = node >= 2 && random.chance(200);
         let delay = match (late, together) {
-            (true, _) => random.between(4_000_000, faults_stop_at - 5_000_000),
+            (true, _) => random.between(quiet_until.max(4_000_000), faults_stop_at - 5_000_000),
             (false, true) => 0,
             (false, false) => random.between(0, 3_000_000),
         };
@@ -231,7 +248,7 @@ fn calm(world: &mut World) {
     world.names_fail_until = 0;
     for node in 0..world.nodes.len() {
         world.power_on(node);
-        world.nodes[node].lag_us = 0;
+        world.set_lag(node, 0);
         world.resume(node);
         world.poll_again(node);
         let slot = &world.nodes[node];

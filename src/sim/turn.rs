@@ -269,6 +269,9 @@ impl World {
             self.nodes[node].view_at = self.now;
             self.views_under_load += u64::from(change.view.len() > 1 && self.nodes.iter().any(|n| n.accepted > 0));
             self.check_removals(node, change);
+            if let Some(ambush) = self.ambush.take() {
+                ambush(self, node);
+            }
         }
         if matches!(event, core::Event::Expelled { .. }) {
             self.become_ready_later(node);

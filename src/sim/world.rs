@@ -87,11 +87,17 @@ pub struct World {
     /// Faults have stopped: what a fault would still undo or begin later is left out.
     pub(crate) calm: bool,
     pub(crate) chooser: Option<Chooser>,
+    /// Waits for the next installation of a view by any node.
+    pub(crate) ambush: Option<Ambush>,
     pub(crate) settled_check_at: u64,
+    pub(crate) held_up_check_at: u64,
 }
 
 /// Chooses among events that happen at the same time; for enumerations.
 pub(crate) type Chooser = Box<dyn FnMut(&[(u64, Event)]) -> usize + Send>;
+
+/// What happens to a node at the moment at which it installs a view, before a word of that has left it.
+pub(crate) type Ambush = Box<dyn FnOnce(&mut World, usize) + Send>;
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,7 +132,9 @@ impl World {
             views_under_load: 0,
             calm: false,
             chooser: None,
+            ambush: None,
             settled_check_at: 0,
+            held_up_check_at: 0,
             settings,
         }
     }
@@ -319,6 +327,10 @@ impl World {
             self.settled_check_at = at + millis(1_000);
             self.check_placement();
         }
+        if at >= self.held_up_check_at {
+            self.held_up_check_at = at + millis(200);
+            self.check_held_up();
+        }
         true
     }
 
@@ -405,12 +417,19 @@ impl World {
         }
     }
 
+    /// The host takes events so much later than they come.
+    pub(crate) fn set_lag(&mut self, node: usize, lag_us: u64) {
+        self.nodes[node].lag_us = lag_us;
+        self.disturb(node);
+    }
+
     /// The host takes everything that lies there, and goes on.
     pub fn poll_again(&mut self, node: usize) {
         if !self.nodes[node].polling {
             self.trace.line(self.now, || format!("the host of n{node} polls again"));
             self.nodes[node].polling = true;
             self.nodes[node].stopped_polling_at = None;
+            self.disturb(node);
             if self.nodes[node].state == State::Running {
                 self.settle(node);
             }
@@ -419,16 +438,16 @@ impl World {
 
     /// Cuts what goes from one node's host to another's.
     pub fn cut(&mut self, from: usize, to: usize) {
-        self.disturb(from);
-        self.disturb(to);
+        self.disturb_links(from);
+        self.disturb_links(to);
         self.trace.line(self.now, || format!("cut from n{from} to n{to}"));
         self.network.cut(self.now, self.nodes[from].host, self.nodes[to].host);
     }
 
     /// Mends one cut of that direction.
     pub fn mend(&mut self, from: usize, to: usize) {
-        self.disturb(from);
-        self.disturb(to);
+        self.disturb_links(from);
+        self.disturb_links(to);
         self.trace.line(self.now, || format!("mended from n{from} to n{to}"));
         self.network.mend(self.now, self.nodes[from].host, self.nodes[to].host);
     }
@@ -455,25 +474,25 @@ impl World {
     /// Mends every cut.
     pub fn mend_all(&mut self) {
         self.trace.line(self.now, || "every link is mended".to_owned());
-        (0..self.nodes.len()).for_each(|node| self.disturb(node));
+        (0..self.nodes.len()).for_each(|node| self.disturb_links(node));
         self.network.mend_all(self.now);
     }
 
     /// Gives one direction between two nodes' hosts other conditions.
     pub fn set_conditions(&mut self, from: usize, to: usize, conditions: Conditions) {
-        self.disturb(from);
-        self.disturb(to);
+        self.disturb_links(from);
+        self.disturb_links(to);
         let (from, to) = (self.nodes[from].host, self.nodes[to].host);
-        self.network.set_conditions(from, to, conditions);
+        self.network.set_conditions(self.now, from, to, conditions);
         self.retime(from, to);
     }
 
     /// Gives every direction between any two hosts the same conditions.
     pub fn set_all_conditions(&mut self, conditions: Conditions) {
-        (0..self.nodes.len()).for_each(|node| self.disturb(node));
+        (0..self.nodes.len()).for_each(|node| self.disturb_links(node));
         for from in 0..self.network.hosts() as u16 {
             for to in 0..self.network.hosts() as u16 {
-                self.network.set_conditions(from, to, conditions);
+                self.network.set_conditions(self.now, from, to, conditions);
                 self.retime(from, to);
             }
         }
@@ -500,6 +519,12 @@ impl World {
 
     /// Marks that something happened to a node that may explain its removal.
     pub(crate) fn disturb(&mut self, node: usize) {
+        self.nodes[node].disturbed_at = self.now;
+        self.nodes[node].troubled_at = self.now;
+    }
+
+    /// The same, but only its links are concerned, not its process or its host.
+    fn disturb_links(&mut self, node: usize) {
         self.nodes[node].disturbed_at = self.now;
     }
 

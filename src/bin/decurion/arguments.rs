@@ -134,8 +134,8 @@ pub struct SimulateArguments {
     /// Write every step of the one seed to this file.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
-    /// Plant this bug in every member; `list` shows which there are.
-    #[arg(long, value_name = "NAME|list")]
+    /// Plant this bug in every member; `list` shows which there are, `all` looks for seeds that catch each of them.
+    #[arg(long, value_name = "NAME|list|all")]
     pub plant: Option<String>,
     /// Threads; 0 = one for each processor.
     #[arg(long, value_name = "J", default_value_t = 0)]

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use decurion::core::Plant;
-use decurion::sim::{Finding, Options, Outcome as SeedOutcome, Summary, run_seeds, trace_seed};
+use decurion::sim::{
+    FaultKind, Finding, Options, Outcome as SeedOutcome, Summary, run_seeds, search, seeds_that_catch, trace_seed,
+};
 use serde_json::{Map, Value, json};
 
 use super::arguments::SimulateArguments;
@@ -14,19 +16,29 @@ use super::output::{Exit, Failure, Outcome, Output};
 
 /// Violations that are written out for people; the summary has them all.
 const MOST_SHOWN: usize = 20;
+/// Seeds that are looked for to catch each planted bug.
+const SEEDS_NAMED: usize = 6;
 
 /// Runs the verb.
 pub fn run(arguments: &SimulateArguments, output: &Output) -> Outcome {
     let plant = match arguments.plant.as_deref() {
         Some("list") => return Ok(list_plants(output)),
+        Some("all") => return search_plants(arguments, output),
         Some(name) => Some(plant_of(name)?),
         None => None,
     };
     match (arguments.seed, &arguments.trace) {
         (Some(seed), Some(file)) => trace(seed, plant, file, output),
-        (Some(seed), None) => many(seed..seed + 1, plant, arguments.jobs, output),
+        (Some(seed), None) => many(seed..seed + 1, plant, jobs(arguments), output),
         (None, Some(_)) => Err(Failure::new(Exit::Usage, "--trace needs one seed: --seed S --trace FILE")),
-        (None, None) => many(range(&arguments.seeds)?, plant, arguments.jobs, output),
+        (None, None) => many(range(&arguments.seeds)?, plant, jobs(arguments), output),
+    }
+}
+
+fn jobs(arguments: &SimulateArguments) -> usize {
+    match arguments.jobs {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        jobs => jobs,
     }
 }
 
@@ -43,36 +55,40 @@ fn range(text: &str) -> Result<Range<u64>, Failure> {
 
 fn plant_of(name: &str) -> Result<Plant, Failure> {
     Plant::by_name(name).ok_or_else(|| {
-        let names: Vec<&str> = Plant::ALL.iter().map(|(_, name, _)| *name).collect();
+        let names: Vec<&str> = Plant::ALL.iter().map(|(_, name, ..)| *name).collect();
         let text = format!("--plant {name}: there is no such bug to plant; there are: {}", names.join(", "));
         Failure::new(Exit::Usage, text)
     })
 }
 
-/// The promise that a planted bug is expected to break first.
-fn guarantee_of(plant: Plant) -> &'static str {
-    match plant {
-        Plant::DeliverBeyondCut => "D3",
-        Plant::ForgetBeforeStable | Plant::RelayOverGap | Plant::ReplayTwice => "D1",
-        Plant::ForgetAcceptedProposal => "V1",
-        Plant::IgnoreLease | Plant::RelyOnStaleProof | Plant::LeaseWithoutHold => "V3",
-        Plant::CountUnreadyJoiner => "V5",
-        Plant::LeakCredit => "D5",
-        Plant::TrustOneWayLink => "V8",
-        Plant::DropAtViewEnd => "D7",
-        Plant::OneObserverKills => "V7",
-        Plant::KeepIdentityAfterRestart => "V2",
+fn list_plants(output: &Output) -> Exit {
+    let width = Plant::ALL.iter().map(|(_, name, ..)| name.len()).max().unwrap_or(0);
+    let mut listed = Vec::new();
+    for (plant, name, guarantee, about) in Plant::ALL {
+        let seeds = seeds_that_catch(*plant);
+        output.table(&format!("{name:width$}  {guarantee}  {about}; caught by seeds {}", words(&seeds)));
+        listed.push(json!({ "name": name, "guarantee": guarantee, "about": about, "seeds": seeds }));
     }
+    output.summary(true, json!({ "plants": listed }));
+    Exit::Fine
 }
 
-fn list_plants(output: &Output) -> Exit {
-    let width = Plant::ALL.iter().map(|(_, name, _)| name.len()).max().unwrap_or(0);
-    for (plant, name, about) in Plant::ALL {
-        output.table(&format!("{name:width$}  {}  {about}", guarantee_of(*plant)));
+/// Plants each bug in turn and looks for seeds that catch it. The lines are the table that `--plant list` knows.
+fn search_plants(arguments: &SimulateArguments, output: &Output) -> Outcome {
+    let (seeds, jobs) = (range(&arguments.seeds)?, jobs(arguments));
+    let mut found = Vec::new();
+    for (plant, name, guarantee, _) in Plant::ALL {
+        let caught = search(*plant, seeds.clone(), SEEDS_NAMED, jobs);
+        output.table(&format!("{name} {guarantee} {}", words(&caught)));
+        found.push(json!({ "name": name, "guarantee": guarantee, "seeds": caught }));
     }
-    let fields = |(plant, name, about): &(Plant, &str, &str)| json!({ "name": name, "guarantee": guarantee_of(*plant), "about": about });
-    output.summary(true, json!({ "plants": Plant::ALL.iter().map(fields).collect::<Vec<_>>() }));
-    Exit::Fine
+    let fine = found.iter().all(|plant| plant["seeds"].as_array().is_some_and(|seeds| !seeds.is_empty()));
+    output.summary(fine, json!({ "plants": found }));
+    Ok(if fine { Exit::Fine } else { Exit::Broken })
+}
+
+fn words(seeds: &[u64]) -> String {
+    seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn trace(seed: u64, plant: Option<Plant>, file: &Path, output: &Output) -> Outcome {
@@ -85,7 +101,6 @@ fn trace(seed: u64, plant: Option<Plant>, file: &Path, output: &Output) -> Outco
 }
 
 fn many(seeds: Range<u64>, plant: Option<Plant>, jobs: usize, output: &Output) -> Outcome {
-    let jobs = if jobs == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { jobs };
     let (total, began) = (seeds.end - seeds.start, Instant::now());
     let count = AtomicU64::new(0);
     let done = |outcome: &SeedOutcome| {
@@ -112,12 +127,15 @@ fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output) -> Exit {
         all.map(|(name, count)| (name.to_owned(), json!(count))).collect()
     };
     let (faults, checks) = (counts(&mut summary.faults.iter()), counts(&mut summary.checks.iter()));
+    let names = FaultKind::ALL.iter().map(|(_, name, _)| *name);
+    let fault_seeds = counts(&mut names.zip(summary.seeds_with_fault.iter().copied()));
     output.table(&format!(
         "{} seeds, {:.2} cluster-hours, {} messages delivered, {} seeds with a view change under load",
         summary.seeds, summary.cluster_hours, summary.delivered, summary.seeds_with_change_under_load
     ));
     let words = |map: &Map<String, Value>| map.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", ");
     output.table(&format!("faults: {}", words(&faults)));
+    output.table(&format!("seeds with them: {}", words(&fault_seeds)));
     output.table(&format!("checks: {}", words(&checks)));
     let (broken, apart) = (summary.violations.len(), summary.not_converged);
     let hash = format!("{:016x}", summary.trace_hash);
@@ -128,6 +146,7 @@ fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output) -> Exit {
         "cluster_hours": summary.cluster_hours,
         "trace_hash": hash,
         "faults": faults,
+        "fault_seeds": fault_seeds,
         "checks": checks,
         "delivered": summary.delivered,
         "seeds_with_change_under_load": summary.seeds_with_change_under_load,
@@ -153,6 +172,5 @@ fn violations(findings: &[Finding], plant: Option<Plant>) -> Vec<Value> {
 
 /// The command that shows a finding again, its planted bug included.
 fn replay(finding: &Finding, plant: Option<Plant>) -> String {
-    let name = plant.and_then(|plant| Plant::ALL.iter().find(|(p, ..)| *p == plant)).map(|(_, name, _)| name);
-    name.map_or_else(|| finding.replay.clone(), |name| format!("{} --plant {name}", finding.replay))
+    plant.map_or_else(|| finding.replay.clone(), |plant| format!("{} --plant {}", finding.replay, plant.name()))
 }

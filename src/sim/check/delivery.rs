@@ -5,7 +5,7 @@ use crate::sim::payload::{Token, payload};
 use crate::sim::random::fold;
 use crate::types::{Incarnation, ViewId};
 
-use super::{Guarantee, Ledger};
+use super::{Guarantee, Ledger, Life};
 
 /// An accepted message.
 #[derive(Clone, Copy, Debug)]
@@ -190,6 +190,7 @@ impl Ledger {
         if self.life(sender).view.as_ref().is_none_or(|current| current.id != view) {
             return;
         }
+        self.lives[sender as usize].stable = number;
         let members = self.life(sender).members.clone();
         let ready: Vec<bool> =
             self.life(sender).view.as_ref().expect("just seen").members.iter().map(|m| m.ready).collect();
@@ -224,6 +225,18 @@ impl Ledger {
                 self.check_stable(receiver, sender, number);
             }
         }
+    }
+
+    /// In a view with a member that is not ready: the number up to which all ready ones have a process's messages to everybody,
+    /// and the lower one up to which those are said to be stable.
+    pub fn held_up(&self, process: u16) -> Option<(u64, u64)> {
+        let sender = self.process(process).life?;
+        let Life { view, members, stable, .. } = self.life(sender);
+        let view = view.as_ref().filter(|view| view.members.iter().any(|member| !member.ready))?;
+        let ready = members.iter().zip(&view.members).filter(|(life, member)| **life != sender && member.ready);
+        let next = |life: u32| self.life(life).received.get(sender as usize).map_or(0, |received| received.next);
+        let taken = ready.map(|(life, _)| next(*life).saturating_sub(1)).min()?;
+        (taken > *stable).then_some((taken, *stable))
     }
 
     /// Whether the last message that each of `members` sent to everybody, and all that they sent to each other, has come.
@@ -296,7 +309,7 @@ impl Ledger {
     }
 }
 
-fn slot(life: &mut super::Life, sender: u32, direct: bool) -> &mut Received {
+fn slot(life: &mut Life, sender: u32, direct: bool) -> &mut Received {
     let all = if direct { &mut life.direct } else { &mut life.received };
     if all.len() <= sender as usize {
         all.resize(sender as usize + 1, Received::default());

@@ -129,6 +129,8 @@ pub(crate) struct Life {
     pub direct: Vec<Received>,
     /// What senders were told that this one holds, in views that it has not installed yet: view, sender, number.
     pub owed: Vec<(ViewId, u32, u64)>,
+    /// The number up to which its messages are said to be stable.
+    pub stable: u64,
     pub ended: bool,
 }
 
@@ -152,8 +154,12 @@ pub(crate) struct Ledger {
     processes: Vec<Process>,
     lives: Vec<Life>,
     by_incarnation: HashMap<Incarnation, u32>,
-    /// Hash of the membership of each view id.
-    memberships: HashMap<ViewId, u64>,
+    /// Of each view id: the hash of its membership, and when it was first installed.
+    memberships: HashMap<ViewId, (u64, u64)>,
+    /// The fenced view that followed a fenced view, where it was seen first.
+    successors: HashMap<ViewId, ViewId>,
+    /// When a process last lost what it remembered of the log of views: it started again, or was removed.
+    forgot_at: Option<u64>,
     /// What those who went on together delivered.
     passages: HashMap<(ViewId, ViewId), Passage>,
     /// The first number of each stream to everybody in each view.
@@ -163,6 +169,9 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// A process starts on `node`; its number goes into the tokens of its messages.
     pub fn start(&mut self, node: u16) -> u16 {
+        if self.processes.iter().any(|process| process.node == node) {
+            self.forgot_at = Some(self.now);
+        }
         self.processes.push(Process {
             node,
             life: None,
@@ -216,6 +225,7 @@ impl Ledger {
                 received: Vec::new(),
                 direct: Vec::new(),
                 owed: Vec::new(),
+                stable: 0,
                 ended: false,
             });
             lives.len() as u32 - 1

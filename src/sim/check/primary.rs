@@ -18,3 +18,19 @@ impl Primaries {
         differs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Ballot, Incarnation};
+
+    #[test]
+    fn only_another_view_makes_a_full_look_necessary() {
+        let view = |number| ViewId { number, ballot: Ballot { round: 1, coordinator: Incarnation(1) } };
+        let mut primaries = Primaries::default();
+        assert!(primaries.see(view(1)));
+        assert!(!primaries.see(view(1)));
+        assert!(primaries.see(view(2)));
+        assert!(primaries.see(view(1)), "back in the first: both are there");
+    }
+}

@@ -251,3 +251,46 @@ fn a_second_life_without_notice_breaks_v6() {
     history.ledger.event(0, &Event::View(change));
     assert_eq!(history.broken(), [Guarantee::V6]);
 }
+
+/// The view that another coordinator makes of the same members.
+fn rival(number: u64, members: &[u16]) -> View {
+    let mut id = view_id(number);
+    id.ballot.round += 1;
+    View::new(id, view(number, members).members, true)
+}
+
+#[test]
+fn two_successors_of_a_fenced_view_break_v1() {
+    let mut history = History::new();
+    history.leave_view(0, 1);
+    history.leave_view(1, 1);
+    history.install(0, view(2, &[0, 1, 2]));
+    history.install(1, rival(2, &[0, 1, 2]));
+    assert_eq!(history.broken(), [Guarantee::V1]);
+}
+
+#[test]
+fn who_has_forgotten_what_it_accepted_may_decide_anew() {
+    let mut history = History::new();
+    history.leave_view(0, 1);
+    history.leave_view(1, 1);
+    history.install(0, view(2, &[0, 1, 2]));
+    history.ledger.start(2);
+    history.install(1, rival(2, &[0, 1, 2]));
+    assert_eq!(history.broken(), []);
+}
+
+#[test]
+fn what_all_ready_members_have_is_held_up_by_one_that_is_not() {
+    let mut history = History::new();
+    (0..3).for_each(|process| history.leave_view(process, 1));
+    let mut second = view(2, &[0, 1, 2]);
+    second.members[2].ready = false;
+    history.install_at_all(second);
+    let token = history.accept(0, To::Everybody, 10);
+    history.deliver_bytes(1, 1, token, false, payload(token, 10), view_id(2));
+    assert_eq!(history.ledger.held_up(0), Some((1, 0)));
+    history.ledger.event(0, &Event::Stable { view: view_id(2), number: 1 });
+    assert_eq!(history.ledger.held_up(0), None);
+    assert_eq!(history.broken(), []);
+}

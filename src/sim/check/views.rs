@@ -38,6 +38,7 @@ impl Ledger {
             return self.violate(Guarantee::V6, format!("n{node} is expelled from {view:?} without having been in it"));
         };
         self.lives[life as usize].ended = true;
+        self.forgot_at = Some(self.now);
         self.processes[usize::from(process)].expelled = true;
     }
 
@@ -76,7 +77,7 @@ impl Ledger {
             let words = [member.incarnation.0 as u64, u64::from(member.seat.0), u64::from(member.group)];
             words.into_iter().chain([u64::from(member.ready), member.admitted]).fold(hash, fold)
         });
-        let known = *self.memberships.entry(view.id).or_insert(hash);
+        let (known, _) = *self.memberships.entry(view.id).or_insert((hash, self.now));
         self.check(Guarantee::V1, known == hash, || format!("{:?} has two memberships", view.id));
         let mut names: Vec<&str> = view.members.iter().map(|member| member.name.as_str()).collect();
         names.sort_unstable();
@@ -107,6 +108,7 @@ impl Ledger {
         let senders = record.members.clone();
         let text = self.name(life);
         self.check(Guarantee::D3, transition, || format!("{text} goes from {:?} on without a transition", from.id));
+        self.check_successor(&from, view);
         let leader_lost = from.groups.iter().any(|group| !members.contains(&senders[group.leader()]));
         if leader_lost {
             self.checks.note(Guarantee::D2);
@@ -124,5 +126,19 @@ impl Ledger {
         }
         self.passages.insert((from.id, view.id), passage);
         self.lives[life as usize].received.iter_mut().for_each(|received| received.enter_view(leader_lost));
+    }
+
+    /// The fenced views are one log: after each comes one other, the same for all. Only processes that have forgotten what they
+    /// accepted may decide a second one.
+    fn check_successor(&mut self, from: &View, view: &View) {
+        if !from.fenced || !view.fenced {
+            return;
+        }
+        let known = *self.successors.entry(from.id).or_insert(view.id);
+        let since = self.memberships.get(&from.id).map_or(0, |(_, since)| *since);
+        let forgotten = self.forgot_at.is_some_and(|at| at >= since);
+        self.check(Guarantee::V1, known == view.id || forgotten, || {
+            format!("after {:?} comes {known:?} for some and {:?} for others", from.id, view.id)
+        });
     }
 }
