@@ -71,7 +71,9 @@ impl World {
     pub fn rest(&mut self, duration: Micros) {
         let before = self.nodes.iter().find_map(|slot| slot.member().and_then(|m| m.view()).map(|(view, _)| view.id));
         self.run_for(duration);
-        let same = self.is_converged()
+        // A lease that counts from an answer before the faults stopped may lapse once more: the next round renews it.
+        let silence = self.nodes.iter().map(|slot| slot.setup.silence).max().unwrap_or(0);
+        let same = self.run_until(silence, World::is_converged)
             && self.nodes.iter().all(|slot| {
                 slot.state == State::Down || slot.member().and_then(|m| m.view()).map(|(view, _)| view.id) == before
             });
