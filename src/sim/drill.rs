@@ -155,7 +155,7 @@ fn lone_accuser(world: &mut World) {
 fn deaf_member(world: &mut World) {
     let Some((view, nodes)) = newest_view(world) else { return };
     let coordinator = view.coordinator();
-    let Some(member) = view.group(coordinator).members.iter().copied().filter(|m| *m != coordinator).next_back() else {
+    let Some(member) = view.group(coordinator).members.iter().copied().rfind(|m| *m != coordinator) else {
         return;
     };
     cut_for(world, FaultKind::OneWay, vec![(nodes[coordinator], nodes[member])], millis(22_000));
@@ -163,8 +163,8 @@ fn deaf_member(world: &mut World) {
 
 fn deaf_group(world: &mut World) {
     let Some((view, nodes)) = newest_view(world) else { return };
-    let others = view.groups.iter().filter(|group| group.leader() != view.coordinator());
-    let Some(group) = others.filter(|group| group.members.len() > 1).last() else { return };
+    let mut others = view.groups.iter().filter(|group| group.leader() != view.coordinator());
+    let Some(group) = others.rfind(|group| group.members.len() > 1) else { return };
     let member = *group.members.last().expect("it has more than one");
     let rest = group.members.iter().filter(|other| **other != member).map(|other| nodes[*other]);
     let rest = both_ways(nodes[member], rest);
