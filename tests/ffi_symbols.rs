@@ -27,7 +27,7 @@ fn what_a_host_links_has_no_command_and_no_planted_bug() {
     assert!(build.expect("cargo runs").success());
     let library = target.join("debug/libdecurion.so");
     assert_eq!(defined(&["-D", "--defined-only"], &library), declared());
-    let names = Plant::ALL.iter().map(|(_, name, _)| *name).chain(["simulate", "clap_builder"]);
+    let names = Plant::ALL.iter().map(|(_, name, ..)| *name).chain(["simulate", "clap_builder"]);
     for name in names {
         assert!(contains(Path::new(env!("CARGO_BIN_EXE_decurion")), name), "the command knows no {name}: look for it?");
         assert!(!contains(&library, name), "a host would link {name}");
