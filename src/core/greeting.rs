@@ -205,7 +205,7 @@ impl Member {
 
     fn on_welcome(&mut self, conn: ConnId, welcome: Welcome) {
         let Some(c) = self.links.get(conn) else { return };
-        let (purpose, expects, remote) = (c.purpose, c.expects, c.remote);
+        let (purpose, expects, remote, dialed) = (c.purpose, c.expects, c.remote, c.since);
         self.heard(welcome.incarnation);
         self.suspicion.note_answered(remote);
         if welcome.incarnation == self.incarnation {
@@ -224,7 +224,8 @@ impl Member {
             if !self.meet_view(theirs, welcome.member) {
                 return;
             }
-            let ours = self.member_ref(welcome.incarnation).is_some();
+            // What answers a dial from before our view may have been said before it, too.
+            let ours = self.member_ref(welcome.incarnation).is_some() && dialed >= self.installed_at;
             if ours && !welcome.member && self.is_foreign(theirs) {
                 self.on_gone_over(welcome.incarnation);
             }
