@@ -262,6 +262,7 @@ impl Member {
 
     pub(super) fn on_closed(&mut self, conn: ConnId, cause: CloseCause) {
         self.forget_conn(conn, Some(cause));
+        self.links.forget_closed(conn);
     }
 
     /// A connection has gone: `cause` is the system's word, or none when we closed it ourselves.

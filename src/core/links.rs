@@ -138,7 +138,7 @@ impl SendQueue {
 #[derive(Debug)]
 pub(crate) struct Links {
     conns: BTreeMap<ConnId, Conn>,
-    /// What connections that were closed in this turn still have to say.
+    /// What connections still have to say that the driver is being told to close.
     closing: BTreeMap<ConnId, SendQueue>,
     /// The connection that is the link to a member.
     current: BTreeMap<Incarnation, ConnId>,
@@ -356,9 +356,9 @@ impl Links {
         }
     }
 
-    /// A new turn: the driver has written what connections closed before had to say, or could not.
-    pub(crate) fn forget_closed(&mut self) {
-        self.closing.clear();
+    /// The driver has written what this connection still had to say, or could not.
+    pub(crate) fn forget_closed(&mut self, id: ConnId) {
+        self.closing.remove(&id);
     }
 
     pub(crate) fn trim(&mut self) {

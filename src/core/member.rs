@@ -49,6 +49,8 @@ pub struct Member {
     pub(super) cluster_tag: u64,
     pub(super) links: Links,
     outputs: VecDeque<Output>,
+    /// The last output was to close this connection.
+    told_to_close: Option<ConnId>,
     pub(super) stats: Stats,
     // Who is heard, and who is believed.
     pub(super) detector: Detector,
@@ -124,6 +126,7 @@ impl Member {
             cluster_tag,
             links: Links::new(pool_chunks(&setup)),
             outputs: VecDeque::new(),
+            told_to_close: None,
             stats: Stats::default(),
             detector: Detector::new(setup.silence, setup.heartbeat, plants),
             suspicion: Suspicion::default(),
@@ -185,7 +188,6 @@ impl Member {
             }
             return;
         }
-        self.links.forget_closed();
         self.advance(now);
         match input {
             Input::Wake => {}
@@ -271,7 +273,15 @@ impl Member {
 
     /// The next thing the driver must do; `None` when all is done for this turn.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        // Whatever else has come in meanwhile, a last word stays until its connection has been closed.
+        if let Some(conn) = self.told_to_close.take() {
+            self.links.forget_closed(conn);
+        }
+        let output = self.outputs.pop_front();
+        if let Some(Output::Close(conn)) = output {
+            self.told_to_close = Some(conn);
+        }
+        output
     }
 
     /// When to come back at the latest; [`Time::NEVER`] if nothing is due.
