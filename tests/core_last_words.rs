@@ -19,6 +19,7 @@ fn greet(member: &mut Member, now: Time, cluster: &str, port: u16) -> ConnId {
         version_max: VERSION,
         cluster: cluster.to_owned(),
         purpose: Purpose::Join,
+        expects: Incarnation::NONE,
         name: Name::new("guest"),
         incarnation: Incarnation(u128::from(port)),
         address: address(port),
