@@ -290,7 +290,7 @@ impl Ledger {
         let sequence = slot(&mut self.lives[receiver as usize], sender, direct).sequence as usize;
         let sent = &self.process(process).streams[stream].sent;
         // A receiver that joined late is owed the last message, which all send at the end, and nothing before its first one.
-        let from = if sequence == 0 && !direct { sent.len().saturating_sub(1) } else { sequence };
+        let from = if sequence == 0 && !direct { sent.len().saturating_sub(1) } else { sequence.min(sent.len()) };
         let lost = sent[from..].iter().position(|sent| !sent.returned && sent.life == sender);
         let total = sent.len();
         let text = self.describe(receiver, sender, direct);
