@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::io::{CloseCause, Event, MemberRef, Output};
 use super::links::{Conn, Peer, State};
 use super::member::{Member, neighbours};
-use crate::types::{ConnId, Incarnation, Micros, Time, millis};
+use crate::types::{ConnId, Incarnation, Micros, Time, ViewId, millis};
 use crate::wire::control::{
     Control, Hello, MAGIC, Purpose, RefusalCode, Refuse, Report, ReportLink, Routed, ViewSummary, Welcome,
 };
@@ -28,8 +28,10 @@ impl Member {
     }
 
     pub(super) fn on_connected(&mut self, conn: ConnId) {
+        let view = self.view_id();
         let Some(c) = self.links.get_mut(conn) else { return };
         c.state = State::Greeting;
+        c.asked_in = view;
         let (purpose, expects) = (c.purpose, c.expects.unwrap_or(Incarnation::NONE));
         let hello = Hello {
             magic: MAGIC,
@@ -45,6 +47,10 @@ impl Member {
             view: self.summary(),
         };
         self.links.send_control(conn, &Control::Hello(hello));
+    }
+
+    fn view_id(&self) -> ViewId {
+        self.view().map_or(ViewId::NONE, |(view, _)| view.id)
     }
 
     pub(super) fn on_received(&mut self, conn: ConnId) {
@@ -205,7 +211,9 @@ impl Member {
 
     fn on_welcome(&mut self, conn: ConnId, welcome: Welcome) {
         let Some(c) = self.links.get(conn) else { return };
-        let (purpose, expects, remote, dialed) = (c.purpose, c.expects, c.remote, c.since);
+        let (purpose, expects, remote) = (c.purpose, c.expects, c.remote);
+        // What was answered to who we were in another view says nothing of where others are now: it may be older than ours.
+        let timely = c.asked_in == self.view_id();
         self.heard(welcome.incarnation);
         self.suspicion.note_answered(remote);
         if welcome.incarnation == self.incarnation {
@@ -216,16 +224,15 @@ impl Member {
         if let Some(expected) = expects {
             self.on_answered(conn, expected, another);
         }
-        if let Some(theirs) = &welcome.view {
+        if let Some(theirs) = welcome.view.as_ref().filter(|_| timely) {
             if let Some(expelled) = self.expelled_by_us(welcome.incarnation, theirs) {
                 self.links.push_before_open(conn, &expelled);
                 return self.close(conn);
             }
-            if !self.meet_view(theirs, welcome.member) {
+            if !self.meet_view(welcome.incarnation, theirs, welcome.member) {
                 return;
             }
-            // What answers a dial from before our view may have been said before it, too.
-            let ours = self.member_ref(welcome.incarnation).is_some() && dialed >= self.installed_at;
+            let ours = self.member_ref(welcome.incarnation).is_some();
             if ours && !welcome.member && self.is_foreign(theirs) {
                 self.on_gone_over(welcome.incarnation);
             }

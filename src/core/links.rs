@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 
 use super::buffers::{Assembler, ChunkPool, Frame};
-use crate::types::{ConnId, Incarnation, Name, Time, limits};
+use crate::types::{ConnId, Incarnation, Name, Time, ViewId, limits};
 use crate::wire::Malformed;
 use crate::wire::control::{Control, Purpose};
 
@@ -46,6 +46,8 @@ pub(crate) struct Conn {
     pub(crate) remote: SocketAddr,
     /// Whom the dialler expects there.
     pub(crate) expects: Option<Incarnation>,
+    /// The view that the dialler was in when it greeted.
+    pub(crate) asked_in: ViewId,
     pub(crate) since: Time,
     pub(crate) used: Time,
     pub(crate) received: Time,
@@ -172,6 +174,7 @@ impl Links {
             purpose,
             remote,
             expects: None,
+            asked_in: ViewId::NONE,
             since: now,
             used: now,
             received: now,

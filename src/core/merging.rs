@@ -139,9 +139,15 @@ impl Member {
         }
     }
 
-    /// Somebody is in another view. Answers whether we stay in ours.
-    pub(super) fn meet_view(&mut self, theirs: &ViewSummary, member: bool) -> bool {
+    /// `who` is in another view. Answers whether we stay in ours.
+    pub(super) fn meet_view(&mut self, who: Incarnation, theirs: &ViewSummary, member: bool) -> bool {
         let Some((ours, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return true };
+        let previous = self.installed.as_ref().map(|proposal| proposal.previous);
+        if ours.index_of(who).is_some() && previous == Some(theirs.id) {
+            // It lags behind, and whoever should have told it may be gone.
+            self.send_install(who);
+            return true;
+        }
         // Who is in a view has promised in the one before: nobody lags by more than one.
         let lagging = member && theirs.id.number == ours.id.number + 1;
         if lagging || !self.is_foreign(theirs) {
