@@ -11,7 +11,7 @@ use crate::wire::control::{Promise, Proposal};
 const ENTRIES: usize = 64;
 
 /// What this process remembers of the log. It outlives an expulsion; only a restart loses it (R18).
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Acceptor {
     /// Entries that may still be decided.
     entries: BTreeMap<u64, Entry>,
@@ -22,7 +22,7 @@ pub(crate) struct Acceptor {
 }
 
 /// What was promised and accepted for one entry. A promise for a later one says nothing about it.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Entry {
     promised: Ballot,
     accepted: Option<(Ballot, Proposal)>,
@@ -88,7 +88,7 @@ impl Acceptor {
 }
 
 /// How far an attempt is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Debug)]
 pub(crate) enum Phase {
     /// Promises are gathered.
     Prepare,
@@ -99,7 +99,7 @@ pub(crate) enum Phase {
 }
 
 /// What a participant is to the view being decided.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Part {
     /// Stays.
     Survivor,
@@ -110,7 +110,7 @@ pub(crate) enum Part {
 }
 
 /// One participant of an attempt.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Participant {
     pub(crate) name: Name,
     pub(crate) address: SocketAddr,
@@ -123,7 +123,7 @@ pub(crate) struct Participant {
 }
 
 /// One attempt at the next entry of the log.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Attempt {
     pub(crate) number: u64,
     pub(crate) ballot: Ballot,

@@ -15,6 +15,13 @@ pub(crate) struct ChunkPool {
     bound: usize,
 }
 
+impl Clone for ChunkPool {
+    /// A pool of its own: what the other one has given out comes back to that one only.
+    fn clone(&self) -> ChunkPool {
+        ChunkPool::new(self.bound)
+    }
+}
+
 /// How many handles are looked at before a new chunk is allocated: the newest ones are the likeliest to be free and
 /// the likeliest to be in the cache.
 const LOOK_BACK: usize = 8;
@@ -66,7 +73,7 @@ pub(crate) enum Frame {
 }
 
 /// Cuts the byte stream of one connection into whole frames.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Assembler {
     space: Option<BytesMut>,
     /// Bytes that the frame at the front needs in all, once its header is known.

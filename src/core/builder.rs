@@ -14,7 +14,7 @@ use crate::wire::Malformed;
 use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level};
 
 /// Numbers one stream's batches and messages (R1).
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Builder {
     pub(crate) next_batch: u64,
     pub(crate) next_message: u64,
@@ -167,7 +167,7 @@ impl Packer {
 }
 
 /// Puts the parts of one stream's long message together. At most one is under way per stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Reassembly {
     parts: Option<BytesMut>,
 }

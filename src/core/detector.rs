@@ -8,7 +8,7 @@ use crate::types::{Incarnation, Micros, Time, millis};
 use crate::wire::datagram::Heartbeat;
 
 /// One member that this member watches: a leader, a deputy, or a member of its group.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Watched {
     pub(crate) address: SocketAddr,
     pub(crate) heard: Time,
@@ -22,7 +22,7 @@ pub(crate) struct Watched {
     told_at: Time,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Debug)]
 enum Told {
     Nothing,
     Check,
@@ -42,7 +42,7 @@ pub(crate) enum Finding {
 }
 
 /// All that is watched.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Detector {
     pub(crate) watched: BTreeMap<Incarnation, Watched>,
     silence: Micros,

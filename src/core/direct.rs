@@ -17,7 +17,7 @@ use crate::wire::control::DirectAck;
 const FIRST_RETRY: Micros = millis(300);
 const LAST_RETRY: Micros = millis(2_400);
 
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Outgoing {
     builder: Builder,
     tag: u64,
@@ -29,7 +29,7 @@ struct Outgoing {
     retry_at: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Incoming {
     sender: Arc<MemberRef>,
     accepted: u64,
@@ -43,7 +43,7 @@ struct Incoming {
 }
 
 /// All streams between this member and single others.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Direct {
     me: Incarnation,
     window: usize,

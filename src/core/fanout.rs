@@ -16,7 +16,7 @@ use crate::types::{Index, Seat, View};
 use crate::wire::batch::{HEADER_BYTES, Header};
 
 /// What the host has not taken yet, against its bound (D5).
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Budget {
     pub(crate) outstanding: usize,
     pub(crate) bound: usize,
@@ -46,7 +46,7 @@ pub(crate) enum Verdict {
 }
 
 /// One sender's stream as this member holds it.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Stream {
     pub(crate) sender: Arc<MemberRef>,
     /// Last batch held, without a gap.
@@ -70,7 +70,7 @@ pub(crate) struct Stream {
     pub(crate) upstream: Option<Index>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Retained {
     header: Header,
     frame: Bytes,
@@ -118,7 +118,7 @@ impl Stream {
 }
 
 /// All streams to everybody of one view, as one member sees them.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Fanout {
     pub(crate) view: Arc<View>,
     pub(crate) me: Index,

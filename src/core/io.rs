@@ -44,7 +44,7 @@ pub enum CloseCause {
 }
 
 /// What the driver must do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs)] // each variant's text speaks of its fields
 pub enum Output {
     /// Open a connection; answer with `Connected` or `Closed`.
@@ -108,7 +108,7 @@ impl Event {
 }
 
 /// Why a member has ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Ended {
     /// The host asked, and the cluster knows.
     Left,
@@ -125,7 +125,7 @@ pub enum Ended {
 }
 
 /// Names a member in an event.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MemberRef {
     /// Its configured name.
     pub name: Name,

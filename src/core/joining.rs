@@ -28,7 +28,7 @@ const STEP: Micros = millis(50);
 const CONTACTS: usize = 1_024;
 
 /// One address that may lead to the cluster.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Contact {
     name: Option<Name>,
     tried: Time,
@@ -38,7 +38,7 @@ struct Contact {
 }
 
 /// The way into one cluster.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Entrance {
     coordinator: Incarnation,
     address: SocketAddr,
@@ -50,7 +50,7 @@ struct Entrance {
 }
 
 /// A search for a view.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Seeking {
     since: Time,
     due: Time,

@@ -14,7 +14,7 @@ use crate::wire::datagram::{LeaseAnswer, LeaseRound};
 const ROUNDS: usize = 32;
 
 /// One member's share in the leases of the current view.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Lease {
     length: Micros,
     /// This member acts as primary before this moment.

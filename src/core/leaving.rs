@@ -9,7 +9,7 @@ use crate::wire::control::Control;
 const REPEAT: Micros = millis(200);
 
 /// A leave under way.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Leaving {
     pub(crate) reason: Ended,
     since: Time,

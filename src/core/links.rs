@@ -19,7 +19,7 @@ const WAITING_FRAMES: usize = 64;
 const DIRECT_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Who is at the other end, as it said.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Peer {
     pub(crate) name: Name,
     pub(crate) incarnation: Incarnation,
@@ -27,7 +27,7 @@ pub(crate) struct Peer {
 }
 
 /// How far a connection is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum State {
     /// Dialled, not up.
     Dialing,
@@ -38,7 +38,7 @@ pub(crate) enum State {
 }
 
 /// One connection.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Conn {
     pub(crate) state: State,
     pub(crate) dialed: bool,
@@ -78,7 +78,7 @@ impl Conn {
 }
 
 /// What waits to be written: control overtakes data at the boundaries of data slices (R5).
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 struct SendQueue {
     /// The rest of a slice that is partly written.
     begun: VecDeque<Bytes>,
@@ -137,7 +137,7 @@ impl SendQueue {
 }
 
 /// All connections of a member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Links {
     conns: BTreeMap<ConnId, Conn>,
     /// What connections still have to say that the driver is being told to close.

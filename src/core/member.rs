@@ -36,7 +36,7 @@ fn pool_chunks(setup: &Setup) -> usize {
 const LATE: Micros = millis(1);
 
 /// One member of a cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Member {
     pub(super) setup: Setup,
     pub(super) plants: Plants,
@@ -44,19 +44,19 @@ pub struct Member {
     pub(super) now: Time,
     /// Since when this process remembers what it promised: its start, or when it went over to another log.
     pub(super) remembers_since: Time,
-    random: u64,
+    pub(super) random: u64,
     pub(super) incarnation: Incarnation,
     pub(super) cluster_tag: u64,
     pub(super) links: Links,
-    outputs: VecDeque<Output>,
+    pub(super) outputs: VecDeque<Output>,
     /// The last output was to close this connection.
-    told_to_close: Option<ConnId>,
+    pub(super) told_to_close: Option<ConnId>,
     pub(super) stats: Stats,
     // Who is heard, and who is believed.
     pub(super) detector: Detector,
     pub(super) suspicion: Suspicion,
     pub(super) lease: Lease,
-    was_primary: bool,
+    pub(super) was_primary: bool,
     /// How late our own loop was lately.
     pub(super) late: Micros,
     // The log of views.
@@ -98,8 +98,8 @@ pub struct Member {
     /// Addresses of all seeds, and of those that have a name.
     pub(super) hints: BTreeSet<SocketAddr>,
     pub(super) listed: BTreeMap<Name, BTreeSet<SocketAddr>>,
-    ticks: u64,
-    tick_at: Time,
+    pub(super) ticks: u64,
+    pub(super) tick_at: Time,
 }
 
 impl Member {

@@ -19,14 +19,14 @@ const FORGET: Micros = millis(600_000);
 const SETTLED: Micros = millis(1_000);
 
 /// What came before the current view.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct History {
     ancestors: VecDeque<ViewId>,
     lost: Vec<Lost>,
     look_at: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 struct Lost {
     address: SocketAddr,
     since: Time,

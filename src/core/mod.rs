@@ -14,6 +14,8 @@ mod detector;
 mod direct;
 mod effects;
 mod fanout;
+#[cfg(feature = "sim")]
+mod fingerprint;
 mod flow;
 mod greeting;
 mod heartbeat;

@@ -12,7 +12,7 @@ use crate::types::{Code, Incarnation};
 use crate::wire::batch::Level;
 
 /// For whom a message is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum To {
     /// Every other member of the view.
     Everybody,
@@ -21,7 +21,7 @@ pub enum To {
 }
 
 /// One accepted send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Pending {
     /// How (D4).
     pub level: Level,
@@ -32,7 +32,7 @@ pub struct Pending {
 }
 
 /// What a send is answered with now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Gate {
     /// Sends are accepted.
     Open,
@@ -45,7 +45,7 @@ pub enum Gate {
 }
 
 /// Bounded queues of accepted sends, one per stream, each in order.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Outbox {
     streams: BTreeMap<To, Queue>,
     bound: usize,
@@ -56,7 +56,7 @@ pub struct Outbox {
 }
 
 /// The queue of one stream.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Queue {
     sends: VecDeque<Pending>,
     bytes: usize,

@@ -3,7 +3,7 @@
 //! Without the `sim` feature there are none: [`Plants::has`] is a constant `false`.
 
 /// One planted bug.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)] // `Plant::ALL` says what each one does
 pub enum Plant {
     DeliverBeyondCut,
@@ -59,7 +59,7 @@ impl Plant {
 }
 
 /// The planted bug of one member, if any.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Hash, Debug, Default)]
 pub(crate) struct Plants {
     #[cfg(feature = "sim")]
     plant: Option<Plant>,

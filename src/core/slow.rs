@@ -9,7 +9,7 @@ use crate::types::{Incarnation, Index, Micros, Time, View};
 use crate::wire::control::{Control, Observation, Sight};
 
 /// Who holds up senders, and since when.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct SlowWatch {
     since: BTreeMap<Incarnation, Time>,
     /// Since when something waits for our own host to take events.

@@ -15,7 +15,7 @@ const LEADER_DELAY: Micros = millis(1);
 const REPORT_BYTES: usize = 16 * 1024;
 
 /// Progress of all streams of one view, as one member knows it.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Stability {
     me: Index,
     tag: u64,

@@ -19,22 +19,29 @@ const SILENT: &str = "it is silent";
 const ASKED: usize = 3;
 
 /// A check under way: the suspect is dialled, and whoever asked is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Check {
     conn: Option<ConnId>,
     until: Time,
     askers: Vec<Incarnation>,
 }
 
+impl std::hash::Hash for Check {
+    /// Connections are numbered as they come: which number one got says nothing.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.conn.is_some(), self.until, &self.askers).hash(state);
+    }
+}
+
 /// What this member saw last of another one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Opinion {
     sight: Sight,
     at: Time,
 }
 
 /// What was told of a subject by one observer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 struct Report {
     sight: Sight,
     amount: u64,
@@ -42,7 +49,7 @@ struct Report {
 }
 
 /// Everything about suspects.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Suspicion {
     checks: BTreeMap<Incarnation, Check>,
     opinions: BTreeMap<Incarnation, Opinion>,

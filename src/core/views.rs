@@ -22,7 +22,7 @@ const LATER: Micros = millis(500);
 const JOINERS: usize = 1024;
 
 /// Somebody who wants in.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Joiner {
     pub(crate) name: Name,
     pub(crate) address: SocketAddr,
@@ -30,7 +30,7 @@ pub(crate) struct Joiner {
 }
 
 /// What the next view must change.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) joiners: BTreeMap<Incarnation, Joiner>,
     pub(crate) leavers: BTreeSet<Incarnation>,
@@ -54,7 +54,7 @@ impl Changes {
 }
 
 /// Members that have not confirmed the newest installation.
-#[derive(Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Laggards {
     pub(crate) whom: BTreeMap<Incarnation, u32>,
     pub(crate) at: Option<Time>,

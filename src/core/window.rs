@@ -6,7 +6,7 @@ use super::plant::{Plant, Plants};
 use crate::types::{Index, View, limits};
 
 /// A sender's own window in one view.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Window {
     reserved: u64,
     pub(crate) credit: u64,
@@ -81,7 +81,7 @@ impl Window {
 }
 
 /// A leader's pool in one view.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Pool {
     total: u64,
     free: u64,

@@ -8,7 +8,7 @@ use super::{Incarnation, Name, Seat, ViewId};
 pub type Index = usize;
 
 /// What a view says of one member.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MemberInfo {
     /// Its configured name.
     pub name: Name,
@@ -61,6 +61,13 @@ pub struct View {
     pub fenced: bool,
     tag: u64,
     group_of: Vec<usize>,
+}
+
+impl std::hash::Hash for View {
+    /// The identity stands for everything in it (V1).
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
 }
 
 impl View {

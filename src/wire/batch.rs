@@ -28,7 +28,7 @@ const _: () = assert!(HEADER_BYTES + SEAL_BYTES + limits::BATCH_BYTES <= limits:
 const _: () = assert!(limits::BATCH_BYTES / PREFIX_BYTES <= u16::MAX as usize);
 
 /// How a message is delivered (D4).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Level {
     /// In the order sent, once, without a gap (D1).
@@ -36,7 +36,7 @@ pub enum Level {
 }
 
 /// The fixed header of a batch, checked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Header {
     /// `FLAG_…`.
     pub flags: u8,

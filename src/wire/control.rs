@@ -17,7 +17,7 @@ pub const HEADER_BYTES: usize = 16;
 pub const MAGIC: u32 = 0x314e_4344;
 
 /// Why a connection was opened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Purpose {
     /// A link between members.
@@ -58,7 +58,7 @@ impl RefusalCode {
 }
 
 /// What somebody saw of a suspect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Sight {
     /// It was heard, or its process answered a dial.
@@ -179,7 +179,7 @@ pub struct Join {
 }
 
 /// One entry of a proposed membership.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Proposal {
     /// Its identity: number and the ballot that first proposed it.
     pub id: ViewId,
@@ -209,7 +209,7 @@ pub struct Prepare {
 }
 
 /// Answer to [`Prepare`]: no lower ballot is taken from now on, and numbering has stopped (R16).
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Promise {
     /// Echoed.
     pub number: u64,
@@ -253,7 +253,7 @@ pub struct Reject {
 }
 
 /// What every survivor must hold, and who has it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Cut {
     /// Echoed.
     pub number: u64,
