@@ -41,7 +41,7 @@ lint: ## Formatting, and every warning an error, also of the documentation.
 test-rust: ## Unit, property, scenario and documentation tests, the C face, and the replay of the fuzz corpus.
 	$(CARGO) test --locked --no-fail-fast
 
-simulate: ## SEEDS (default 2000) runs of the simulator, twice: no promise broken, the same trace both times.
+simulate: ## SEEDS (default 2000) runs of the simulator, twice: no promise broken, the same trace both times; and all small cases.
 	$(CARGO) build --release --locked
 	@.ci/simulate target/release/decurion $(SEEDS) $(JOBS)
 

@@ -8,6 +8,7 @@
 mod check;
 mod connection;
 mod drill;
+pub mod enumerate;
 mod faults;
 mod judge;
 mod liveness;

@@ -134,6 +134,18 @@ pub struct SimulateArguments {
     /// Write every step of the one seed to this file.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Go through small cases state by state instead of drawing from seeds: one case, all of one event, or all.
+    #[arg(long, value_name = "CASE|EVENT|list", num_args = 0..=1, default_missing_value = "all", conflicts_with_all = ["seed", "seeds"])]
+    pub enumerate: Option<String>,
+    /// Follow this script of choices through the one case, as a violation prints it.
+    #[arg(long, value_name = "CHOICES", requires = "enumerate")]
+    pub script: Option<String>,
+    /// Deviations from the fixed order of delivery in one run, in place of each case's own bound.
+    #[arg(long, value_name = "N|all", requires = "enumerate")]
+    pub deviations: Option<String>,
+    /// Give a case up after so many states.
+    #[arg(long, value_name = "N", requires = "enumerate")]
+    pub states: Option<usize>,
     /// Plant this bug in every member; `list` shows which there are, `all` looks for seeds that catch each of them.
     #[arg(long, value_name = "NAME|list|all")]
     pub plant: Option<String>,

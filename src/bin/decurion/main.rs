@@ -5,6 +5,7 @@
 mod arguments;
 mod config;
 mod demo;
+mod enumerate;
 mod members;
 mod node;
 mod output;

@@ -12,6 +12,7 @@ use decurion::sim::{
 use serde_json::{Map, Value, json};
 
 use super::arguments::SimulateArguments;
+use super::enumerate;
 use super::output::{Exit, Failure, Outcome, Output};
 
 /// Violations that are written out for people; the summary has them all.
@@ -27,6 +28,9 @@ pub fn run(arguments: &SimulateArguments, output: &Output) -> Outcome {
         Some(name) => Some(plant_of(name)?),
         None => None,
     };
+    if let Some(case) = arguments.enumerate.as_deref() {
+        return enumerate::run(case, plant, arguments, output);
+    }
     match (arguments.seed, &arguments.trace) {
         (Some(seed), Some(file)) => trace(seed, plant, file, output),
         (Some(seed), None) => many(seed..seed + 1, plant, jobs(arguments), output),

@@ -8,7 +8,7 @@ use crate::types::{Incarnation, ViewId};
 use super::{Guarantee, Ledger, Life};
 
 /// An accepted message.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Hash, Debug)]
 pub(crate) struct Sent {
     pub len: u32,
     /// The life in which it was accepted.
@@ -17,14 +17,14 @@ pub(crate) struct Sent {
 }
 
 /// What one process accepted for one receiver, in order.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Stream {
     pub to: To,
     pub sent: Vec<Sent>,
 }
 
 /// How far a receiver is in one stream.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Hash, Debug, Default)]
 pub(crate) struct Received {
     /// The number that must come next; 0 before the first.
     next: u64,

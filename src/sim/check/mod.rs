@@ -12,6 +12,7 @@ mod views;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::core::{Event, To};
@@ -114,7 +115,7 @@ pub struct Violation {
 const VIOLATIONS_KEPT: usize = 16;
 
 /// One incarnation, as far as anybody has heard of it.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Life {
     pub incarnation: Incarnation,
     /// The process that leads this life, once it has shown itself.
@@ -135,7 +136,7 @@ pub(crate) struct Life {
 }
 
 /// One process: a life follows the other in it.
-#[derive(Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Process {
     pub node: u16,
     pub life: Option<u32>,
@@ -146,7 +147,7 @@ pub(crate) struct Process {
 }
 
 /// Everything that was seen, and what was wrong with it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     pub checks: Checks,
     pub violations: Vec<Violation>,
@@ -155,15 +156,27 @@ pub(crate) struct Ledger {
     lives: Vec<Life>,
     by_incarnation: HashMap<Incarnation, u32>,
     /// Of each view id: the hash of its membership, and when it was first installed.
-    memberships: HashMap<ViewId, (u64, u64)>,
+    memberships: BTreeMap<ViewId, (u64, u64)>,
     /// The fenced view that followed a fenced view, where it was seen first.
-    successors: HashMap<ViewId, ViewId>,
+    successors: BTreeMap<ViewId, ViewId>,
     /// When a process last lost what it remembered of the log of views: it started again, or was removed.
     forgot_at: Option<u64>,
     /// What those who went on together delivered.
-    passages: HashMap<(ViewId, ViewId), Passage>,
+    passages: BTreeMap<(ViewId, ViewId), Passage>,
     /// The first number of each stream to everybody in each view.
-    starts: HashMap<(ViewId, u32), u64>,
+    starts: BTreeMap<(ViewId, u32), u64>,
+}
+
+impl Hash for Ledger {
+    /// Everything that a later check can depend on.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Ledger { checks: _, violations: _, now: _, by_incarnation: _, .. } = self;
+        (&self.processes, &self.lives, &self.successors).hash(state);
+        // That something happened counts, not when.
+        self.memberships.iter().for_each(|(id, (members, _))| (id, members).hash(state));
+        self.forgot_at.is_some().hash(state);
+        (&self.passages, &self.starts).hash(state);
+    }
 }
 
 impl Ledger {
@@ -180,6 +193,11 @@ impl Ledger {
             by_receiver: BTreeMap::new(),
         });
         (self.processes.len() - 1) as u16
+    }
+
+    /// So many processes are gone that what they decided may be forgotten.
+    pub fn forgotten(&mut self) {
+        self.forgot_at = Some(self.now);
     }
 
     /// A host took or was shown an event.

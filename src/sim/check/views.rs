@@ -1,6 +1,7 @@
 //! V1, V2, V5, V6 and the comparison behind D3: what each view id means, and what those who go on together have delivered.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 
 use crate::core::ViewChange;
 use crate::sim::random::fold;
@@ -9,9 +10,16 @@ use crate::types::{View, ViewId};
 use super::{Guarantee, Ledger};
 
 /// What those who went from one view to the next delivered of each sender in the first: the digest, and who said so first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Passage {
     senders: BTreeMap<u32, ((u64, u64, u64), u32)>,
+}
+
+impl Hash for Passage {
+    /// Who said so first is for people: it decides nothing.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.senders.iter().for_each(|(sender, (digest, _))| (sender, digest).hash(state));
+    }
 }
 
 impl Ledger {
