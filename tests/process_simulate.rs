@@ -58,3 +58,20 @@ fn what_is_no_seed_and_no_bug_is_named() {
         assert!(ended.stderr.contains(words[1]), "{ended:?}");
     }
 }
+
+#[test]
+fn a_small_case_is_counted_and_its_finding_is_followed_by_its_script() {
+    let ended = run(&["simulate", "--enumerate", "crash/orders", "--json"]);
+    let summary = ended.summary();
+    assert_eq!((ended.code, &summary["ok"], &summary["complete"]), (Some(0), &true.into(), &1.into()), "{ended:?}");
+    assert!(summary["states"].as_u64() > Some(1_000) && summary["transitions"].as_u64() > Some(1_000), "{summary}");
+    let planted = ["simulate", "--enumerate", "crash/orders", "--plant", "replay-twice", "--json"];
+    let ended = run(&planted);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let replay = ended.summary()["violations"][0]["replay"].as_str().expect("a command").to_owned();
+    let script = replay.split('"').nth(1).expect("a script in quotes");
+    let ended = run(&[&planted[..], &["--script", script]].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let refused = run(&["simulate", "--enumerate", "no/such", "--json"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
