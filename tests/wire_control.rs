@@ -123,7 +123,7 @@ fn refuse() -> BoxedStrategy<Control> {
 
 fn join() -> BoxedStrategy<Control> {
     (name(), incarnation(), address(), prop::collection::vec(incarnation(), 0..5))
-        .prop_map(|(name, incarnation, address, hears)| Control::Join(Join { name, incarnation, address, hears }))
+        .prop_map(|(name, incarnation, address, unheard)| Control::Join(Join { name, incarnation, address, unheard }))
         .boxed()
 }
 

@@ -115,7 +115,7 @@ pub(crate) struct Participant {
     pub(crate) name: Name,
     pub(crate) address: SocketAddr,
     pub(crate) part: Part,
-    pub(crate) hears: Vec<Incarnation>,
+    pub(crate) unheard: Vec<Incarnation>,
     pub(crate) promise: Option<Promise>,
     pub(crate) promised_at: Time,
     pub(crate) held: bool,
@@ -164,16 +164,17 @@ impl Attempt {
     }
 }
 
-/// Puts joiners into groups (R13): the smallest group that has room and whose leader the joiner hears; a new group when
-/// all are full. Nobody else moves. Answers who could not be placed.
+/// Puts joiners into groups (R13): the smallest group that has room and whose leader the joiner may hear; a new group when
+/// all are full. Of a leader that has got its place since the joiner looked, nobody knows: if the two are deaf to each other after
+/// all, that is found out like any link that fails. Nobody else moves. Answers who could not be placed.
 pub(crate) fn place(
     members: &mut Vec<MemberInfo>, joiners: Vec<(MemberInfo, Vec<Incarnation>)>, bound: usize,
 ) -> Vec<MemberInfo> {
     let mut refused = Vec::new();
     let total = members.len() + joiners.len();
     let bound = if bound > 0 { bound } else { 4.max((total as f64).sqrt().ceil() as usize) };
-    for (mut joiner, hears) in joiners {
-        let hears_leader = |m: &MemberInfo| hears.is_empty() || hears.contains(&m.incarnation) || m.admitted == 0;
+    for (mut joiner, unheard) in joiners {
+        let hears_leader = |m: &MemberInfo| !unheard.contains(&m.incarnation);
         let mut groups: BTreeMap<u16, (usize, bool)> = BTreeMap::new();
         for member in members.iter() {
             let group = groups.entry(member.group).or_insert((0, hears_leader(member)));
@@ -234,8 +235,11 @@ mod tests {
     #[test]
     fn a_joiner_goes_where_it_hears_the_leader() {
         let mut members = vec![member(1, 0), member(2, 0), member(3, 1)];
-        let refused =
-            place(&mut members, vec![(member(4, 9), vec![Incarnation(1)]), (member(5, 9), vec![Incarnation(77)])], 4);
+        let refused = place(
+            &mut members,
+            vec![(member(4, 9), vec![Incarnation(3)]), (member(5, 9), vec![Incarnation(1), Incarnation(3)])],
+            4,
+        );
         assert_eq!(members[3].group, 0);
         assert_eq!(refused.len(), 1);
     }

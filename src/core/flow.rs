@@ -18,7 +18,9 @@ const BATCHES_PER_TURN: usize = 16;
 impl Member {
     /// Takes accepted sends from the host's outbox and tells it what to answer from now on.
     pub fn exchange(&mut self, now: Time, outbox: &mut Outbox) {
-        self.now = self.now.max(now);
+        if self.ended.is_none() {
+            self.advance(now);
+        }
         self.hurry = false;
         self.backlog = false;
         outbox.set_gate(self.gate());
@@ -49,10 +51,11 @@ impl Member {
         }
     }
 
-    /// Whether this member had every chance to get a lease, and has none: it is cut off, or a minority.
+    /// Whether this member had every chance to get a lease, and has none: it is cut off, or a minority. A lease given up
+    /// for a view change is none that was lost: what is sent meanwhile goes into the next view (D7).
     fn lapsed(&self) -> bool {
         let grace = self.setup.lease * 2;
-        let due = self.installed_at.max(self.lease.hold).max(self.lease.expiry) + grace;
+        let due = self.installed_at.max(self.lease.hold).max(self.lease.last()) + grace;
         self.now >= due
     }
 

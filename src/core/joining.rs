@@ -9,7 +9,7 @@ use super::member::Member;
 use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
 use super::views::Joiner;
-use crate::types::{Incarnation, Micros, Name, Time, millis};
+use crate::types::{ConnId, Incarnation, Micros, Name, Time, millis};
 use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
 /// How often seeds that did not answer are dialled again.
@@ -58,6 +58,8 @@ pub(crate) struct Seeking {
     /// Starters that are connected with us and have no view either.
     starters: BTreeSet<Incarnation>,
     entrance: Option<Entrance>,
+    /// Who coordinated the view at which admission was asked for in vain: the next best other one goes first.
+    vain: Option<Incarnation>,
     /// Names of seeds that have not been found yet.
     unresolved: BTreeSet<String>,
     last_refusal: Option<String>,
@@ -71,6 +73,7 @@ impl Seeking {
             contacts: BTreeMap::new(),
             starters: BTreeSet::new(),
             entrance: None,
+            vain: None,
             unresolved: setup.seeds.iter().map(|s| s.host.clone()).filter(|h| h.parse::<IpAddr>().is_err()).collect(),
             last_refusal: None,
         };
@@ -217,7 +220,11 @@ impl Member {
         }
         let Some(view) = view else { return self.on_starter(who) };
         let Some(seeking) = &mut self.seeking else { return };
-        if seeking.entrance.is_none() {
+        let vain = seeking.vain == Some(view.coordinator);
+        if vain {
+            seeking.vain = None;
+        }
+        if seeking.entrance.is_none() && !vain {
             let mut heard = BTreeSet::new();
             heard.insert(who);
             let ViewSummary { coordinator, address, leaders, .. } = view;
@@ -249,10 +256,7 @@ impl Member {
             return;
         }
         if entrance.asks >= ASKS {
-            if let Some(seeking) = &mut self.seeking {
-                seeking.entrance = None;
-            }
-            return;
+            return self.look_elsewhere();
         }
         entrance.asked = self.now;
         entrance.asks += 1;
@@ -261,11 +265,30 @@ impl Member {
             name: self.setup.name.clone(),
             incarnation: self.incarnation,
             address: self.setup.advertise,
-            hears: entrance.leaders.iter().map(|(i, _)| *i).filter(|i| entrance.heard.contains(i)).collect(),
+            unheard: entrance.leaders.iter().map(|(i, _)| *i).filter(|i| !entrance.heard.contains(i)).collect(),
         });
         let conn = self.links.link(coordinator).or_else(|| self.links.dialing(coordinator));
         let conn = conn.unwrap_or_else(|| self.dial(address, Purpose::Join, Some(coordinator)));
         self.links.send_control(conn, &join);
+    }
+
+    /// Asked in vain: that view may be one that nothing can follow. All who are in a view are greeted anew, and any other view that
+    /// one of them names is preferred once.
+    fn look_elsewhere(&mut self) {
+        let Some(seeking) = &mut self.seeking else { return };
+        seeking.vain = seeking.entrance.take().map(|entrance| entrance.coordinator);
+        let starters = &seeking.starters;
+        let known = self.links.iter().filter(|(_, c)| c.peer().is_some_and(|p| !starters.contains(&p.incarnation)));
+        for conn in known.map(|(id, _)| id).collect::<Vec<ConnId>>() {
+            self.close(conn);
+        }
+    }
+
+    /// Refused for now: whoever coordinates is greeted anew, and says what the cluster is like now.
+    fn greet_anew(&mut self) {
+        if let Some(entrance) = self.seeking.as_mut().and_then(|s| s.entrance.take()) {
+            self.on_starter_in_view(entrance.coordinator);
+        }
     }
 
     /// Another starter is connected with us.
@@ -348,7 +371,7 @@ impl Member {
             _ => return,
         }
         for (incarnation, name, address) in starters {
-            let joiner = Joiner { name, address, hears: Vec::new() };
+            let joiner = Joiner { name, address, unheard: Vec::new() };
             self.changes.joiners.insert(incarnation, joiner);
         }
         self.begin_attempt();
@@ -372,13 +395,13 @@ impl Member {
         let Some(seeking) = &mut self.seeking else { return };
         let new = seeking.last_refusal.as_ref() != Some(&text);
         seeking.last_refusal = Some(text.clone());
-        seeking.entrance = None;
         // The holder of a name may be dying: what still lives after this time stays.
         let tried = self.now.since(seeking.since);
         let taken = refuse.code == RefusalCode::NameTaken && tried >= self.setup.silence * 3;
         if refuse.code.is_final() || taken {
             return self.end(Ended::Refused(text));
         }
+        self.greet_anew();
         if new {
             self.event(Event::Note { level: 2, text });
         }

@@ -19,6 +19,8 @@ pub(crate) struct Lease {
     length: Micros,
     /// This member acts as primary before this moment.
     pub(crate) expiry: Time,
+    /// When the last lease ran out or was given up.
+    over: Time,
     /// No lease that rests on our answers is alive anywhere after this moment.
     pub(crate) fence: Time,
     /// The first lease of the view waits for this moment.
@@ -40,6 +42,7 @@ impl Lease {
         Lease {
             length,
             expiry: Time::ZERO,
+            over: Time::ZERO,
             fence: now + length,
             hold: now + length,
             bases: VecDeque::new(),
@@ -59,8 +62,8 @@ impl Lease {
     }
 
     /// A view was installed; its first lease waits until `hold`.
-    pub(crate) fn begin_view(&mut self, hold: Time) {
-        self.expiry = Time::ZERO;
+    pub(crate) fn begin_view(&mut self, now: Time, hold: Time) {
+        self.drop_it(now);
         self.hold = self.hold.max(hold);
         self.bases.clear();
         self.sent.clear();
@@ -79,8 +82,14 @@ impl Lease {
     }
 
     /// A promise or an expulsion: this member no longer acts in the view (R16).
-    pub(crate) fn drop_it(&mut self) {
+    pub(crate) fn drop_it(&mut self, now: Time) {
+        self.over = self.over.max(self.expiry.min(now));
         self.expiry = Time::ZERO;
+    }
+
+    /// Since when this member has had no lease, or until when it has one.
+    pub(crate) fn last(&self) -> Time {
+        self.over.max(self.expiry)
     }
 
     /// A round came in: answers it, and takes what it grants.
@@ -177,7 +186,7 @@ mod tests {
         let (me, other) = (Incarnation(1), Incarnation(2));
         let mut coordinator = Lease::new(Time(0), 1000, Plants::default());
         let mut member = Lease::new(Time(0), 1000, Plants::default());
-        coordinator.begin_view(Time(0));
+        coordinator.begin_view(Time(0), Time(0));
         coordinator.hold = Time(0);
         let both = |_, answered: &dyn Fn(Incarnation) -> bool| answered(other);
         for (round, at) in [(1, 5_000), (2, 5_250)] {

@@ -173,10 +173,10 @@ impl Member {
 
     /// A connection was accepted from `peer`. `None` when the bound on strangers is reached: close it.
     pub fn accept(&mut self, now: Time, peer: SocketAddr) -> Option<ConnId> {
-        self.now = self.now.max(now);
         if self.ended.is_some() {
             return None;
         }
+        self.advance(now);
         self.links.accepted(self.now, peer)
     }
 
@@ -208,10 +208,14 @@ impl Member {
     }
 
     /// Notices a pause of our own process: when we come later than we meant to, others are not to blame (V6).
-    fn advance(&mut self, now: Time) {
-        let expected = self.deadline().max(self.now);
-        let late = now.since(expected);
-        self.now = self.now.max(now);
+    /// Whatever the driver comes with first after the pause, it is noticed then: later it could not be told any more.
+    pub(super) fn advance(&mut self, now: Time) {
+        if now.since(self.now) <= LATE {
+            self.now = self.now.max(now);
+            return;
+        }
+        let late = now.since(self.deadline().max(self.now));
+        self.now = now;
         if late > LATE {
             self.detector.forgive(self.now, late);
         }
@@ -434,7 +438,7 @@ impl Member {
             self.outputs.push_back(Output::Close(conn));
             self.links.remove(conn);
         }
-        self.lease.drop_it();
+        self.lease.drop_it(self.now);
         self.ended = Some(reason);
     }
 
@@ -462,7 +466,7 @@ impl Member {
         self.merged_from = Some(view.id);
         self.host_ready = false;
         self.incarnation = Incarnation((u128::from(self.random()) << 64) | u128::from(self.random()));
-        self.lease.drop_it();
+        self.lease.drop_it(self.now);
         self.detector.watch(self.now, std::iter::empty());
         self.suspicion = Suspicion::default();
         self.attempt = None;

@@ -115,7 +115,7 @@ impl Member {
             let view = f.view.id;
             self.event(Event::Transition { view });
         }
-        self.lease.drop_it();
+        self.lease.drop_it(self.now);
     }
 
     fn promise(&self, prepare: &Prepare) -> Promise {
@@ -280,7 +280,7 @@ impl Member {
         self.fanout = Some(fanout);
         self.builder.restart();
         self.acceptor.installed(view.id, view.fenced);
-        self.lease.begin_view(hold);
+        self.lease.begin_view(self.now, hold);
         self.installed = Some(proposal);
         self.installed_at = self.now;
         self.wanted_cut = None;

@@ -161,6 +161,15 @@ impl Member {
         self.check_for(whom, None, why);
     }
 
+    /// A majority is missing: voters that did not answer when they were suspected may do so now, and nobody else may ask again.
+    pub(super) fn look_at_voters_again(&mut self) {
+        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        let voters = view.members.iter().filter(|m| self.rules.is_voter(&m.name) && self.believed_gone(m.incarnation));
+        for voter in voters.map(|m| m.incarnation).collect::<Vec<_>>() {
+            self.check_for(voter, Some(view.members[me].incarnation), "it is missing for a majority");
+        }
+    }
+
     fn check_for(&mut self, whom: Incarnation, asker: Option<Incarnation>, why: &'static str) {
         let Some((view, _)) = self.view() else { return };
         let Some(index) = view.index_of(whom).filter(|_| whom != self.incarnation) else { return };

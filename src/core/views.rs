@@ -26,7 +26,7 @@ const JOINERS: usize = 1024;
 pub(crate) struct Joiner {
     pub(crate) name: Name,
     pub(crate) address: SocketAddr,
-    pub(crate) hears: Vec<Incarnation>,
+    pub(crate) unheard: Vec<Incarnation>,
 }
 
 /// What the next view must change.
@@ -167,8 +167,8 @@ impl Member {
         if self.changes.joiners.len() >= JOINERS {
             return;
         }
-        let Join { name, incarnation, address, hears } = join;
-        self.changes.joiners.insert(incarnation, Joiner { name, address, hears });
+        let Join { name, incarnation, address, unheard } = join;
+        self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
         self.changes.begin(self.now, self.setup.gather);
     }
 
@@ -215,7 +215,8 @@ impl Member {
             let suspicion = &self.suspicion;
             self.changes.removals.retain(|i, _| suspicion.is_proven(*i));
             self.attempt_after = self.now + LATER;
-            return self.changes.begin(self.now, LATER);
+            self.changes.begin(self.now, LATER);
+            return self.look_at_voters_again();
         }
         self.changes.told_no_quorum = false;
         self.seen_round = self.seen_round.max(self.acceptor.highest_round()).saturating_add(1);
@@ -250,7 +251,7 @@ impl Member {
             name: name.clone(),
             address,
             part,
-            hears: Vec::new(),
+            unheard: Vec::new(),
             promise: None,
             promised_at: Time::ZERO,
             held: part == Part::Joiner,
@@ -267,7 +268,7 @@ impl Member {
         }
         for (incarnation, joiner) in self.changes.joiners.iter().filter(|(_, j)| self.name_is_free(&j.name)) {
             let mut p = participant(&joiner.name, joiner.address, Part::Joiner);
-            p.hears.clone_from(&joiner.hears);
+            p.unheard.clone_from(&joiner.unheard);
             all.entry(*incarnation).or_insert(p);
         }
         all
@@ -495,7 +496,7 @@ impl Member {
                 group: 0,
                 ready: !p.promise.as_ref().is_some_and(|promise| promise.announces_ready),
             };
-            (info, p.hears.clone())
+            (info, p.unheard.clone())
         });
         let unplaced = place(&mut members, placed.collect(), self.setup.group_size);
         for member in members.iter_mut().filter(|m| m.admitted == 0) {

@@ -44,6 +44,7 @@ impl World {
     /// A member that acts as primary in a fenced view must be alone with that view.
     pub(super) fn check_primary(&mut self, node: usize) {
         let Some(mine) = self.acts_as_primary(node) else { return };
+        self.nodes[node].primary_at = Some(self.now);
         self.ledger.checks.note(Guarantee::V3);
         if !self.primaries.see(mine) {
             return;
@@ -53,6 +54,16 @@ impl World {
                 self.violate(Guarantee::V3, format!("n{node} is primary in {mine:?} while n{other} is in {theirs:?}"));
             }
         }
+    }
+
+    /// A host was refused a send for want of a primary view: its member must have been out of one for at least a lease. A view that
+    /// changes is no reason.
+    pub(super) fn check_refused(&mut self, node: usize) {
+        let slot = &self.nodes[node];
+        let since = slot.primary_at.map_or(u64::MAX, |at| self.now - at);
+        let out = since >= slot.setup.lease;
+        self.ledger
+            .check(Guarantee::D7, out, || format!("n{node} answers NOT_PRIMARY {since} us after it was primary"));
     }
 
     /// The fenced view in which a running member acts as primary by its own clock.

@@ -52,6 +52,8 @@ pub struct Node {
     pub(crate) held_up: Option<(u64, u64)>,
     /// When its member installed its view.
     pub(crate) view_at: u64,
+    /// When it was last seen to act as primary in a fenced view.
+    pub(crate) primary_at: Option<u64>,
     /// A supervisor starts the process again this long after it ended by itself.
     pub(crate) restart_after_us: Option<u64>,
 
@@ -99,6 +101,7 @@ impl Node {
             troubled_at: 0,
             held_up: None,
             view_at: 0,
+            primary_at: None,
             restart_after_us: None,
             polling: true,
             stopped_polling_at: None,
@@ -125,6 +128,7 @@ impl Node {
         self.deferred.clear();
         self.backlog.clear();
         self.resumed_at = None;
+        self.primary_at = None;
         self.leaving = false;
         self.polling = true;
         self.stopped_polling_at = None;

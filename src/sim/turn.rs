@@ -394,6 +394,7 @@ impl World {
             Code::Again if to == To::Everybody => {
                 slot.starved_since.get_or_insert(self.now);
             }
+            Code::NotPrimary => self.check_refused(node),
             _ => {}
         }
         code

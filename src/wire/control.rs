@@ -174,8 +174,8 @@ pub struct Join {
     pub incarnation: Incarnation,
     /// Where it is reached.
     pub address: SocketAddr,
-    /// Leaders that answered it.
-    pub hears: Vec<Incarnation>,
+    /// Leaders that it dialled and that did not answer.
+    pub unheard: Vec<Incarnation>,
 }
 
 /// One entry of a proposed membership.
@@ -418,7 +418,7 @@ wire_struct! {
         incarnation: Incarnation, address: SocketAddr, expects: Incarnation, settings: Vec<(String, String)>, view: Option<ViewSummary> }
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
-    Join { name: Name, incarnation: Incarnation, address: SocketAddr, hears: Vec<Incarnation> }
+    Join { name: Name, incarnation: Incarnation, address: SocketAddr, unheard: Vec<Incarnation> }
     MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool }
     Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
     Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, up_ms: u32, fence_ms: u32, hold_ms: u32,

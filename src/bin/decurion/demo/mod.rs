@@ -99,15 +99,10 @@ impl<'a> Demo<'a> {
     fn start(&mut self) -> Result<(), Failure> {
         let (members, groups) = (self.plan.members, self.plan.groups);
         self.picture.tell(&format!("starting {members} member processes for {groups} groups on 127.0.0.1"));
-        // Group by group, its leader first: who joins then knows all leaders, and no group grows beyond its share.
-        for first in (0..members).step_by(self.plan.group_size) {
-            self.start_member(first, false)?;
-            self.wait("all members in one view", FORM_PATIENCE, Story::agreed)?;
-            for at in first + 1..members.min(first + self.plan.group_size) {
-                self.start_member(at, false)?;
-            }
-            self.wait("all members in one view", FORM_PATIENCE, Story::agreed)?;
+        for at in 0..members {
+            self.start_member(at, false)?;
         }
+        self.wait("all members in one view", FORM_PATIENCE, Story::agreed)?;
         let view = self.story.newest_view().expect("they agreed on one");
         let mut labels: Vec<u16> = view.members.iter().map(|m| m.group).collect();
         labels.sort_unstable();
