@@ -274,7 +274,7 @@ impl Attack {
             name: Name::new(&format!("stranger-{who}")),
             incarnation: incarnation(who),
             address: SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + u16::from(who))),
-            hears: vec![Incarnation(1)],
+            unheard: Vec::new(),
         }
     }
 
