@@ -17,7 +17,8 @@
 //   DCN_ERR_BUSY. From inside a handler everything may be called.
 // Blocking: each function says "never blocks", "bounded" (by work, not by others), or "blocks up to timeout". On a
 //   thread of the library (inside a handler or a log callback there, of whichever engine) a timeout counts as 0, and
-//   what can only wait is DCN_ERR_WOULD_DEADLOCK.
+//   what can only wait is DCN_ERR_WOULD_DEADLOCK. The same holds on every thread for an engine that has no thread of its
+//   own (dcn_engine_open_in_loop), and for whatever is called in a callback inside of its turn.
 //   Timeouts are in milliseconds: 0 = do not wait, DCN_NO_LIMIT_MS = as long as it takes.
 // Signals: the library installs no handler; its threads take none of the process's. Sockets raise no SIGPIPE.
 // Fork: handles belong to the process that made them; in a forked child they are answered with DCN_ERR_FORKED, and the
@@ -533,7 +534,8 @@ int32_t dcn_config_free(struct dcn_config_t config);
 //
 // Parameters: `config`, read during the call only. `handler`: if not NULL, it is called on the engine's thread with
 // every event; the first may come before this call returns, but `engine` is written by then. If NULL, the host polls
-// (`dcn_engine_fd`, `dcn_engine_poll`).
+// (`dcn_engine_fd`, `dcn_engine_poll`). Either way the engine has a thread of its own; see `dcn_engine_open_in_loop`
+// for one that has none.
 // `context`, handed to the handler as it is. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
 // with its size set.
 // Ownership: the caller closes it with `dcn_engine_close`. `context` stays the caller's and must live until then.
@@ -553,15 +555,17 @@ int32_t dcn_engine_open(struct dcn_config_t config,
 // threads on it end with `DCN_ERR_CLOSED`. Inside a handler or a log callback, of this engine or another one, it does not
 // wait: it takes effect on the engine's thread after the running callback, and one last event `DCN_EVENT_CLOSED` tells the
 // handler of the closed engine. Buffers and views that the host holds stay valid.
-// Threads: any. Blocking: bounded (waits for the engine's thread, and so for a handler that is running).
+// Without a thread (`dcn_engine_open_in_loop`) it waits for a turn that is under way on another thread; in a log callback
+// inside of a turn it takes effect at the end of that turn, and no event tells it.
+// Threads: any. Blocking: bounded (waits for the engine's thread or turn, and so for a callback that is running).
 // Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second close; `DCN_ERR_FORKED`.
 int32_t dcn_engine_close(struct dcn_engine_t engine);
 
 // Leaves the cluster in order: the others install a view without this member, and `DCN_EVENT_CLOSED` ends the events.
 // The handle stays until `dcn_engine_close`.
 //
-// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. Inside a handler it counts
-// as 0.
+// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. Inside a handler, and without
+// a thread, it counts as 0.
 // Threads: any. Blocking: blocks up to timeout.
 // Returns: `DCN_OK`: the member has left (or had already), or has begun to with a timeout of 0; `DCN_ERR_TIMEOUT`: it is
 // still leaving; `DCN_ERR_CLOSED`: another thread has closed it meanwhile; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
@@ -578,6 +582,9 @@ int32_t dcn_engine_ready(struct dcn_engine_t engine);
 // Tells the descriptor that is readable while events wait, for the host's own poll, epoll or select. Level-triggered:
 // it stays readable until `dcn_engine_poll` has taken everything.
 //
+// Without a thread (`dcn_engine_open_in_loop`) it is readable also while there is something to turn for, until
+// `dcn_engine_turn` has done it. Once the engine has ended it stays readable.
+//
 // Parameters: `fd`, not NULL: where the descriptor goes.
 // Ownership: the library's: do not read, write or close it. It is closed by `dcn_engine_close`: take it out of the host's
 // loop before.
@@ -592,7 +599,7 @@ int32_t dcn_engine_fd(struct dcn_engine_t engine,
 //
 // Parameters: `events`, an array of `capacity` (1 or more) structs, `stride_bytes` = `sizeof *events` each; they need not be
 // initialised, and what a library does not know of them is zeroed. `timeout_ms`, how long to wait for the first event; 0 = not
-// at all. Inside a handler or log callback it counts as 0. `count`, not NULL: how many were written.
+// at all. Inside a handler or log callback, and without a thread, it counts as 0. `count`, not NULL: how many were written.
 // Threads: one at a time per engine, else `DCN_ERR_BUSY`. Blocking: blocks up to timeout, only while there is nothing.
 // Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`, or `DCN_ERR_PANICKED` for an
 // engine that has failed: none will come any more;
@@ -618,11 +625,54 @@ int32_t dcn_engine_local_address(struct dcn_engine_t engine,
                                  size_t capacity_bytes,
                                  size_t *length_bytes);
 
+// Opens a member that has no thread and runs in the host's own loop. Otherwise as `dcn_engine_open` without a handler.
+//
+// Whenever the descriptor of `dcn_engine_fd` is readable, or the time of `dcn_engine_next_timeout_ms` has passed, the host
+// calls `dcn_engine_turn`, and then `dcn_engine_poll` until it answers `DCN_AGAIN` (or less: what it leaves keeps the
+// descriptor readable). Between two turns the engine does nothing. A loop that is held up for `detector.silence_ms` costs the
+// member its place: the others remove it, and it joins again by itself when the loop goes on. A loop that is often late makes
+// late what this member passes on to others.
+//
+// No call on such an engine waits, on whichever thread: every timeout counts as 0. Messages may be sent from any thread; each
+// wakes the loop by the descriptor. Only names are looked up on a helper thread, which is started with the first seed that is
+// not an address.
+//
+// Parameters: `config`, read during the call only. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
+// with its size set.
+// Ownership: the caller closes it with `dcn_engine_close`.
+// Threads: any. Blocking: bounded (it opens sockets).
+// Returns: as `dcn_engine_open`. Nothing is left open after an error.
+int32_t dcn_engine_open_in_loop(struct dcn_config_t config,
+                                struct dcn_engine_t *engine,
+                                struct dcn_error_t *error);
+
+// Does what there is to do: takes in what has come, lets time pass, writes, and queues events for `dcn_engine_poll`; of all
+// that a bounded piece. What is left over keeps the descriptor readable. A call too many is harmless.
+//
+// Log callbacks run inside of it, on this thread. It needs less than 128 KiB of stack.
+// Threads: one at a time per engine, not always the same one. Blocking: never blocks.
+// Returns: `DCN_OK`, also for the turn in which the engine ends; `DCN_ERR_BUSY` while another turn is under way, also for a
+// log callback inside of it; `DCN_ERR_CLOSED` when the engine had ended before: `dcn_engine_poll` has its last events;
+// `DCN_ERR_PANICKED` when it has failed, in this turn or before; `DCN_ERR_UNSUPPORTED` for an engine with a thread of its own;
+// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is changed by a call that answers an error, but for the turn that failed.
+int32_t dcn_engine_turn(struct dcn_engine_t engine);
+
+// Tells how long the host may wait for the descriptor of `dcn_engine_fd` before it must call `dcn_engine_turn`, in the form that
+// `epoll_wait` and `poll` take. Ask right before waiting: every turn, and every call that takes or sends something, changes it.
+//
+// Parameters: `timeout_ms`, not NULL: where it goes. 0 while there is something to do: a turn, events to take, or the end to be
+// noticed (the descriptor is readable then, too); -1 = as long as it takes; else rounded up, so that the deadline has passed then.
+// Threads: any, but not while a turn is under way. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_BUSY` while a turn is under way; `DCN_ERR_UNSUPPORTED` for an engine with a thread of its own;
+// `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written after an error.
+int32_t dcn_engine_next_timeout_ms(struct dcn_engine_t engine,
+                                   int32_t *timeout_ms);
+
 // Sends one message to all other members, or to one.
 //
 // Parameters: `to`, `DCN_TO_ALL` or the seat of another member of the current view; `level`, `DCN_LEVEL_*`; `token`, any
 // number, comes with the message (0 = none); `data`, `bytes` of payload, 0 to `message.max_bytes`; `timeout_ms`, how long
-// to wait for room, 0 = not at all. Inside a handler it counts as 0.
+// to wait for room, 0 = not at all. Inside a handler, and without a thread, it counts as 0.
 // Ownership: the payload is copied before the call returns.
 // Threads: any. What one thread sends to the same receiver is delivered in that order.
 // Blocking: blocks up to timeout.
@@ -736,7 +786,7 @@ int32_t dcn_view_release(struct dcn_view_t view);
 //
 // Parameters: `stats`, not NULL, its `struct_size` set.
 // Threads: any. Blocking: bounded (asks the engine's thread; after 250 ms, or in a handler, its last answer is
-// taken: all zero if nobody had asked before).
+// taken: all zero if nobody had asked before. Without a thread nothing is asked: they are as of now).
 // Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
 // Nothing is written after an error.
 int32_t dcn_engine_stats(struct dcn_engine_t engine, struct dcn_stats_t *stats);

@@ -5,15 +5,15 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
 
 use super::{Config, Resolved};
 use crate::core::{Event, LinkReport, Stats, To};
-use crate::runtime::{self, EventSource, Handler, Life, LogSink, Parts, Shared, ViewSnapshot, fork, thread};
+use crate::runtime::{
+    self, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, ViewSnapshot, fork, thread,
+};
 use crate::types::{Code, Error, Name, Result};
 use crate::wire::batch;
 
@@ -33,15 +33,24 @@ pub enum Level {
     Safe,
 }
 
-/// How a host is told what happens.
+/// Who runs the engine, and how the host is told what happens.
 pub enum Mode {
-    /// The host calls [`Engine::poll`], when it likes or when [`Engine::fd`] is readable.
+    /// On a thread of its own. The host calls [`Engine::poll`], when it likes or when [`Engine::fd`] is readable.
     Poll,
-    /// The handler is called with each event on the engine's own thread. It must not block: while it runs, this
+    /// On a thread of its own, on which the handler is called with each event. It must not block: while it runs, this
     /// member sends no heartbeat, and after `detector.silence_ms` the others remove it. It may call the engine back; if
     /// it keeps a clone of it for that, only [`Engine::close`] closes the engine. A handler that panics ends its engine
     /// and is not called again.
     Handler(Handler),
+    /// In the host's own loop, without a thread. Whenever [`Engine::fd`] is readable or [`Engine::next_timeout`] has passed, the
+    /// host calls [`Engine::turn`], which does what there is to do and never waits, and then takes the events with
+    /// [`Engine::poll`]. Between two turns the engine does nothing: a loop that is held up for `detector.silence_ms` has
+    /// its member removed by the others, as with a handler that blocks, and a loop that is often late makes everything late
+    /// that this member relays as a leader.
+    ///
+    /// No call waits, on whichever thread: every timeout counts as 0. Only names are looked up on a helper thread, which is
+    /// started with the first seed that is not an address.
+    Loop,
 }
 
 impl fmt::Debug for Mode {
@@ -49,14 +58,15 @@ impl fmt::Debug for Mode {
         f.write_str(match self {
             Mode::Poll => "Poll",
             Mode::Handler(_) => "Handler",
+            Mode::Loop => "Loop",
         })
     }
 }
 
 /// A member of a cluster. Cheap to clone; all clones are one engine, which closes when the last one is dropped.
 ///
-/// Every call may be made from any thread, also from a handler: on a thread of the library, whichever engine's it is, no
-/// call waits. In a process that was forked from the one that opened
+/// Every call may be made from any thread, also from a handler: on a thread of the library, whichever engine's it is, and
+/// in a callback inside of [`Engine::turn`] no call waits. In a process that was forked from the one that opened
 /// it, every call that can answer an error answers `Forked`, and dropping it does nothing.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -68,7 +78,7 @@ struct Handle {
     shared: Arc<Shared>,
     events: EventSource,
     has_handler: bool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    runs: Runs,
     name: Name,
     message_bytes: usize,
     held_bytes: usize,
@@ -76,7 +86,8 @@ struct Handle {
 }
 
 impl Engine {
-    /// Opens an engine: binds the port, starts the engine's thread and begins to join. Does not wait for a view.
+    /// Opens an engine: binds the port, starts the engine's thread unless the host's loop is to run it, and begins to join.
+    /// Does not wait for a view.
     ///
     /// # Errors
     /// `Config` or `Unsupported` when the settings do not go together or ask for what is not built; else as
@@ -85,16 +96,16 @@ impl Engine {
         Engine::open_resolved(config.resolve()?, mode, None)
     }
 
-    /// Opens an engine with a resolved configuration: binds the port, starts the engine's thread and begins to join.
-    /// Does not wait for a view. `log` is called with each line of the journal, beside the `log` facade.
+    /// As [`Engine::open`], with a resolved configuration. `log` is called with each line of the journal, beside the `log` facade.
     ///
     /// # Errors
     /// `System` when the port cannot be had (the text says what to do) or the system has no descriptor or thread left.
     /// Nothing is left open.
     pub fn open_resolved(resolved: Resolved, mode: Mode, log: Option<LogSink>) -> Result<Engine> {
         let message_bytes = resolved.setup.message_bytes;
+        let own_thread = !matches!(mode, Mode::Loop);
         let handler = match mode {
-            Mode::Poll => None,
+            Mode::Poll | Mode::Loop => None,
             Mode::Handler(handler) => Some(handler),
         };
         let has_handler = handler.is_some();
@@ -103,6 +114,7 @@ impl Engine {
             bind: resolved.bind,
             socket_buffer_bytes: resolved.socket_buffer_bytes,
             max_connections: resolved.max_connections,
+            own_thread,
             thread_name: resolved.thread_name,
             handler,
             log,
@@ -111,7 +123,7 @@ impl Engine {
             shared: launched.shared,
             events: launched.events,
             has_handler,
-            thread: Mutex::new(Some(launched.thread)),
+            runs: launched.runs,
             name: launched.name,
             message_bytes,
             held_bytes: resolved.held_bytes,
@@ -121,7 +133,7 @@ impl Engine {
     }
 
     /// Appends up to `capacity` events, in order, and answers how many. Waits up to `timeout` for the first one;
-    /// zero, and any call on a thread of the library, takes what is there.
+    /// zero, any call on a thread of the library, and any call with [`Mode::Loop`] take what is there.
     ///
     /// After the last event (`Event::Closed`) has been taken, every call fails with `Closed`.
     ///
@@ -134,12 +146,12 @@ impl Engine {
             let text = "the engine was opened with a handler, which gets all events: do not poll";
             return Err(Error::new(Code::Unsupported, text));
         }
-        let inside = thread::is_ours();
-        let taken = self.handle.events.poll(events, capacity, if inside { Duration::ZERO } else { timeout })?;
+        let waits = self.may_wait();
+        let taken = self.handle.events.poll(events, capacity, if waits { timeout } else { Duration::ZERO })?;
         self.handle.shared.consume(taken.cost);
         if taken.ended {
             // The queue ends an instant before the engine's thread does.
-            if !inside {
+            if waits {
                 self.handle.shared.wait_over(None);
             }
             return Err(self.ended_error());
@@ -150,9 +162,47 @@ impl Engine {
     /// A descriptor that is readable while events wait, and for good once the engine has ended. Level-triggered: it
     /// can be watched in any loop, and waking up for nothing is harmless. Do not read, write or close it.
     ///
-    /// With a handler it is never readable before the engine has ended.
+    /// With a handler it is never readable before the engine has ended. With [`Mode::Loop`] it is readable also while there is
+    /// something to turn for; it is an epoll instance, so it can be watched by poll, select and another epoll instance, and
+    /// nests there two levels deep.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.handle.events.fd()
+        self.handle.runs.hosted().map_or_else(|| self.handle.events.fd(), Hosted::fd)
+    }
+
+    /// With [`Mode::Loop`]: does what there is to do, a bounded piece of it, and never waits. What is left over makes
+    /// [`Engine::fd`] readable and [`Engine::next_timeout`] zero. A turn too many is harmless.
+    ///
+    /// Log callbacks run inside of it, on this thread, and it needs less than 128 KiB of stack. One thread at a time; not
+    /// always the same one.
+    ///
+    /// # Errors
+    /// `Busy` while another turn is under way, also for a log callback inside of it; `Closed` when the engine had ended before:
+    /// [`Engine::poll`] has its last events; `Panicked` when it has failed, in this turn or before; `Unsupported` when it has a
+    /// thread of its own; `Forked`. Nothing is changed.
+    pub fn turn(&self) -> Result<()> {
+        self.check_fork()?;
+        if self.hosted()?.turn()? && !self.has_failed() { Ok(()) } else { Err(self.ended_error()) }
+    }
+
+    /// With [`Mode::Loop`]: how long to wait for [`Engine::fd`] at most before the next [`Engine::turn`]; `None`: as long as it
+    /// takes. Zero while there is something to do: a turn, events to take, or the end to be noticed. Ask right before
+    /// waiting: every turn, and every call that takes or sends something, changes it.
+    ///
+    /// # Errors
+    /// `Busy` while a turn is under way; `Unsupported` when the engine has a thread of its own; `Forked`.
+    pub fn next_timeout(&self) -> Result<Option<Duration>> {
+        self.check_fork()?;
+        self.hosted()?.next_timeout(&self.handle.events)
+    }
+
+    fn hosted(&self) -> Result<&Hosted> {
+        let text = "the engine has a thread of its own, which turns it: open it for the host's loop instead";
+        self.handle.runs.hosted().ok_or_else(|| Error::new(Code::Unsupported, text))
+    }
+
+    /// Whether a call may wait for the engine, or for room: not where that would keep an engine from running.
+    fn may_wait(&self) -> bool {
+        self.handle.runs.hosted().is_none() && !thread::is_ours()
     }
 
     /// For a face that hands an event out in parts: keeps [`Engine::fd`] readable until a poll finds nothing.
@@ -161,7 +211,7 @@ impl Engine {
     }
 
     /// Sends a copy of `payload`. Answers `Ok` when the message is accepted in order, `Again` when the queue stayed
-    /// full for `timeout` (zero, and any call from a handler: answers at once), `NotReady` before the first view,
+    /// full for `timeout` (zero, any call from a handler or with [`Mode::Loop`]: answers at once), `NotReady` before the first view,
     /// `NotPrimary` in a minority. `token` comes back with the message and in `Event::Returned`; 0 is none.
     ///
     /// # Errors
@@ -206,7 +256,7 @@ impl Engine {
         if let To::Member(incarnation) = to {
             shared.with_view(|view| check_receiver(view, incarnation))?;
         }
-        let wait = !timeout.is_zero() && !thread::is_ours();
+        let wait = !timeout.is_zero() && self.may_wait();
         let deadline = wait.then(|| deadline_after(timeout));
         match shared.send(to, level, token, len, payload, deadline) {
             code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
@@ -224,7 +274,8 @@ impl Engine {
     }
 
     /// The counters. Asks the engine's thread, which answers within a turn; from a handler, or when a handler does not
-    /// come back, they are as of the last answer (and the next one is under way).
+    /// come back, they are as of the last answer (and the next one is under way). With [`Mode::Loop`] they are as of now, or, while
+    /// a turn is under way, as of the last answer.
     pub fn stats(&self) -> Stats {
         self.report().stats
     }
@@ -239,7 +290,10 @@ impl Engine {
             return runtime::Report::default();
         }
         let shared = &self.handle.shared;
-        shared.report(if thread::is_ours() { Duration::ZERO } else { REPORT_PATIENCE })
+        match self.handle.runs.hosted() {
+            Some(hosted) if hosted.publish_report() => shared.last_report(),
+            _ => shared.report(if self.may_wait() { REPORT_PATIENCE } else { Duration::ZERO }),
+        }
     }
 
     /// The member's name, as configured or as made from host name and port.
@@ -274,7 +328,7 @@ impl Engine {
     }
 
     /// Leaves the cluster in order, then closes. Waits until that is done, at most for `timeout`; zero, and any call
-    /// from a handler, only begins it: `Event::Closed` tells the end.
+    /// from a handler or with [`Mode::Loop`], only begins it: `Event::Closed` tells the end.
     ///
     /// # Errors
     /// `Timeout` when it is not done in time; it goes on. `Closed` when the engine was closed and so could not leave.
@@ -283,7 +337,7 @@ impl Engine {
         self.check_fork()?;
         let shared = &self.handle.shared;
         shared.request(runtime::REQUEST_LEAVE);
-        let wait = !timeout.is_zero() && !thread::is_ours();
+        let wait = !timeout.is_zero() && self.may_wait();
         if wait && !shared.wait_over(Some(deadline_after(timeout))) {
             return Err(Error::new(Code::Timeout, format!("leaving takes longer than {} ms", timeout.as_millis())));
         }
@@ -296,7 +350,8 @@ impl Engine {
     /// Closes at once, without a word to the others, who notice the closed connections. After it returns no handler
     /// and no log callback runs and the port is free. On a thread of the library (in a handler of any engine) it does not
     /// wait: it takes effect when the handler returns, and the closed engine's handler is called once more, with
-    /// `Event::Closed`. Closing twice is fine.
+    /// `Event::Closed`. With [`Mode::Loop`] it waits for a turn that is under way on another thread, and takes effect at the
+    /// end of the turn when a callback of that turn closes. Closing twice is fine.
     pub fn close(&self) {
         self.handle.close();
     }
@@ -344,15 +399,7 @@ impl Handle {
             return;
         }
         self.shared.close();
-        if thread::is_ours() {
-            return;
-        }
-        // Held while joining, so that a second caller returns no earlier than the first.
-        let mut thread = self.thread.lock();
-        if let Some(thread) = thread.take() {
-            // The thread catches its own panics.
-            let _ = thread.join();
-        }
+        self.runs.wind_up();
     }
 }
 

@@ -41,7 +41,8 @@ pub const DCN_NO_LIMIT_MS: u32 = u32::MAX;
 ///
 /// Parameters: `config`, read during the call only. `handler`: if not NULL, it is called on the engine's thread with
 /// every event; the first may come before this call returns, but `engine` is written by then. If NULL, the host polls
-/// (`dcn_engine_fd`, `dcn_engine_poll`).
+/// (`dcn_engine_fd`, `dcn_engine_poll`). Either way the engine has a thread of its own; see `dcn_engine_open_in_loop`
+/// for one that has none.
 /// `context`, handed to the handler as it is. `engine`, not NULL: where the handle goes. `error`, NULL or a struct
 /// with its size set.
 /// Ownership: the caller closes it with `dcn_engine_close`. `context` stays the caller's and must live until then.
@@ -60,29 +61,41 @@ pub unsafe extern "C" fn dcn_engine_open(
 ) -> i32 {
     let body = || {
         let out = input::place(engine, "engine")?;
-        let config = config::copy(config)?;
-        let member = Arc::new(Member::new(config.resolve()?.held_bytes, handler.is_some()));
-        let handle = dcn_engine_t { id: ENGINES.insert(member.clone())? };
-        let mode = match handler {
+        let mode = |handle, member: &Arc<Member>| match handler {
             Some(function) => Handler::mode(function, context, handle, member.clone()),
             None => Mode::Poll,
         };
-        match Engine::open(&config, mode) {
-            Ok(engine) => {
-                // SAFETY: checked above, writable by the caller's promise. Written before the first event can come.
-                unsafe { out.write(handle) };
-                member.opened(Some(engine));
-                Ok(Code::Ok)
-            }
-            Err(failure) => {
-                member.opened(None);
-                drop(ENGINES.remove(handle.id));
-                Err(failure)
-            }
-        }
+        // SAFETY: checked above, writable by the caller's promise.
+        unsafe { open(config, out, handler.is_some(), mode) }
     };
     // SAFETY: the caller's promise.
     unsafe { call(error, body) }
+}
+
+/// Opens an engine under a handle of its own, in the mode that is made for that handle.
+///
+/// # Safety
+/// `out` is writable.
+pub(super) unsafe fn open(
+    config: dcn_config_t, out: *mut dcn_engine_t, has_handler: bool,
+    mode: impl FnOnce(dcn_engine_t, &Arc<Member>) -> Mode,
+) -> Result<Code> {
+    let config = config::copy(config)?;
+    let member = Arc::new(Member::new(config.resolve()?.held_bytes, has_handler));
+    let handle = dcn_engine_t { id: ENGINES.insert(member.clone())? };
+    match Engine::open(&config, mode(handle, &member)) {
+        Ok(engine) => {
+            // SAFETY: the caller's promise. Written before the first event can come.
+            unsafe { out.write(handle) };
+            member.opened(Some(engine));
+            Ok(Code::Ok)
+        }
+        Err(failure) => {
+            member.opened(None);
+            drop(ENGINES.remove(handle.id));
+            Err(failure)
+        }
+    }
 }
 
 /// Closes an engine at once, without telling the cluster (call `dcn_engine_leave` first for that), and ends the handle.
@@ -91,7 +104,9 @@ pub unsafe extern "C" fn dcn_engine_open(
 /// threads on it end with `DCN_ERR_CLOSED`. Inside a handler or a log callback, of this engine or another one, it does not
 /// wait: it takes effect on the engine's thread after the running callback, and one last event `DCN_EVENT_CLOSED` tells the
 /// handler of the closed engine. Buffers and views that the host holds stay valid.
-/// Threads: any. Blocking: bounded (waits for the engine's thread, and so for a handler that is running).
+/// Without a thread (`dcn_engine_open_in_loop`) it waits for a turn that is under way on another thread; in a log callback
+/// inside of a turn it takes effect at the end of that turn, and no event tells it.
+/// Threads: any. Blocking: bounded (waits for the engine's thread or turn, and so for a callback that is running).
 /// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second close; `DCN_ERR_FORKED`.
 #[unsafe(no_mangle)]
 pub extern "C" fn dcn_engine_close(engine: dcn_engine_t) -> i32 {
@@ -110,8 +125,8 @@ pub extern "C" fn dcn_engine_close(engine: dcn_engine_t) -> i32 {
 /// Leaves the cluster in order: the others install a view without this member, and `DCN_EVENT_CLOSED` ends the events.
 /// The handle stays until `dcn_engine_close`.
 ///
-/// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. Inside a handler it counts
-/// as 0.
+/// Parameters: `timeout_ms`, how long to wait for the end; 0 = begin to leave and do not wait. Inside a handler, and without
+/// a thread, it counts as 0.
 /// Threads: any. Blocking: blocks up to timeout.
 /// Returns: `DCN_OK`: the member has left (or had already), or has begun to with a timeout of 0; `DCN_ERR_TIMEOUT`: it is
 /// still leaving; `DCN_ERR_CLOSED`: another thread has closed it meanwhile; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`;
@@ -132,6 +147,9 @@ pub extern "C" fn dcn_engine_ready(engine: dcn_engine_t) -> i32 {
 
 /// Tells the descriptor that is readable while events wait, for the host's own poll, epoll or select. Level-triggered:
 /// it stays readable until `dcn_engine_poll` has taken everything.
+///
+/// Without a thread (`dcn_engine_open_in_loop`) it is readable also while there is something to turn for, until
+/// `dcn_engine_turn` has done it. Once the engine has ended it stays readable.
 ///
 /// Parameters: `fd`, not NULL: where the descriptor goes.
 /// Ownership: the library's: do not read, write or close it. It is closed by `dcn_engine_close`: take it out of the host's
@@ -158,7 +176,7 @@ pub unsafe extern "C" fn dcn_engine_fd(engine: dcn_engine_t, fd: *mut i32) -> i3
 ///
 /// Parameters: `events`, an array of `capacity` (1 or more) structs, `stride_bytes` = `sizeof *events` each; they need not be
 /// initialised, and what a library does not know of them is zeroed. `timeout_ms`, how long to wait for the first event; 0 = not
-/// at all. Inside a handler or log callback it counts as 0. `count`, not NULL: how many were written.
+/// at all. Inside a handler or log callback, and without a thread, it counts as 0. `count`, not NULL: how many were written.
 /// Threads: one at a time per engine, else `DCN_ERR_BUSY`. Blocking: blocks up to timeout, only while there is nothing.
 /// Returns: `DCN_OK`: at least one event; `DCN_AGAIN`: none in time (`count` is 0); `DCN_ERR_CLOSED`, or `DCN_ERR_PANICKED` for an
 /// engine that has failed: none will come any more;
@@ -221,7 +239,7 @@ pub(super) fn with_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engi
 
 /// Runs the body of an export on an open engine, of which events may still be taken after it has failed. A panic in
 /// the body fails the engine for good.
-fn with_any_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
+pub(super) fn with_any_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
     let guarded = || {
         let member = ENGINES.get(engine.id)?;
         if member.failed.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@
 //! What holds for every function is said once, at the top of the header.
 //!
 //! - `handle` turns 64-bit ids into objects, [`guard`] keeps panics and `errno` on their side,
-//! - [`config`], [`engine`], [`send`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
+//! - [`config`], [`engine`], [`turn`], [`send`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
 //! - [`event`] is what a host sees, `shown` remembers what it may still look at.
 
 #![allow(non_camel_case_types)]
@@ -21,6 +21,7 @@ pub mod send;
 mod shown;
 pub mod stats;
 pub mod status;
+pub mod turn;
 mod unwind;
 pub mod view;
 

@@ -36,7 +36,7 @@ pub struct dcn_slice_t {
 ///
 /// Parameters: `to`, `DCN_TO_ALL` or the seat of another member of the current view; `level`, `DCN_LEVEL_*`; `token`, any
 /// number, comes with the message (0 = none); `data`, `bytes` of payload, 0 to `message.max_bytes`; `timeout_ms`, how long
-/// to wait for room, 0 = not at all. Inside a handler it counts as 0.
+/// to wait for room, 0 = not at all. Inside a handler, and without a thread, it counts as 0.
 /// Ownership: the payload is copied before the call returns.
 /// Threads: any. What one thread sends to the same receiver is delivered in that order.
 /// Blocking: blocks up to timeout.

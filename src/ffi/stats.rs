@@ -59,7 +59,7 @@ pub struct dcn_stats_t {
 ///
 /// Parameters: `stats`, not NULL, its `struct_size` set.
 /// Threads: any. Blocking: bounded (asks the engine's thread; after 250 ms, or in a handler, its last answer is
-/// taken: all zero if nobody had asked before).
+/// taken: all zero if nobody had asked before. Without a thread nothing is asked: they are as of now).
 /// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`.
 /// Nothing is written after an error.
 ///

@@ -44,6 +44,11 @@ impl Bell {
         self.state.store(AWAKE, Ordering::SeqCst);
     }
 
+    /// The sleeper stays awake but waits by its descriptor: makes it readable once more.
+    pub fn remind(&self) {
+        self.event.raise();
+    }
+
     /// Whether it has rung since [`Bell::wake`].
     pub fn has_rung(&self) -> bool {
         self.state.load(Ordering::SeqCst) == RUNG

@@ -223,6 +223,11 @@ impl EventSource {
         self.signal.raise();
     }
 
+    /// Whether the descriptor is readable, if anybody has asked for it.
+    pub fn is_readable(&self) -> bool {
+        self.signal.raised.load(Ordering::SeqCst)
+    }
+
     /// Readable while events wait, and for good once the queue has ended.
     pub fn fd(&self) -> BorrowedFd<'_> {
         if !self.signal.wanted.swap(true, Ordering::SeqCst) {

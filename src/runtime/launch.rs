@@ -3,18 +3,17 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use super::bell::Bell;
 use super::events::{EventSource, event_queue};
 use super::journal::{Journal, LogSink};
-use super::reactor::{Delivery, Handler, Reactor, Turn};
+use super::reactor::{Delivery, Handler, Reactor};
 use super::resolver::Resolver;
-use super::shared::{Life, Shared};
+use super::runs::{Hosted, Runs};
+use super::shared::Shared;
 use super::transport::Transport;
-use super::{clock, fork, socket, thread};
+use super::{clock, fork, socket};
 use crate::core::{Member, Outbox, Setup};
 use crate::types::{Code, Error, Incarnation, Name, Result, limits};
 
@@ -28,7 +27,9 @@ pub struct Parts {
     pub socket_buffer_bytes: usize,
     /// Most connections at the same time.
     pub max_connections: usize,
-    /// Name of the engine's thread.
+    /// Whether the engine gets a thread of its own; else the host's loop turns it, and there is no handler.
+    pub own_thread: bool,
+    /// Name of that thread, and the begin of the resolver's.
     pub thread_name: String,
     /// Called with each event on the engine's thread; without it the host polls.
     pub handler: Option<Handler>,
@@ -49,13 +50,13 @@ pub struct Launched {
     pub shared: Arc<Shared>,
     /// Where the host polls; with a handler, nothing but the end is to be seen there.
     pub events: EventSource,
-    /// The engine's thread.
-    pub thread: JoinHandle<()>,
+    /// Who turns it.
+    pub runs: Runs,
     /// The member's name, as given or as made here.
     pub name: Name,
 }
 
-/// Opens the port and starts the engine's thread.
+/// Opens the port and, unless the host's loop turns the engine, starts its thread.
 ///
 /// # Errors
 /// `System`, with what to do, when the port cannot be had or the system has no descriptor or thread left. Nothing stays.
@@ -80,11 +81,12 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let member = Member::new(setup, clock::now());
     let reactor = Reactor::new(member, resolver, transport, shared.clone(), delivery, journal);
 
-    let running = shared.clone();
-    let thread = thread::spawn(&thread_name, move || run(reactor, &running)).map_err(|e| {
-        Error::new(Code::System, format!("no thread for the engine: {e}; raise the limit of processes (ulimit -u)"))
-    })?;
-    Ok(Launched { shared, events, thread, name })
+    let runs = if parts.own_thread {
+        Runs::on_thread(&thread_name, reactor, shared.clone()).map_err(|e| no_thread(&e))?
+    } else {
+        Runs::Hosted(Hosted::new(reactor, shared.clone(), &events).map_err(|e| no_descriptor(&e))?)
+    };
+    Ok(Launched { shared, events, runs, name })
 }
 
 /// What only the system can say.
@@ -109,28 +111,6 @@ fn no_descriptor(error: &io::Error) -> Error {
     Error::new(Code::System, format!("no file descriptor for the engine: {error}; raise the limit (ulimit -n)"))
 }
 
-/// The engine's thread. A panic ends this engine and is told to the host; the process goes on.
-fn run(mut reactor: Reactor, shared: &Shared) {
-    let turns = || loop {
-        match reactor.turn(None) {
-            Ok(Turn::Goes) => {}
-            Ok(Turn::Ended(reason)) => return Life::Ended(reason),
-            Err(error) => return Life::Failed(format!("waiting for sockets failed: {error}")),
-        }
-    };
-    let life = catch_unwind(AssertUnwindSafe(turns)).unwrap_or_else(|panic| Life::Failed(panic_text(&*panic)));
-    // All its sockets are closed before anybody is told that the engine has ended. What is broken may panic once more.
-    let last = || {
-        if let Life::Failed(why) = &life {
-            reactor.fail(why);
-        }
-        drop(reactor);
-    };
-    let _ = catch_unwind(AssertUnwindSafe(last));
-    shared.end(life);
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    format!("a panic was caught on the engine's thread: {}", text.unwrap_or("no text"))
+fn no_thread(error: &io::Error) -> Error {
+    Error::new(Code::System, format!("no thread for the engine: {error}; raise the limit of processes (ulimit -u)"))
 }

@@ -1,10 +1,11 @@
 //! What drives a [`crate::core::Member`] in the real world: sockets behind mio, clock, threads, and the hand-over to and
 //! from the host's threads.
 //!
-//! The [`Reactor`] does one [`Reactor::turn`] at a time, whoever calls it; [`launch`] gives it a thread of its own.
+//! The [`Reactor`] does one [`Reactor::turn`] at a time; [`Runs`] says who calls it: a thread of its own, or the host's loop.
 
 mod bell;
 mod clock;
+mod epoll;
 mod eventfd;
 mod events;
 pub(crate) mod fork;
@@ -12,6 +13,7 @@ mod journal;
 mod launch;
 mod reactor;
 mod resolver;
+mod runs;
 mod shared;
 mod socket;
 pub(crate) mod thread;
@@ -21,6 +23,7 @@ pub use events::EventSource;
 pub use journal::{LogSink, ended_text};
 pub use launch::{Launched, Parts, launch};
 pub use reactor::{Handler, Reactor, Turn};
+pub use runs::{Hosted, Runs};
 #[cfg(test)]
 pub(crate) use shared::REQUEST_PANIC;
 pub use shared::{Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,8 +139,8 @@ impl Reactor {
     }
 
     /// How long the next wait may be: zero while work remains.
-    fn next_timeout(&self, most: Option<Duration>) -> Option<Duration> {
-        if self.unfinished || self.transport.has_ready() || self.resolver.has_answer() || self.shared.bell.has_rung() {
+    pub fn next_timeout(&self, most: Option<Duration>) -> Option<Duration> {
+        if self.has_work() || self.shared.bell.has_rung() {
             return Some(Duration::ZERO);
         }
         let deadline = self.member.deadline().min(self.transport.deadline());
@@ -148,6 +149,18 @@ impl Reactor {
         }
         let left = Duration::from_micros(deadline.since(clock::now()));
         Some(most.map_or(left, |most| most.min(left)))
+    }
+
+    /// After a turn, for a host that waits by [`Reactor::as_raw_fd`]: what is left over, or has come meanwhile, makes that
+    /// readable at once. Otherwise whoever rings next does.
+    pub fn settle(&self) {
+        if self.has_work() || !self.shared.bell.sleep() {
+            self.shared.bell.remind();
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.unfinished || self.transport.has_ready() || self.resolver.has_answer()
     }
 
     /// Time for the core never goes back, whatever the system says.
@@ -334,7 +347,8 @@ impl Reactor {
         }
     }
 
-    fn publish_report(&self) {
+    /// Publishes counters and links as they are.
+    pub fn publish_report(&self) {
         self.shared.publish_report(self.member.stats(), self.member.links(self.now));
     }
 
@@ -402,6 +416,12 @@ impl Reactor {
                 self.delivery.sink.push(&mut vec![last]);
             }
         }
+    }
+}
+
+impl AsRawFd for Reactor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.transport.poll_fd()
     }
 }
 

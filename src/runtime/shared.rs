@@ -184,6 +184,11 @@ impl Shared {
         look(self.view.read().as_ref())
     }
 
+    /// Counters and links as they were published last.
+    pub fn last_report(&self) -> Report {
+        self.report.lock().clone()
+    }
+
     /// Counters and links, made fresh by the engine. If it does not come by within `patience`, or that is zero, they are
     /// those that were asked for last.
     pub fn report(&self, patience: Duration) -> Report {

@@ -16,10 +16,28 @@ thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the calling thread is one of the library's: the host is inside a handler or a log callback there. Waiting for
-/// an engine on such a thread, its own or another one, could wait for ever.
+/// Whether the calling thread is one of the library's, or one that turns an engine: the host is inside a handler or a log
+/// callback there. Waiting for an engine on such a thread, its own or another one, could wait for ever.
 pub fn is_ours() -> bool {
     OURS.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Makes the host's thread one of the library's for as long as the answer lives: while it turns an engine.
+pub fn borrow() -> Borrowed {
+    Borrowed { before: OURS.try_with(|ours| ours.replace(true)).unwrap_or(true) }
+}
+
+/// See [`borrow`].
+#[derive(Debug)]
+pub struct Borrowed {
+    before: bool,
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        // A thread that is ending has nothing to be put back.
+        let _ = OURS.try_with(|ours| ours.set(self.before));
+    }
 }
 
 /// Starts a thread that takes no signal meant for the process.
