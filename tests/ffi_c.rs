@@ -2,7 +2,7 @@
 
 mod ffi_support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -46,6 +46,11 @@ fn a_host_that_polls() {
 #[test]
 fn a_host_with_a_handler() {
     under_sanitizers("handler");
+}
+
+#[test]
+fn a_host_with_a_loop_of_its_own() {
+    under_sanitizers("loop");
 }
 
 #[test]
@@ -109,6 +114,38 @@ fn the_examples_find_each_other_and_say_hello() {
     b.line_with("says: hello, all");
 }
 
+/// Two processes of the other example: what is written to one is printed by the other, and the end of its input ends it.
+#[test]
+fn the_example_with_its_own_loop_sends_its_input_and_leaves_at_its_end() {
+    let folder = linkable("ffi-c-epoll-loop");
+    let binary = folder.join("epoll_loop");
+    let source = root().join("ffi-examples/c/epoll_loop.c");
+    run(cc().arg("-o").arg(&binary).arg(source).arg(folder.join("libdecurion.so")));
+    let usage = finish(Command::new(&binary).env("LD_LIBRARY_PATH", &folder));
+    assert_eq!(usage.status.code(), Some(2), "without arguments it says how it is used");
+
+    let [first, second] = free_ports().map(|port| format!("127.0.0.1:{port}"));
+    let mut a = Running::with_input(Command::new(&binary).arg(&first).env("LD_LIBRARY_PATH", &folder));
+    a.line_with("has 1 members");
+    let mut b = Running::with_input(Command::new(&binary).args([&second, &first]).env("LD_LIBRARY_PATH", &folder));
+    a.line_with("has 2 members");
+    b.line_with("has 2 members");
+    // Much more than a pipe holds: it is read only as fast as it can be sent.
+    const LINES: usize = 50_000;
+    let input = b.child.stdin.take().expect("piped");
+    let writer = std::thread::spawn(move || {
+        let mut input = BufWriter::new(input);
+        (0..LINES).try_for_each(|line| writeln!(input, "line {line}")).and_then(|()| input.flush())
+    });
+    for line in 0..LINES {
+        assert_eq!(a.line_with("line"), format!("line {line}"));
+    }
+    writer.join().expect("no panic").expect("all of it is taken");
+    b.line_with("ended: left the cluster");
+    assert!(b.child.wait().expect("it ends").success());
+    a.line_with("has 1 members");
+}
+
 /// Two ports that nobody has at this moment.
 fn free_ports() -> [u16; 2] {
     let listeners = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
@@ -123,7 +160,16 @@ struct Running {
 
 impl Running {
     fn start(command: &mut Command) -> Running {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the example runs");
+        Running::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// With a standard input that stays open.
+    fn with_input(command: &mut Command) -> Running {
+        Running::spawn(command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the example runs");
         let (give, lines) = channel();
         let output = BufReader::new(child.stdout.take().expect("piped"));
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| give.send(line)));
@@ -145,7 +191,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.child.kill().expect("it runs until it is stopped");
+        self.child.kill().expect("it is ours");
         self.child.wait().expect("it ends");
     }
 }

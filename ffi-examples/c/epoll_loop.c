@@ -1,5 +1,5 @@
 /* A member in its host's own epoll loop, without a thread of the library. What comes on standard input (a terminal or a
-   pipe) goes to all other members; what they say is printed. When the input ends, the member leaves.
+   pipe) goes to all other members, and theirs to standard output. When the input ends, the member leaves.
 
      epoll_loop 127.0.0.1:7100                      in one terminal, and in another one
      epoll_loop 127.0.0.1:7101 127.0.0.1:7100 */
@@ -53,7 +53,7 @@ static void on_input(host_t *host) {
 static void on_event(host_t *host, const dcn_event_t *event) {
     switch (event->kind) {
         case DCN_EVENT_MESSAGE:
-            printf("%s: %.*s", event->member, (int)event->data_bytes, (const char *)event->data);
+            fwrite(event->data, 1, event->data_bytes, stdout);
             break;
         case DCN_EVENT_VIEW:
             printf("view %llu has %u members\n", (unsigned long long)event->view, (unsigned)event->detail);

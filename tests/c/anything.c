@@ -83,7 +83,7 @@ static void on_event(void *context, dcn_engine_t engine, const dcn_event_t *even
     if (event->number % 101 == 100) close_engine(engine.id);
 }
 
-static int32_t open_another(caller_t *caller, int with_handler) {
+static int32_t open_another(caller_t *caller, uint64_t way) {
     static char seeds[256] = "";
     char address[DCN_ADDRESS_BYTES], name[16];
     dcn_config_t config;
@@ -97,7 +97,9 @@ static int32_t open_another(caller_t *caller, int with_handler) {
     snprintf(name, sizeof name, "m%d", ++count);
     config = member_config(name, seeds[0] ? seeds : NULL);
     CHECK(pthread_mutex_unlock(&lock) == 0);
-    int32_t code = dcn_engine_open(config, with_handler ? on_event : NULL, NULL, &engine, NULL);
+    int32_t code = way == 0   ? dcn_engine_open_in_loop(config, &engine, NULL)
+                   : way == 1 ? dcn_engine_open(config, on_event, NULL, &engine, NULL)
+                              : dcn_engine_open(config, NULL, NULL, &engine, NULL);
     keep(caller, config.id);
     if (code != DCN_OK) {
         __atomic_sub_fetch(&engines, 1, __ATOMIC_SEQ_CST);
@@ -120,7 +122,7 @@ static int32_t call_with_engine(caller_t *caller, dcn_engine_t engine) {
     char text[DCN_ADDRESS_BYTES];
     size_t count = 0;
     int32_t fd, code;
-    switch (draw(caller, 10)) {
+    switch (draw(caller, 14)) {
         case 0: return dcn_engine_view(engine, draw(caller, 8) ? &view : NULL) == DCN_OK ? dcn_view_release(view) : DCN_OK;
         case 1:
             code = dcn_event_view(engine, &event, &view);
@@ -138,6 +140,10 @@ static int32_t call_with_engine(caller_t *caller, dcn_engine_t engine) {
         case 8:
             return dcn_send(engine, (uint32_t)draw(caller, 8), DCN_LEVEL_FIFO, draw(caller, 9), (const uint8_t *)text,
                             (size_t)draw(caller, sizeof text), (uint32_t)draw(caller, 3));
+        case 9: return dcn_engine_next_timeout_ms(engine, draw(caller, 8) ? &fd : NULL);
+        case 10:
+        case 11:
+        case 12: return dcn_engine_turn(engine);
         default:
             code = dcn_engine_poll(engine, polled, sizeof *polled, (size_t)draw(caller, 6), (uint32_t)draw(caller, 3), &count);
             for (size_t i = 0; i < count && code == DCN_OK; i++) keep_event(caller, &polled[i]);
@@ -154,7 +160,7 @@ static int32_t call(caller_t *caller) {
     char text[16];
     size_t length;
     switch (draw(caller, 40)) {
-        case 0: return open_another(caller, (int)draw(caller, 2));
+        case 0: return open_another(caller, draw(caller, 3));
         case 1:
             return close_engine(id);
         case 2: return dcn_engine_leave((dcn_engine_t){id}, (uint32_t)draw(caller, 5));

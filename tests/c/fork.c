@@ -6,11 +6,11 @@
 
 typedef struct {
     dcn_config_t config;
-    dcn_engine_t engine;
+    dcn_engine_t engine, in_loop;
     dcn_view_t view;
     dcn_buf_t buffer;
     dcn_event_t event;
-    int32_t fd;
+    int32_t fd, loop_fd;
 } parent_t;
 
 static void refuses_what_is_the_parents(parent_t *parent) {
@@ -35,6 +35,12 @@ static void refuses_what_is_the_parents(parent_t *parent) {
     EXPECT(DCN_ERR_FORKED, dcn_sendv(parent->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0));
     EXPECT(DCN_ERR_FORKED, dcn_engine_poll(parent->engine, &event, sizeof event, 1, 1000, &count));
     EXPECT(DCN_ERR_FORKED, dcn_engine_fd(parent->engine, &fd));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_open_in_loop(parent->config, &engine, NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_turn(parent->in_loop));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_next_timeout_ms(parent->in_loop, &fd));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_poll(parent->in_loop, &event, sizeof event, 1, 1000, &count));
+    EXPECT(DCN_ERR_FORKED, send_text(parent->in_loop, DCN_TO_ALL, "from the child"));
+    EXPECT(DCN_ERR_FORKED, dcn_engine_close(parent->in_loop));
     EXPECT(DCN_ERR_FORKED, dcn_engine_view(parent->engine, &view));
     EXPECT(DCN_ERR_FORKED, dcn_event_view(parent->engine, &parent->event, &view));
     EXPECT(DCN_ERR_FORKED, dcn_engine_stats(parent->engine, &stats));
@@ -50,7 +56,7 @@ static void refuses_what_is_the_parents(parent_t *parent) {
     EXPECT(DCN_ERR_FORKED, dcn_buf_release(parent->buffer));
     CHECK(strstr(dcn_last_error(), "forked") != NULL);
     /* The number that the host may still watch is never readable here. */
-    CHECK(!readable(parent->fd, 0));
+    CHECK(!readable(parent->fd, 0) && !readable(parent->loop_fd, 0));
 }
 
 /* How many sockets a process has open. */
@@ -65,12 +71,36 @@ static int sockets(void) {
     return count;
 }
 
+static dcn_engine_t open_in_loop(const char *name) {
+    dcn_engine_t engine;
+    dcn_config_t config = member_config(name, NULL);
+    OK(dcn_engine_open_in_loop(config, &engine, NULL));
+    OK(dcn_config_free(config));
+    return engine;
+}
+
+/* Runs an engine in a loop until it has formed a view. */
+static void turn_until_alone(dcn_engine_t engine) {
+    int64_t deadline = now_ms() + PATIENCE_MS;
+    int32_t fd, timeout_ms;
+    OK(dcn_engine_fd(engine, &fd));
+    while (ready_members(engine) != 1) {
+        OK(dcn_engine_next_timeout_ms(engine, &timeout_ms));
+        readable(fd, timeout_ms);
+        OK(dcn_engine_turn(engine));
+        CHECK(now_ms() < deadline);
+    }
+}
+
 static int child(parent_t *parent, int sockets_before) {
     refuses_what_is_the_parents(parent);
     CHECK(sockets() == sockets_before);
     dcn_engine_t own = open_member("child", NULL);
     await_members(own, 1);
     OK(dcn_engine_leave(own, PATIENCE_MS));
+    OK(dcn_engine_close(own));
+    own = open_in_loop("child-in-loop");
+    turn_until_alone(own);
     OK(dcn_engine_close(own));
     return 0;
 }
@@ -84,6 +114,11 @@ int main(void) {
     parent.engine = open_member("parent", address_of(peer));
     await_members(parent.engine, 2);
     OK(dcn_engine_fd(parent.engine, &parent.fd));
+    parent.in_loop = open_in_loop("parent-in-loop");
+    turn_until_alone(parent.in_loop);
+    OK(dcn_engine_fd(parent.in_loop, &parent.loop_fd));
+    OK(dcn_engine_ready(parent.in_loop));
+    CHECK(readable(parent.loop_fd, 0));
     OK(dcn_engine_view(parent.engine, &parent.view));
     OK(send_text(peer, DCN_TO_ALL, "before"));
     await_kind(parent.engine, DCN_EVENT_MESSAGE, &parent.event);
@@ -91,8 +126,9 @@ int main(void) {
     OK(send_text(peer, DCN_TO_ALL, "waits while the child runs"));
     CHECK(readable(parent.fd, PATIENCE_MS));
 
-    /* Two sockets of each port, two ends of their connection, and each engine's poll, bell, spare and event counter. */
-    CHECK(descriptors_since(&others) >= 2 * (2 + 1 + 3));
+    /* Two sockets of each port, two ends of their connection, and each engine's poll, bell, spare and event counter; the one
+       in a loop has no connection, and an epoll instance more. */
+    CHECK(descriptors_since(&others) >= 2 * (2 + 1 + 3) + 2 + 5);
 
     pid_t pid = fork();
     CHECK(pid >= 0);
@@ -107,6 +143,10 @@ int main(void) {
     OK(send_text(parent.engine, DCN_TO_ALL, "after"));
     await_kind(peer, DCN_EVENT_MESSAGE, &event);
     CHECK(is_text(&event, "after"));
+    /* The one in a loop goes on where it was. */
+    CHECK(readable(parent.loop_fd, 0));
+    OK(dcn_engine_turn(parent.in_loop));
+    OK(dcn_engine_close(parent.in_loop));
     OK(dcn_buf_release(parent.buffer));
     OK(dcn_view_release(parent.view));
     OK(dcn_config_free(parent.config));

@@ -99,6 +99,22 @@ static inline void await_kind(dcn_engine_t engine, uint32_t kind, dcn_event_t *e
     fail(__FILE__, __LINE__, "no event of kind %u came", kind);
 }
 
+/* How many members of the installed view are ready; 0 before the first view. */
+static inline uint32_t ready_members(dcn_engine_t engine) {
+    dcn_view_t view;
+    dcn_view_info_t info = {.struct_size = sizeof info};
+    uint32_t ready = 0;
+    if (dcn_engine_view(engine, &view) != DCN_OK) return 0;
+    OK(dcn_view_info(view, &info));
+    for (uint32_t i = 0; i < info.member_count; i++) {
+        dcn_member_t member = {.struct_size = sizeof member};
+        OK(dcn_view_member(view, DCN_VIEW_MEMBERS, i, &member));
+        ready += member.ready;
+    }
+    OK(dcn_view_release(view));
+    return ready;
+}
+
 /* Polls until the view has so many members, all ready. */
 static inline void await_members(dcn_engine_t engine, uint32_t members) {
     int64_t deadline = now_ms() + PATIENCE_MS;
@@ -110,18 +126,7 @@ static inline void await_members(dcn_engine_t engine, uint32_t members) {
         for (size_t i = 0; i < count; i++) {
             if (events[i].kind == DCN_EVENT_CLOSED) fail(__FILE__, __LINE__, "ended early: %s", events[i].text);
         }
-        dcn_view_t view;
-        if (dcn_engine_view(engine, &view) != DCN_OK) continue;
-        dcn_view_info_t info = {.struct_size = sizeof info};
-        OK(dcn_view_info(view, &info));
-        uint32_t ready = 0;
-        for (uint32_t i = 0; i < info.member_count; i++) {
-            dcn_member_t member = {.struct_size = sizeof member};
-            OK(dcn_view_member(view, DCN_VIEW_MEMBERS, i, &member));
-            ready += member.ready;
-        }
-        OK(dcn_view_release(view));
-        if (ready == members) return;
+        if (ready_members(engine) == members) return;
     }
     fail(__FILE__, __LINE__, "the view never had %u ready members", members);
 }
