@@ -85,7 +85,49 @@ fn whole_ms(timeout: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::ptr;
+
     use super::*;
+    use crate::ffi::config::{dcn_config_free, dcn_config_new, dcn_config_set};
+    use crate::ffi::engine::{dcn_engine_close, dcn_engine_poll};
+    use crate::ffi::event::{DCN_ENDED_FAILED, DCN_EVENT_CLOSED, dcn_event_t};
+
+    fn open_one() -> dcn_engine_t {
+        let (mut config, mut engine) = (dcn_config_t { id: 0 }, dcn_engine_t { id: 0 });
+        let null = ptr::null_mut();
+        // SAFETY: all pointers lead to live values, texts are terminated.
+        unsafe {
+            assert_eq!(dcn_config_new(&mut config), 0);
+            assert_eq!(dcn_config_set(config, c"node.bind".as_ptr(), c"127.0.0.1:0".as_ptr(), null), 0);
+            assert_eq!(dcn_engine_open_in_loop(config, &mut engine, null), 0);
+        }
+        assert_eq!(dcn_config_free(config), 0);
+        engine
+    }
+
+    #[test]
+    fn a_panic_inside_of_a_turn_is_caught_and_ends_the_events_with_its_reason() {
+        let engine = open_one();
+        assert_eq!(dcn_engine_turn(engine), 0);
+        let planted = with_engine(engine, |_, engine| {
+            engine.plant_panic();
+            Ok(Code::Ok)
+        });
+        assert_eq!(planted, 0);
+        assert_eq!(dcn_engine_turn(engine), Code::Panicked as i32);
+        assert_eq!(dcn_engine_turn(engine), Code::Panicked as i32);
+        let mut timeout_ms = 7;
+        // SAFETY: a live number.
+        assert_eq!(unsafe { dcn_engine_next_timeout_ms(engine, &mut timeout_ms) }, 0);
+        assert_eq!(timeout_ms, 0, "the end is to be noticed");
+        let (mut event, mut count) = (dcn_event_t::new(0, 0), 0);
+        // SAFETY: one live element, one live count.
+        let mut poll = || unsafe { dcn_engine_poll(engine, &mut event, size_of::<dcn_event_t>(), 1, 0, &mut count) };
+        let code = std::iter::repeat_with(&mut poll).find(|code| *code != 0);
+        assert_eq!(code, Some(Code::Panicked as i32));
+        assert_eq!((event.kind, event.detail), (DCN_EVENT_CLOSED, DCN_ENDED_FAILED));
+        assert_eq!(dcn_engine_close(engine), 0);
+    }
 
     #[test]
     fn a_timeout_is_never_shorter_than_the_deadline_and_always_positive() {
