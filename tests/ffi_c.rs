@@ -141,7 +141,7 @@ fn the_example_with_its_own_loop_sends_its_input_and_leaves_at_its_end() {
         assert_eq!(a.line_with("line"), format!("line {line}"));
     }
     writer.join().expect("no panic").expect("all of it is taken");
-    b.line_with("ended: left the cluster");
+    b.line_with("ended: left");
     assert!(b.child.wait().expect("it ends").success());
     a.line_with("has 1 members");
 }
