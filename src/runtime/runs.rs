@@ -205,3 +205,91 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     format!("a panic was caught inside the engine: {}", text.unwrap_or("no text"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::eventfd::readable;
+    use super::super::launch::{Launched, Parts, launch};
+    use super::super::shared::REQUEST_LEAVE;
+    use super::*;
+    use crate::core::Setup;
+    use crate::types::Incarnation;
+
+    fn launched() -> Launched {
+        let loopback = "127.0.0.1:0".parse().unwrap();
+        let parts = Parts {
+            setup: Setup::new("test", "hosted", Incarnation(1), loopback),
+            bind: loopback,
+            socket_buffer_bytes: 0,
+            max_connections: 64,
+            own_thread: false,
+            thread_name: "test".to_owned(),
+            handler: None,
+            log: None,
+        };
+        launch(parts).unwrap()
+    }
+
+    /// Says that there is something to do, by both signs.
+    fn has_work(engine: &Launched) -> bool {
+        let hosted = engine.runs.hosted().unwrap();
+        let at_once = hosted.next_timeout(&engine.events).unwrap() == Some(Duration::ZERO);
+        assert!(!at_once || readable(hosted.fd().as_raw_fd(), 0), "there is work, and the descriptor does not tell");
+        at_once
+    }
+
+    fn take_all(engine: &Launched) {
+        while engine.events.poll(&mut Vec::new(), 64, Duration::ZERO).unwrap().count > 0 {}
+    }
+
+    #[test]
+    fn the_first_turn_is_due_at_once_and_whatever_is_asked_makes_another_one_due() {
+        let engine = launched();
+        let hosted = engine.runs.hosted().unwrap();
+        take_all(&engine);
+        assert!(has_work(&engine));
+        let quiet = |engine: &Launched| {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while has_work(engine) {
+                assert!(hosted.turn().unwrap() && Instant::now() < deadline);
+                take_all(engine);
+            }
+        };
+        quiet(&engine);
+        engine.shared.request(REQUEST_LEAVE);
+        assert!(has_work(&engine), "between two turns");
+        quiet(&engine);
+        // Somebody asks while a turn is under way and no longer looks.
+        hosted
+            .enter(|reactor| {
+                hosted.step(reactor);
+                engine.events.poll(&mut Vec::new(), 64, Duration::ZERO).unwrap();
+                engine.shared.bell.wake();
+                engine.shared.bell.ring();
+                reactor.as_ref().unwrap().settle();
+            })
+            .unwrap();
+        assert!(has_work(&engine), "inside of a turn");
+    }
+
+    #[test]
+    fn who_closes_without_waiting_is_seen_by_who_is_inside() {
+        let engine = launched();
+        let hosted = engine.runs.hosted().unwrap();
+        let is_over = || engine.shared.wait_over(Some(Instant::now()));
+        hosted
+            .enter(|_| {
+                let _inside = thread::borrow();
+                engine.shared.close();
+                engine.runs.wind_up();
+                assert!(!is_over() && hosted.turn().is_err_and(|e| e.code() == Code::Busy));
+            })
+            .unwrap();
+        assert!(is_over() && !hosted.turn().unwrap());
+        engine.runs.wind_up();
+        assert_eq!(hosted.next_timeout(&engine.events).unwrap(), Some(Duration::ZERO));
+        assert!(readable(hosted.fd().as_raw_fd(), 0), "the end is to be seen");
+    }
+}

@@ -63,14 +63,23 @@ static int select_one(int fd, int timeout_ms) {
     return select(fd + 1, &set, NULL, NULL, timeout_ms < 0 ? NULL : &limit);
 }
 
+/* Whether there is work, as the library says. The descriptor must say the same. */
+static int has_work(loop_t *loop) {
+    int32_t timeout_ms = -2;
+    OK(dcn_engine_next_timeout_ms(loop->engine, &timeout_ms));
+    CHECK(timeout_ms >= -1);
+    if (timeout_ms == 0) CHECK(readable(loop->fd, 0) && readable(loop->outer, 0));
+    return timeout_ms == 0;
+}
+
 /* Waits in one of the ways in which a host can. As long as the library says that there is work, it waits without a limit. */
 static void wait_for_work(loop_t *loop) {
     struct epoll_event ready;
     struct pollfd one = {.fd = loop->fd, .events = POLLIN};
     int32_t timeout_ms = -2;
     int count = 0;
+    has_work(loop);
     OK(dcn_engine_next_timeout_ms(loop->engine, &timeout_ms));
-    CHECK(timeout_ms >= -1);
     int limit = timeout_ms == 0 ? -1 : timeout_ms;
     switch (loop->wakes++ % 4) {
         case 0: count = epoll_wait(loop->epoll, &ready, 1, limit); break;
@@ -124,11 +133,9 @@ static void go_until_pair(loop_t *loop, dcn_engine_t peer) {
 /* Until nothing is left to do but to wait. */
 static void go_until_quiet(loop_t *loop) {
     int64_t deadline = now_ms() + PATIENCE_MS;
-    int32_t timeout_ms = 0;
-    while (timeout_ms == 0 || readable(loop->fd, 0)) {
+    while (has_work(loop) || readable(loop->fd, 0)) {
         OK(dcn_engine_turn(loop->engine));
         while (take_one(loop)) {}
-        OK(dcn_engine_next_timeout_ms(loop->engine, &timeout_ms));
         CHECK(now_ms() < deadline);
     }
 }
@@ -213,19 +220,15 @@ static void under_full_load_nothing_is_lost_and_no_call_waits(void) {
     OK(dcn_engine_close(peer.engine));
 }
 
-/* The timeout never says "later" while the descriptor says "now" because of what the library itself knows, and the descriptor
-   stays readable until that is done. */
-static void what_is_left_over_keeps_the_descriptor_readable(void) {
+/* What waits for the host is told as long as it waits. */
+static void events_that_wait_keep_the_descriptor_readable(void) {
     enum { WAITING = 300 };
-    int32_t timeout_ms = -2;
     dcn_engine_t peer = open_member("peer", NULL);
     await_members(peer, 1);
     loop_t loop = open_loop("loop", address_of(peer));
-    OK(dcn_engine_next_timeout_ms(loop.engine, &timeout_ms));
-    CHECK(timeout_ms == 0 && readable(loop.fd, 0)); /* The first turn is due at once. */
+    CHECK(has_work(&loop) && !take_one(&loop) && has_work(&loop)); /* The first turn is due at once. */
     go_until_pair(&loop, peer);
     for (int i = 0; i < WAITING; i++) OK(send_text(peer, DCN_TO_ALL, "one of many"));
-    /* Turns without taking: what waits for the host is told as long as it waits. */
     dcn_stats_t stats = {.struct_size = sizeof stats};
     do {
         wait_for_work(&loop);
@@ -233,11 +236,35 @@ static void what_is_left_over_keeps_the_descriptor_readable(void) {
         OK(dcn_engine_stats(loop.engine, &stats));
     } while (stats.messages_delivered < WAITING);
     for (int taken = 0; taken < WAITING; taken += loop.event.kind == DCN_EVENT_MESSAGE) {
-        OK(dcn_engine_next_timeout_ms(loop.engine, &timeout_ms));
-        CHECK(timeout_ms == 0 && readable(loop.fd, 0) && readable(loop.outer, 0));
+        CHECK(has_work(&loop));
         CHECK(take_one(&loop));
     }
     go_until_quiet(&loop);
+    close_loop(&loop);
+    OK(dcn_engine_close(peer));
+}
+
+/* A turn takes a bounded piece of what has come; the rest is told although nothing new comes and no event waits. */
+static void what_a_turn_leaves_over_keeps_the_descriptor_readable(void) {
+    enum { BYTES = 60000, ROUNDS = 50 };
+    static const uint8_t message[BYTES];
+    uint32_t sent = 0, seen = 0, left_over = 0;
+    dcn_engine_t peer = open_member("peer", NULL);
+    await_members(peer, 1);
+    loop_t loop = open_loop("loop", address_of(peer));
+    go_until_pair(&loop, peer);
+    int64_t deadline = now_ms() + PATIENCE_MS;
+    for (int round = 0; round < ROUNDS && left_over == 0; round++) {
+        while (dcn_send(peer, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, message, BYTES, 0) == DCN_OK) sent++;
+        while (seen < sent) {
+            wait_for_work(&loop);
+            OK(dcn_engine_turn(loop.engine));
+            while (take_one(&loop)) seen += loop.event.kind == DCN_EVENT_MESSAGE;
+            left_over += has_work(&loop);
+            CHECK(now_ms() < deadline);
+        }
+    }
+    CHECK(left_over > 0);
     close_loop(&loop);
     OK(dcn_engine_close(peer));
 }
@@ -252,25 +279,23 @@ static void *sends_one(void *argument) {
 static void calls_of_other_threads_wake_the_loop(void) {
     loop_t loop = open_loop("loop", NULL);
     dcn_engine_t peer = open_member("peer", address_of(loop.engine));
-    int32_t timeout_ms = -2;
     pthread_t thread;
     dcn_event_t event;
     go_until_pair(&loop, peer);
     go_until_quiet(&loop);
     CHECK(pthread_create(&thread, NULL, sends_one, &loop.engine) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
-    OK(dcn_engine_next_timeout_ms(loop.engine, &timeout_ms));
-    CHECK(timeout_ms == 0 && readable(loop.fd, 0));
+    CHECK(has_work(&loop));
     go_until_quiet(&loop);
     await_kind(peer, DCN_EVENT_MESSAGE, &event);
     CHECK(is_text(&event, "from another thread"));
 
     OK(dcn_engine_ready(loop.engine));
-    CHECK(readable(loop.fd, 0));
+    CHECK(has_work(&loop));
     go_until_quiet(&loop);
     /* Leaving waits for others, so here it only begins, however long it might. */
     OK(dcn_engine_leave(loop.engine, DCN_NO_LIMIT_MS));
-    CHECK(readable(loop.fd, 0));
+    CHECK(has_work(&loop));
     go_until(&loop, DCN_EVENT_CLOSED);
     CHECK(loop.event.detail == DCN_ENDED_LEFT);
     close_loop(&loop);
@@ -281,7 +306,7 @@ static void calls_of_other_threads_wake_the_loop(void) {
 static void the_end_is_told_by_poll_and_stays_visible(void) {
     loop_t loop = open_loop("loop", NULL);
     size_t count = 7;
-    int32_t timeout_ms = -2;
+    int32_t timeout_ms;
     go_until_members(&loop, 1);
     OK(dcn_engine_leave(loop.engine, 0));
     int64_t deadline = now_ms() + PATIENCE_MS;
@@ -292,8 +317,7 @@ static void the_end_is_told_by_poll_and_stays_visible(void) {
     do CHECK(take_one(&loop));
     while (loop.event.kind != DCN_EVENT_CLOSED);
     EXPECT(DCN_ERR_CLOSED, dcn_engine_poll(loop.engine, &loop.event, sizeof loop.event, 1, DCN_NO_LIMIT_MS, &count));
-    OK(dcn_engine_next_timeout_ms(loop.engine, &timeout_ms));
-    CHECK(count == 7 && timeout_ms == 0 && readable(loop.fd, 0));
+    CHECK(count == 7 && has_work(&loop));
     OK(dcn_engine_leave(loop.engine, DCN_NO_LIMIT_MS));
     close_loop(&loop);
     EXPECT(DCN_ERR_BAD_HANDLE, dcn_engine_turn(loop.engine));
@@ -480,7 +504,8 @@ int main(void) {
     CHECK(signal(SIGALRM, on_alarm) != SIG_ERR);
     alarm(150);
     under_full_load_nothing_is_lost_and_no_call_waits();
-    what_is_left_over_keeps_the_descriptor_readable();
+    events_that_wait_keep_the_descriptor_readable();
+    what_a_turn_leaves_over_keeps_the_descriptor_readable();
     calls_of_other_threads_wake_the_loop();
     the_end_is_told_by_poll_and_stays_visible();
     misuse_is_answered();
