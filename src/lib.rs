@@ -1,7 +1,7 @@
 //! Decurion: a cluster engine that a server embeds.
 //!
 //! Members find each other, agree who is there, send to all through group leaders, and notice within two seconds who
-//! has died. No broker, no daemon, no async runtime: one event-loop thread and bounded memory.
+//! has died. No broker, no daemon, no async runtime: one event-loop thread or the host's own loop, and bounded memory.
 //!
 //! The layers, each using only those above it: [`types`], [`wire`], [`core`], then `runtime`, `api`, `ffi`; beside the
 //! runtime stands the simulator (`sim`), which drives the very same [`core::Member`].

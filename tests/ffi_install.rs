@@ -109,11 +109,14 @@ fn what_is_installed_is_found_by_pkg_config_and_cmake() {
         .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())));
     run(Command::new("cmake").arg("--build").arg(&build));
     says_usage(&mut Command::new(build.join("hello")));
+    says_usage(&mut Command::new(build.join("epoll_loop")));
 
     // The same with the static target: it runs without the shared library.
     let project = folder.join("static-project");
     fs::create_dir_all(&project).expect("a folder");
-    fs::copy(example.join("hello.c"), project.join("hello.c")).expect("a copy");
+    for source in ["hello.c", "epoll_loop.c"] {
+        fs::copy(example.join(source), project.join(source)).expect("a copy");
+    }
     let rules = fs::read_to_string(example.join("CMakeLists.txt")).expect("CMakeLists.txt");
     let rules = rules.replace("decurion::decurion", "decurion::static");
     fs::write(project.join("CMakeLists.txt"), rules).expect("CMakeLists.txt");

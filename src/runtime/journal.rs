@@ -7,8 +7,8 @@ use log::Level;
 use crate::core::{Ended, Event};
 use crate::types::{Micros, Time, millis};
 
-/// The host's callback: level, target, message. Called on the engine's thread (and once or twice on the opening one);
-/// it must not block and must not call back into the engine.
+/// The host's callback: level, target, message. Called on the engine's thread, or on the one that turns it (and once or twice
+/// on the opening one); it must not block and must not call back into the engine.
 pub type LogSink = Box<dyn Fn(Level, &str, &str) + Send + Sync>;
 
 /// What strangers can cause is written at most so many times in a period; the rest is counted.
