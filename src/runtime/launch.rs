@@ -84,7 +84,7 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let runs = if parts.own_thread {
         Runs::on_thread(&thread_name, reactor, shared.clone()).map_err(|e| no_thread(&e))?
     } else {
-        Runs::Hosted(Hosted::new(reactor, shared.clone(), &events).map_err(|e| no_descriptor(&e))?)
+        Runs::Hosted(Box::new(Hosted::new(reactor, shared.clone(), &events).map_err(|e| no_descriptor(&e))?))
     };
     Ok(Launched { shared, events, runs, name })
 }

@@ -29,7 +29,7 @@ pub enum Runs {
     /// A thread of its own, until somebody has waited for its end.
     Thread(Mutex<Option<JoinHandle<()>>>),
     /// The host's loop.
-    Hosted(Hosted),
+    Hosted(Box<Hosted>),
 }
 
 impl Runs {
