@@ -101,13 +101,21 @@ impl Hosted {
         })
     }
 
-    /// How long the host may wait for the descriptor before the next turn is due (`None`: as long as it takes).
+    /// How long the host may wait for the descriptor before the next turn is due (`None`: as long as it takes). If that is
+    /// zero, the descriptor is readable.
     ///
     /// # Errors
     /// As [`Hosted::turn`].
     pub fn next_timeout(&self, events: &EventSource) -> Result<Option<Duration>> {
         self.enter(|reactor| match reactor {
-            Some(reactor) if !events.is_readable() => reactor.next_timeout(None),
+            Some(reactor) if !events.is_readable() => {
+                let timeout = reactor.next_timeout(None);
+                if timeout == Some(Duration::ZERO) {
+                    // It may be that nothing but a deadline is due, of which no descriptor tells.
+                    self.shared.bell.ring();
+                }
+                timeout
+            }
             _ => Some(Duration::ZERO),
         })
     }
@@ -272,6 +280,24 @@ mod tests {
             })
             .unwrap();
         assert!(has_work(&engine), "inside of a turn");
+    }
+
+    #[test]
+    fn a_deadline_that_is_due_makes_the_descriptor_readable_too() {
+        let engine = launched();
+        let hosted = engine.runs.hosted().unwrap();
+        let came_in_time = || {
+            assert!(hosted.turn().unwrap());
+            take_all(&engine);
+            let timeout =
+                hosted.next_timeout(&engine.events).unwrap().expect("a member that forms a view has deadlines");
+            readable(hosted.fd().as_raw_fd(), timeout.as_nanos().div_ceil(1_000_000) as i32)
+        };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while came_in_time() {
+            assert!(Instant::now() < deadline);
+        }
+        assert!(has_work(&engine));
     }
 
     #[test]
