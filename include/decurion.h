@@ -22,7 +22,8 @@
 //   Timeouts are in milliseconds: 0 = do not wait, DCN_NO_LIMIT_MS = as long as it takes.
 // Signals: the library installs no handler; its threads take none of the process's. Sockets raise no SIGPIPE.
 // Fork: handles belong to the process that made them; in a forked child they are answered with DCN_ERR_FORKED, and the
-//   engine's descriptors are closed there. What a child makes itself works.
+//   engine's descriptors are closed there. What a child makes itself works. A child that is forked inside a callback
+//   must not return from it.
 // errno is left as it was. Nothing is printed: see `dcn_log_set`.
 
 
@@ -583,7 +584,8 @@ int32_t dcn_engine_ready(struct dcn_engine_t engine);
 // it stays readable until `dcn_engine_poll` has taken everything.
 //
 // Without a thread (`dcn_engine_open_in_loop`) it is readable also while there is something to turn for, until
-// `dcn_engine_turn` has done it. Once the engine has ended it stays readable.
+// `dcn_engine_turn` has done it. It is an epoll instance then, and nests in others up to three levels deep.
+// Once the engine has ended it stays readable.
 //
 // Parameters: `fd`, not NULL: where the descriptor goes.
 // Ownership: the library's: do not read, write or close it. It is closed by `dcn_engine_close`: take it out of the host's
@@ -660,8 +662,9 @@ int32_t dcn_engine_turn(struct dcn_engine_t engine);
 // Tells how long the host may wait for the descriptor of `dcn_engine_fd` before it must call `dcn_engine_turn`, in the form that
 // `epoll_wait` and `poll` take. Ask right before waiting: every turn, and every call that takes or sends something, changes it.
 //
-// Parameters: `timeout_ms`, not NULL: where it goes. 0 while there is something to do: a turn, events to take, or the end to be
-// noticed (the descriptor is readable then, too); -1 = as long as it takes; else rounded up, so that the deadline has passed then.
+// Parameters: `timeout_ms`, not NULL: where it goes. 0 while there is something to do: a turn, because of work or because its
+// time has come, events to take, or the end to be noticed (the descriptor is readable then, too); -1 = as long as it takes;
+// else rounded up, so that the time has come when it is over.
 // Threads: any, but not while a turn is under way. Blocking: never blocks.
 // Returns: `DCN_OK`; `DCN_ERR_BUSY` while a turn is under way; `DCN_ERR_UNSUPPORTED` for an engine with a thread of its own;
 // `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written after an error.

@@ -164,7 +164,7 @@ impl Engine {
     ///
     /// With a handler it is never readable before the engine has ended. With [`Mode::Loop`] it is readable also while there is
     /// something to turn for; it is an epoll instance, so it can be watched by poll, select and another epoll instance, and
-    /// nests there two levels deep.
+    /// nests there up to three levels deep.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.handle.runs.hosted().map_or_else(|| self.handle.events.fd(), Hosted::fd)
     }
@@ -178,15 +178,16 @@ impl Engine {
     /// # Errors
     /// `Busy` while another turn is under way, also for a log callback inside of it; `Closed` when the engine had ended before:
     /// [`Engine::poll`] has its last events; `Panicked` when it has failed, in this turn or before; `Unsupported` when it has a
-    /// thread of its own; `Forked`. Nothing is changed.
+    /// thread of its own; `Forked`. Nothing is changed, but by a turn that fails.
     pub fn turn(&self) -> Result<()> {
         self.check_fork()?;
         if self.hosted()?.turn()? && !self.has_failed() { Ok(()) } else { Err(self.ended_error()) }
     }
 
     /// With [`Mode::Loop`]: how long to wait for [`Engine::fd`] at most before the next [`Engine::turn`]; `None`: as long as it
-    /// takes. Zero while there is something to do: a turn, events to take, or the end to be noticed. Ask right before
-    /// waiting: every turn, and every call that takes or sends something, changes it.
+    /// takes. Zero while there is something to do: a turn, because of work or because its time has come, events to take, or
+    /// the end to be noticed; [`Engine::fd`] is readable then, too. Ask right before waiting: every turn, and every call that
+    /// takes or sends something, changes it.
     ///
     /// # Errors
     /// `Busy` while a turn is under way; `Unsupported` when the engine has a thread of its own; `Forked`.

@@ -149,7 +149,8 @@ pub extern "C" fn dcn_engine_ready(engine: dcn_engine_t) -> i32 {
 /// it stays readable until `dcn_engine_poll` has taken everything.
 ///
 /// Without a thread (`dcn_engine_open_in_loop`) it is readable also while there is something to turn for, until
-/// `dcn_engine_turn` has done it. Once the engine has ended it stays readable.
+/// `dcn_engine_turn` has done it. It is an epoll instance then, and nests in others up to three levels deep.
+/// Once the engine has ended it stays readable.
 ///
 /// Parameters: `fd`, not NULL: where the descriptor goes.
 /// Ownership: the library's: do not read, write or close it. It is closed by `dcn_engine_close`: take it out of the host's

@@ -59,8 +59,9 @@ pub extern "C" fn dcn_engine_turn(engine: dcn_engine_t) -> i32 {
 /// Tells how long the host may wait for the descriptor of `dcn_engine_fd` before it must call `dcn_engine_turn`, in the form that
 /// `epoll_wait` and `poll` take. Ask right before waiting: every turn, and every call that takes or sends something, changes it.
 ///
-/// Parameters: `timeout_ms`, not NULL: where it goes. 0 while there is something to do: a turn, events to take, or the end to be
-/// noticed (the descriptor is readable then, too); -1 = as long as it takes; else rounded up, so that the deadline has passed then.
+/// Parameters: `timeout_ms`, not NULL: where it goes. 0 while there is something to do: a turn, because of work or because its
+/// time has come, events to take, or the end to be noticed (the descriptor is readable then, too); -1 = as long as it takes;
+/// else rounded up, so that the time has come when it is over.
 /// Threads: any, but not while a turn is under way. Blocking: never blocks.
 /// Returns: `DCN_OK`; `DCN_ERR_BUSY` while a turn is under way; `DCN_ERR_UNSUPPORTED` for an engine with a thread of its own;
 /// `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing is written after an error.

@@ -228,6 +228,8 @@ static void events_that_wait_keep_the_descriptor_readable(void) {
     await_members(peer, 1);
     loop_t loop = open_loop("loop", address_of(peer));
     CHECK(has_work(&loop) && !take_one(&loop) && has_work(&loop)); /* The first turn is due at once. */
+    int deepest = watching(loop.outer);
+    CHECK(readable(deepest, 0) && close(deepest) == 0);
     go_until_pair(&loop, peer);
     for (int i = 0; i < WAITING; i++) OK(send_text(peer, DCN_TO_ALL, "one of many"));
     dcn_stats_t stats = {.struct_size = sizeof stats};
