@@ -249,8 +249,8 @@ fn each() -> Vec<BoxedStrategy<Control>> {
         credit().prop_map(Control::CreditGrant).boxed(),
         credit().prop_map(Control::CreditReturn).boxed(),
         credit().prop_map(Control::CreditRecall).boxed(),
-        (any::<u64>(), incarnation(), any::<u64>())
-            .prop_map(|(tag, receiver, batch)| Control::DirectAck(DirectAck { tag, receiver, batch }))
+        (any::<u64>(), incarnation(), any::<u64>(), any::<u64>())
+            .prop_map(|(tag, receiver, batch, after)| Control::DirectAck(DirectAck { tag, receiver, batch, after }))
             .boxed(),
         (incarnation(), incarnation(), bytes())
             .prop_map(|(from, to, frame)| Control::Routed(Routed { from, to, frame }))

@@ -1,4 +1,5 @@
-//! Streams to one member: numbered per pair of incarnations, acknowledged end to end, alive across views (R1).
+//! Streams to one member: numbered per pair of incarnations, acknowledged end to end, alive across views (R1). One set of them
+//! carries what hosts send, another one the frames of sessions: neither waits for the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use super::builder::{Builder, Reassembly, Source, check_area, cost_of, entries_o
 use super::fanout::{Budget, Verdict};
 use super::io::{Event, MemberRef};
 use super::outbox::{Pending, Queue};
-use crate::types::{Incarnation, Micros, Seat, Time, ViewId, millis, pair_tag};
+use crate::types::{Incarnation, Micros, Seat, Time, ViewId, millis, mix, pair_tag};
 use crate::wire::batch::{HEADER_BYTES, Header};
 use crate::wire::control::DirectAck;
 
@@ -17,14 +18,36 @@ use crate::wire::control::DirectAck;
 const FIRST_RETRY: Micros = millis(300);
 const LAST_RETRY: Micros = millis(2_400);
 
+/// What a set of streams carries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Kind {
+    /// What hosts send to one member.
+    Messages,
+    /// Frames of sessions.
+    Sessions,
+}
+
+impl Kind {
+    /// The tag in the headers of the stream from one member to another.
+    pub(crate) fn tag(self, from: Incarnation, to: Incarnation) -> u64 {
+        let tag = pair_tag(from, to);
+        if self == Kind::Messages { tag } else { mix(tag, 0x7365_7373) }
+    }
+}
+
 #[derive(Clone, Hash, Debug)]
 struct Outgoing {
     builder: Builder,
     tag: u64,
-    unacked: VecDeque<(Header, Bytes)>,
+    /// Batches that were not acknowledged, with the number of the last message that each one ends.
+    unacked: VecDeque<(Header, Bytes, u64)>,
     unacked_bytes: usize,
     /// Long messages until their last batch is acknowledged (R28), with its number.
     long: VecDeque<(u64, Pending)>,
+    /// The last message that was acknowledged.
+    acked: u64,
+    /// An acknowledgement that counts once we have taken what the receiver sent us before it.
+    early: Option<DirectAck>,
     retry: Micros,
     retry_at: Time,
 }
@@ -45,29 +68,35 @@ struct Incoming {
 /// All streams between this member and single others.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Direct {
+    kind: Kind,
     me: Incarnation,
     window: usize,
     outgoing: BTreeMap<Incarnation, Outgoing>,
     incoming: BTreeMap<Incarnation, Incoming>,
     pub(crate) delivered: u64,
+    /// A planted bug: acknowledgements do not wait for what was said before them.
+    pub(crate) hasty: bool,
 }
 
 impl Direct {
-    pub(crate) fn new(me: Incarnation, window: usize) -> Direct {
-        Direct { me, window, outgoing: BTreeMap::new(), incoming: BTreeMap::new(), delivered: 0 }
+    pub(crate) fn new(kind: Kind, me: Incarnation, window: usize) -> Direct {
+        let (outgoing, incoming) = (BTreeMap::new(), BTreeMap::new());
+        Direct { kind, me, window, outgoing, incoming, delivered: 0, hasty: false }
     }
 
     /// Numbers one batch for a member; the caller sends it on its way.
     pub(crate) fn send(
         &mut self, now: Time, to: Incarnation, seats: (Seat, Seat), queue: Option<&mut Queue>,
     ) -> Option<Bytes> {
-        let tag = pair_tag(self.me, to);
+        let tag = self.kind.tag(self.me, to);
         let out = self.outgoing.entry(to).or_insert_with(|| Outgoing {
             builder: Builder::new(1),
             tag,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             long: VecDeque::new(),
+            acked: 0,
+            early: None,
             retry: FIRST_RETRY,
             retry_at: Time::NEVER,
         });
@@ -82,7 +111,7 @@ impl Direct {
         }
         out.long.extend(out.builder.finished.drain(..).map(|pending| (built.header.batch, pending)));
         out.unacked_bytes += built.frame.len();
-        out.unacked.push_back((built.header, built.frame.clone()));
+        out.unacked.push_back((built.header, built.frame.clone(), out.builder.next_message - 1));
         Some(built.frame)
     }
 
@@ -98,7 +127,7 @@ impl Direct {
 
     /// A batch for us came in.
     pub(crate) fn accept(&mut self, sender: &MemberRef, header: &Header, frame: Bytes) -> Verdict {
-        if header.tag != pair_tag(sender.incarnation, self.me) {
+        if header.tag != self.kind.tag(sender.incarnation, self.me) {
             return Verdict::Dropped;
         }
         let incoming = self.incoming.entry(sender.incarnation).or_insert_with(|| Incoming {
@@ -160,26 +189,47 @@ impl Direct {
         self.incoming.values().any(|i| !i.waiting.is_empty())
     }
 
-    /// Acknowledgements that are due, and for whom.
-    pub(crate) fn acknowledgements(&mut self) -> Vec<(Incarnation, DirectAck)> {
-        let me = self.me;
-        let due = self.incoming.iter_mut().filter_map(|(from, i)| {
-            let ack = DirectAck { tag: pair_tag(*from, me), receiver: me, batch: i.taken };
-            std::mem::take(&mut i.acknowledge).then_some((*from, ack))
+    /// Acknowledgements that are due, and for whom; not for those to whom something is `unsent` that belongs before them.
+    pub(crate) fn acknowledgements(&mut self, unsent: impl Fn(Incarnation) -> bool) -> Vec<(Incarnation, DirectAck)> {
+        let Direct { kind, me, outgoing, incoming, .. } = self;
+        let due = incoming.iter_mut().filter(|(from, i)| i.acknowledge && !unsent(**from)).map(|(from, i)| {
+            i.acknowledge = false;
+            let after = match kind {
+                Kind::Messages => 0,
+                Kind::Sessions => outgoing.get(from).map_or(0, |out| out.builder.next_batch - 1),
+            };
+            (*from, DirectAck { tag: kind.tag(*from, *me), receiver: *me, batch: i.taken, after })
         });
         due.collect()
     }
 
-    /// A receiver has taken our stream so far.
+    /// Unacknowledged bytes to one member, at most.
+    pub(crate) fn window(&self) -> usize {
+        self.window
+    }
+
+    /// Whether a stream of this set has that tag.
+    pub(crate) fn is_ours(&self, ack: &DirectAck) -> bool {
+        ack.tag == self.kind.tag(self.me, ack.receiver)
+    }
+
+    /// A receiver has taken our stream so far. What it sent us before it said so belongs before that: the acknowledgement
+    /// waits until we have taken it.
     pub(crate) fn acknowledged(&mut self, now: Time, ack: &DirectAck) {
+        let taken = self.incoming.get(&ack.receiver).map_or(0, |i| i.taken);
         let Some(out) = self.outgoing.get_mut(&ack.receiver) else { return };
         if ack.tag != out.tag {
             return;
         }
+        if ack.after > taken && !self.hasty {
+            out.early = Some(*ack);
+            return;
+        }
         let before = out.unacked.len();
-        while out.unacked.front().is_some_and(|(header, _)| header.batch <= ack.batch) {
-            if let Some((_, frame)) = out.unacked.pop_front() {
+        while out.unacked.front().is_some_and(|(header, ..)| header.batch <= ack.batch) {
+            if let Some((_, frame, last)) = out.unacked.pop_front() {
                 out.unacked_bytes -= frame.len();
+                out.acked = last;
             }
         }
         while out.long.front().is_some_and(|(batch, _)| *batch <= ack.batch) {
@@ -191,6 +241,19 @@ impl Direct {
         out.retry_at = if out.unacked.is_empty() { Time::NEVER } else { now + out.retry };
     }
 
+    /// Looks again at acknowledgements that came too early.
+    pub(crate) fn recall_early(&mut self, now: Time) {
+        let early: Vec<DirectAck> = self.outgoing.values_mut().filter_map(|out| out.early.take()).collect();
+        for ack in early {
+            self.acknowledged(now, &ack);
+        }
+    }
+
+    /// The last message of our stream to a member that it has acknowledged.
+    pub(crate) fn acked(&self, to: Incarnation) -> u64 {
+        self.outgoing.get(&to).map_or(0, |out| out.acked)
+    }
+
     /// What must be sent again because no acknowledgement came, and for whom.
     pub(crate) fn retries(&mut self, now: Time) -> Vec<(Incarnation, Bytes)> {
         let mut again = Vec::new();
@@ -198,7 +261,7 @@ impl Direct {
             if now >= out.retry_at && !out.unacked.is_empty() {
                 out.retry = (out.retry * 2).min(LAST_RETRY);
                 out.retry_at = now + out.retry;
-                again.extend(out.unacked.iter().map(|(_, frame)| (*to, frame.clone())));
+                again.extend(out.unacked.iter().map(|(_, frame, _)| (*to, frame.clone())));
             }
         }
         again
@@ -223,7 +286,7 @@ impl Direct {
         let mut returned = Vec::new();
         for to in gone {
             let Some(mut out) = self.outgoing.remove(&to) else { continue };
-            for (header, frame) in &out.unacked {
+            for (header, frame, _) in &out.unacked {
                 returned.extend(entries_of(header, frame).into_iter().map(|(token, payload)| (to, token, payload)));
             }
             let long = out.long.into_iter().map(|(_, pending)| pending).chain(out.builder.take_large());

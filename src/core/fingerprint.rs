@@ -18,7 +18,7 @@ impl Member {
             setup: _, plants: _, rules: _, cluster_tag: _, stats: _, outputs: _, told_to_close: _, loopback: _,
             now, remembers_since, random, incarnation, links, detector, suspicion, lease, was_primary, late, acceptor,
             attempt, attempt_after, seen_round, seen_number, changes, installed, installed_at, laggards, wanted_cut, history,
-            seeking, leaving, ended, merged_from, host_ready, fanout, pool, slow, builder, direct, budget, backlog, hurry,
+            seeking, leaving, ended, merged_from, host_ready, fanout, pool, slow, builder, direct, sessions, budget, backlog, hurry,
             told_ended, stable_told, asked_replay, faults, hints, listed, ticks, tick_at,
             resolve_at,
         } = self;
@@ -28,7 +28,7 @@ impl Member {
         (acceptor, attempt, attempt_after, seen_round, seen_number, changes).hash(&mut state);
         (installed, installed_at, laggards, wanted_cut, history).hash(&mut state);
         (seeking, leaving, ended, merged_from, host_ready, told_ended, hints, listed).hash(&mut state);
-        (fanout, pool, builder, direct, budget, backlog, hurry, stable_told, asked_replay).hash(&mut state);
+        (fanout, pool, builder, direct, sessions, budget, backlog, hurry, stable_told, asked_replay).hash(&mut state);
         state.write_u64(links.fingerprint::<H>());
         state.finish()
     }

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
+use super::direct::Kind;
 use super::effects::Effects;
 use super::fanout::Verdict;
 use super::io::{Event, MemberRef};
 use super::member::Member;
 use super::outbox::{Gate, Outbox, To};
-use crate::types::{ConnId, Incarnation, Index, Seat, Time, limits, pair_tag};
+use crate::types::{ConnId, Incarnation, Index, Seat, Time, limits};
 use crate::wire::Malformed;
 use crate::wire::batch::Header;
 use crate::wire::control::{Control, Credit, Expelled, Progress, Sight};
@@ -27,6 +28,7 @@ impl Member {
         if self.ended.is_some() {
             return self.hand_back(outbox);
         }
+        self.take_session_requests(outbox);
         if outbox.gate() == Gate::Open || self.leaving.is_some() {
             self.send_to_everybody(outbox);
             self.send_to_single(outbox);
@@ -53,7 +55,7 @@ impl Member {
 
     /// Whether this member had every chance to get a lease, and has none: it is cut off, or a minority. A lease given up
     /// for a view change is none that was lost: what is sent meanwhile goes into the next view (D7).
-    fn lapsed(&self) -> bool {
+    pub(super) fn lapsed(&self) -> bool {
         let grace = self.setup.lease * 2;
         let due = self.installed_at.max(self.lease.hold).max(self.lease.last()) + grace;
         self.now >= due
@@ -73,6 +75,11 @@ impl Member {
             let to = self.member_ref(to);
             self.event(Event::Returned { to, token, payload, why: "the member ended before it was acknowledged" });
         }
+        for request in outbox.take_session_requests() {
+            self.sessions.request(self.now, false, request);
+        }
+        self.sessions.end();
+        self.pass_session_events();
         for to in outbox.waiting().collect::<Vec<_>>() {
             let member = if let To::Member(i) = to { self.member_ref(i) } else { None };
             for pending in outbox.withdraw(to) {
@@ -158,7 +165,7 @@ impl Member {
     }
 
     /// Sends a batch for one member on: over its own link, or through leaders (R1).
-    fn route_direct(&mut self, to: Incarnation, frame: Bytes, from_leader: bool) {
+    pub(super) fn route_direct(&mut self, to: Incarnation, frame: Bytes, from_leader: bool) {
         let hop = if self.links.link(to).is_some() { Some(to) } else { self.via(to, from_leader) };
         if let Some(hop) = hop {
             self.links.send_direct(hop, frame);
@@ -196,7 +203,7 @@ impl Member {
     }
 
     /// Bad content inside a good header: the sender is named; the second time it is accused (R4).
-    fn bad_content(&mut self, sender: Seat, what: &'static str) {
+    pub(super) fn bad_content(&mut self, sender: Seat, what: &'static str) {
         let Some((view, _)) = self.view() else { return };
         let Some(member) = view.index_of_seat(sender).map(|i| MemberRef::from(&view.members[i])) else { return };
         let times = self.faults.entry(member.incarnation).or_default();
@@ -215,14 +222,19 @@ impl Member {
         let Some(to) = view.index_of_seat(header.receiver).map(|i| view.members[i].incarnation) else { return Ok(()) };
         let sender_ref = MemberRef::from(&view.members[sender]);
         if to != self.incarnation {
-            let known = header.tag == pair_tag(sender_ref.incarnation, to);
+            let kinds = [Kind::Messages, Kind::Sessions];
+            let known = kinds.iter().any(|kind| header.tag == kind.tag(sender_ref.incarnation, to));
             if known && view.is_leader(me) {
                 self.stats.batches_relayed += 1;
                 self.route_direct(to, frame, view.group_at(from) != view.group_at(me));
             }
             return Ok(());
         }
-        match self.direct.accept(&sender_ref, header, frame) {
+        let streams = match header.tag == Kind::Messages.tag(sender_ref.incarnation, to) {
+            true => &mut self.direct,
+            false => self.sessions.streams(),
+        };
+        match streams.accept(&sender_ref, header, frame) {
             Verdict::Bad(what) => {
                 self.bad_content(header.sender, what);
                 return Err(Malformed(what));
@@ -380,7 +392,7 @@ impl Member {
             self.direct.take(f.view.id, &mut self.budget, &mut fx.events);
         }
         self.apply(&mut fx);
-        for (to, ack) in self.direct.acknowledgements() {
+        for (to, ack) in self.direct.acknowledgements(|_| false) {
             self.send_to(to, Control::DirectAck(ack));
         }
         for (to, frame) in self.direct.retries(self.now) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::messages::Messages;
-use crate::types::{ConnId, Incarnation, MemberInfo, Name, Seat, Time, View, ViewId};
+use super::sessions::SessionAnswer;
+use crate::types::{ConnId, Incarnation, MemberInfo, Name, Seat, SessionId, Time, View, ViewId};
 
 /// What happened outside.
 #[derive(Debug)]
@@ -91,6 +92,12 @@ pub enum Event {
     Fault { member: Option<MemberRef>, from: Option<SocketAddr>, what: String },
     /// Somebody who wanted to join was refused, with the reason that it was told.
     RefusedJoiner { name: String, from: SocketAddr, why: String },
+    /// A request about a session was answered.
+    Session(Box<SessionAnswer>),
+    /// A session that this member owned has not been used for its time, and is gone.
+    SessionExpired { id: SessionId },
+    /// After a loss, all sessions that this member owns have two copies again; so many were made anew (S6).
+    RedundancyRestored { view: ViewId, sessions: u64 },
     /// Something the operator should read. Level 1 = error, 2 = warning, 3 = information.
     Note { level: u8, text: String },
     /// The member has ended, for this reason. Nothing follows.
@@ -98,10 +105,11 @@ pub enum Event {
 }
 
 impl Event {
-    /// What this event counts against `receive.queue_bytes` until the host has taken it; 0 for all but messages.
+    /// What this event counts against `receive.queue_bytes` until the host has taken it; 0 for all but messages and answers.
     pub fn cost(&self) -> usize {
         match self {
             Event::Messages(run) => run.cost(),
+            Event::Session(answer) => answer.cost(),
             _ => 0,
         }
     }

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use super::ballot::{Acceptor, Attempt};
 use super::builder::Builder;
 use super::detector::Detector;
-use super::direct::Direct;
+use super::direct::{Direct, Kind};
 use super::fanout::{Budget, Fanout};
 use super::io::{CloseCause, Ended, Event, Input, LinkReport, Output};
 use super::joining::Seeking;
@@ -18,6 +18,7 @@ use super::links::Links;
 use super::merging::History;
 use super::plant::Plants;
 use super::quorum::Rules;
+use super::sessions::{SessionCounts, Sessions};
 use super::setup::Setup;
 use super::slow::SlowWatch;
 use super::suspicion::Suspicion;
@@ -85,6 +86,7 @@ pub struct Member {
     pub(super) slow: SlowWatch,
     pub(super) builder: Builder,
     pub(super) direct: Direct,
+    pub(super) sessions: Sessions,
     pub(super) budget: Budget,
     /// Sends wait for a link to have written what it has; once it has, there is work at once.
     pub(super) backlog: bool,
@@ -154,7 +156,8 @@ impl Member {
             pool: None,
             slow: SlowWatch::default(),
             builder: Builder::new(1),
-            direct: Direct::new(setup.incarnation, setup.direct_window_bytes),
+            direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes),
+            sessions: Sessions::new(setup.sessions.clone(), plants, setup.incarnation, setup.direct_window_bytes),
             budget: Budget { outstanding: 0, bound: setup.receive_queue_bytes },
             backlog: false,
             hurry: false,
@@ -254,6 +257,7 @@ impl Member {
             self.on_control(self.incarnation, control);
         }
         self.flow();
+        self.serve_sessions();
         self.tell_primary();
         let mut transmit = std::mem::take(&mut self.links.transmit);
         transmit.sort_unstable();
@@ -305,6 +309,7 @@ impl Member {
             self.seeking.as_ref().map_or(Time::NEVER, Seeking::deadline),
             self.attempt.as_ref().map_or_else(|| self.changes.deadline(self.attempt_after), |a| a.repeat_at),
             self.direct.deadline(),
+            self.sessions.deadline(),
             self.leaving.as_ref().map_or(Time::NEVER, |l| l.next),
             lease,
             stability,
@@ -367,6 +372,19 @@ impl Member {
         stats.unstable_bytes = self.fanout.as_ref().map_or(0, Fanout::retained_bytes) + self.direct.bytes();
         stats.credit_bytes = self.fanout.as_ref().map_or(0, |f| f.window.credit);
         stats
+    }
+
+    /// How many sessions this member holds.
+    pub fn session_counts(&self) -> SessionCounts {
+        self.sessions.counts()
+    }
+
+    /// The role, epoch and version of every session held here: for checkers.
+    #[cfg(feature = "sim")]
+    pub fn sessions_held(
+        &self,
+    ) -> impl Iterator<Item = (crate::types::SessionId, crate::wire::session::Role, crate::types::Epoch, u64)> {
+        self.sessions.held()
     }
 
     /// Looks for broken invariants; the text says which one.
@@ -479,7 +497,8 @@ impl Member {
         self.pool = None;
         self.builder = self.builder.for_new_incarnation();
         self.stable_told = 0;
-        self.direct = Direct::new(self.incarnation, self.setup.direct_window_bytes);
+        self.direct = Direct::new(Kind::Messages, self.incarnation, self.setup.direct_window_bytes);
+        self.sessions.expelled(self.now, self.incarnation);
         self.was_primary = false;
         self.seeking = Some(Seeking::new(self.now, &self.setup, at));
         self.resolve_at = self.now;

@@ -31,6 +31,8 @@ mod outbox;
 mod participating;
 mod plant;
 mod quorum;
+mod serving;
+mod sessions;
 mod setup;
 mod slow;
 mod stability;
@@ -43,6 +45,7 @@ pub use member::Member;
 pub use messages::{Message, MessageIter, Messages};
 pub use outbox::{Gate, Outbox, PENDING_OVERHEAD, Pending, To};
 pub use plant::Plant;
+pub use sessions::{SessionAnswer, SessionCounts, SessionOp, SessionRequest, SessionRules};
 pub use setup::{MinorityPolicy, ReadyPolicy, Seed, Setup};
 
 /// Counters of one member since it started. Plain numbers, cheap to copy.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::sessions::SessionRequest;
 use crate::types::{Code, Incarnation};
 use crate::wire::batch::Level;
 
@@ -53,6 +54,11 @@ pub struct Outbox {
     gate: Gate,
     /// A stream in which a send was answered with `Again` is gone: a `Writable` event is due.
     starved_gone: bool,
+    /// What hosts want of sessions.
+    requests: VecDeque<SessionRequest>,
+    request_bytes: usize,
+    /// A request was answered with `Again`.
+    requests_starved: bool,
 }
 
 /// The queue of one stream.
@@ -70,7 +76,39 @@ pub const PENDING_OVERHEAD: usize = 64;
 impl Outbox {
     /// An empty outbox, closed until the first view. `bound` is in bytes per stream.
     pub fn new(bound: usize, message_bound: usize) -> Outbox {
-        Outbox { streams: BTreeMap::new(), bound, message_bound, gate: Gate::NotReady, starved_gone: false }
+        Outbox {
+            streams: BTreeMap::new(),
+            bound,
+            message_bound,
+            gate: Gate::NotReady,
+            starved_gone: false,
+            requests: VecDeque::new(),
+            request_bytes: 0,
+            requests_starved: false,
+        }
+    }
+
+    /// Accepts a request about a session, or says why not. `Code::Ok`: an answer will come.
+    pub fn ask(&mut self, request: SessionRequest) -> Code {
+        match self.gate {
+            Gate::Open => {}
+            Gate::NotReady => return Code::NotReady,
+            Gate::NotPrimary => return Code::NotPrimary,
+            Gate::Closed => return Code::Closed,
+        }
+        if self.request_bytes > 0 && self.request_bytes + request.bytes() > self.bound {
+            self.requests_starved = true;
+            return Code::Again;
+        }
+        self.request_bytes += request.bytes();
+        self.requests.push_back(request);
+        Code::Ok
+    }
+
+    /// Takes what hosts want of sessions.
+    pub(crate) fn take_session_requests(&mut self) -> VecDeque<SessionRequest> {
+        self.request_bytes = 0;
+        std::mem::take(&mut self.requests)
     }
 
     /// What a message is answered with now, before anything of it is copied. After `Again` a `Writable` event is due.
@@ -108,7 +146,7 @@ impl Outbox {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.streams.values().all(|q| q.sends.is_empty())
+        self.streams.values().all(|q| q.sends.is_empty()) && self.requests.is_empty()
     }
 
     /// Bytes that wait in all streams, overhead included.
@@ -147,6 +185,10 @@ impl Outbox {
             return false;
         }
         let mut writable = std::mem::take(&mut self.starved_gone);
+        if self.requests_starved && self.request_bytes <= self.bound / 2 {
+            self.requests_starved = false;
+            writable = true;
+        }
         for queue in self.streams.values_mut().filter(|q| q.starved && q.bytes <= self.bound / 2) {
             queue.starved = false;
             writable = true;
@@ -156,6 +198,11 @@ impl Outbox {
 }
 
 impl Queue {
+    pub(crate) fn push(&mut self, pending: Pending) {
+        self.bytes += pending.payload.len() + PENDING_OVERHEAD;
+        self.sends.push_back(pending);
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

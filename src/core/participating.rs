@@ -50,7 +50,7 @@ impl Member {
             Control::CreditGrant(credit) => self.on_credit_grant(from, credit),
             Control::CreditReturn(credit) => self.on_credit_return(from, credit),
             Control::CreditRecall(credit) => self.on_credit_recall(from, credit),
-            Control::DirectAck(ack) if ack.receiver == from => self.direct.acknowledged(self.now, &ack),
+            Control::DirectAck(ack) if ack.receiver == from => self.on_direct_ack(&ack),
             Control::Refuse(refuse) => self.on_refused_by_member(&refuse),
             _ => self.stats.faults += 1,
         }
@@ -294,6 +294,7 @@ impl Member {
         self.forget_absent(&view, before.as_ref().map(|b| &b.view));
         self.announce(&view, me, before.as_ref());
         self.direct.retry_now(self.now);
+        self.sessions.installed(self.now, &view, me);
         for peer in peers {
             self.on_link_up(view.members[peer].incarnation);
         }

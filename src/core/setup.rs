@@ -92,6 +92,8 @@ pub struct Setup {
     pub message_bytes: usize,
     /// Whether `Stable` events are wanted.
     pub stable_events: bool,
+    /// What holds for sessions.
+    pub sessions: super::SessionRules,
     /// Settings that must agree, as (key, value) in the order of the table: a joiner that differs is refused with the key's name (R3).
     pub agreed_settings: Vec<(String, String)>,
     /// A bug to show on purpose. Simulator only.
@@ -131,6 +133,7 @@ impl Setup {
             send_queue_bytes: 1024 * 1024,
             message_bytes: 1024 * 1024,
             stable_events: false,
+            sessions: super::SessionRules::default(),
             agreed_settings: Vec::new(),
             #[cfg(feature = "sim")]
             plant: None,

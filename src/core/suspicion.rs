@@ -9,7 +9,7 @@ use super::io::{CloseCause, Event};
 use super::links::Conn;
 use super::member::{Member, neighbours};
 use super::plant::Plant;
-use crate::types::{ConnId, Incarnation, Index, Name, Time, View};
+use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View};
 use crate::wire::control::{Control, Observation, Purpose, Sight};
 
 /// Why a member is removed whom nobody hears: taken back when it is heard before the view has changed.
@@ -59,6 +59,9 @@ pub(crate) struct Suspicion {
     /// Pairs of living members that do not hear each other, since when.
     deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
     dialed: BTreeMap<Incarnation, Time>,
+    /// Since when a member has not answered our dials, and when it last did not: all there is to say of one that we do not
+    /// listen to.
+    unanswered: BTreeMap<Incarnation, (Time, Time)>,
     /// When the host was last told of a suspicion: once in the bearable silence is enough.
     told: BTreeMap<Incarnation, Time>,
     review_at: Option<Time>,
@@ -77,6 +80,7 @@ impl Suspicion {
     pub(crate) fn forgive(&mut self, now: Time) {
         self.reports.clear();
         self.deaf.clear();
+        self.unanswered.clear();
         self.opinions.retain(|_, o| o.sight == Sight::Dead);
         for check in self.checks.values_mut() {
             check.until = check.until.max(now + 1_000);
@@ -85,12 +89,27 @@ impl Suspicion {
 
     /// A sign of life takes back what `me` thought of the member, and told.
     pub(crate) fn heard(&mut self, me: Incarnation, whom: Incarnation) {
+        self.unanswered.remove(&whom);
         if self.opinions.get(&whom).is_some_and(|o| o.sight == Sight::Silent) {
             self.opinions.remove(&whom);
             if let Some(reports) = self.reports.get_mut(&whom) {
                 reports.remove(&me);
             }
         }
+    }
+
+    /// A dial to a member was answered, or not: for how long none was, one after the other.
+    fn note_unanswered(&mut self, whom: Incarnation, silent: bool, now: Time, silence: Micros) -> Micros {
+        if !silent {
+            self.unanswered.remove(&whom);
+            return 0;
+        }
+        let (since, last) = self.unanswered.entry(whom).or_insert((now, now));
+        if now.since(*last) > silence {
+            *since = now;
+        }
+        *last = now;
+        now.since(*since)
     }
 
     pub(crate) fn deadline(&self) -> Time {
@@ -119,6 +138,7 @@ impl Suspicion {
         self.reports.retain(|i, _| present(i));
         self.deaf.retain(|(a, b), _| present(a) && present(b));
         self.dialed.retain(|i, _| present(i));
+        self.unanswered.retain(|i, _| present(i));
         self.told.retain(|i, _| present(i));
         self.reports.values_mut().for_each(|r| r.retain(|i, _| present(i)));
     }
@@ -252,7 +272,8 @@ impl Member {
         let one_way = heard && sight == Sight::Silent && !self.detector.is_up(now, whom);
         let sight = if sight == Sight::Silent && heard { Sight::Alive } else { sight };
         self.suspicion.opinions.insert(whom, Opinion { sight, at: now });
-        let unheard = unheard.unwrap_or(0) / 1_000;
+        let unanswered = self.suspicion.note_unanswered(whom, sight == Sight::Silent, now, self.setup.silence);
+        let unheard = unheard.unwrap_or(0).max(unanswered) / 1_000;
         if let Some(conn) = check.as_ref().and_then(|c| c.conn) {
             self.close(conn);
         }

@@ -40,6 +40,13 @@ pub const DCN_EVENT_REFUSED_JOINER: u32 = 13;
 pub const DCN_EVENT_NOTE: u32 = 14;
 /// The member has ended. `detail` is the reason (`DCN_ENDED_*`), `text` says more. Nothing follows.
 pub const DCN_EVENT_CLOSED: u32 = 15;
+/// A request about a session was answered: `token` is its token, `detail` the status (`DCN_OK`, or another one as `(int32_t)detail`),
+/// `number` the session's version, `text` what its cookie should say from now on, `data` the attributes, if it was a read.
+pub const DCN_EVENT_SESSION: u32 = 16;
+/// A session that this member owned has not been used for its time, and is gone. `text` is its name.
+pub const DCN_EVENT_SESSION_EXPIRED: u32 = 17;
+/// After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
+pub const DCN_EVENT_REDUNDANCY_RESTORED: u32 = 18;
 
 /// The host asked for it, and the cluster knows.
 pub const DCN_ENDED_LEFT: u32 = 1;

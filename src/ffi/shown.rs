@@ -174,6 +174,20 @@ impl Shown {
                 item.member(input::c_string(&name).into(), 0);
                 item.text(&format!("{why} (told to {from})"));
             }
+            Event::Session(answer) => {
+                item.event.detail = answer.code as i32 as u32;
+                item.event.number = answer.version;
+                item.event.token = answer.number;
+                item.text(&answer.id.to_string());
+                if let Some(attributes) = answer.attributes {
+                    item.block(attributes.as_bytes().clone());
+                }
+            }
+            Event::SessionExpired { id } => item.text(&id.to_string()),
+            Event::RedundancyRestored { view, sessions } => {
+                item.view(view);
+                item.event.number = sessions;
+            }
             Event::Note { level, text } => {
                 item.event.detail = match level {
                     1 => DCN_LOG_ERROR,
@@ -294,6 +308,9 @@ fn kind(event: &Event) -> u32 {
         Event::Expelled { .. } => DCN_EVENT_EXPELLED,
         Event::Fault { .. } => DCN_EVENT_FAULT,
         Event::RefusedJoiner { .. } => DCN_EVENT_REFUSED_JOINER,
+        Event::Session(_) => DCN_EVENT_SESSION,
+        Event::SessionExpired { .. } => DCN_EVENT_SESSION_EXPIRED,
+        Event::RedundancyRestored { .. } => DCN_EVENT_REDUNDANCY_RESTORED,
         Event::Note { .. } => DCN_EVENT_NOTE,
         Event::Closed { .. } => DCN_EVENT_CLOSED,
     }

@@ -89,7 +89,12 @@ impl Journal {
                 let level = if matches!(reason, Ended::Failed(_)) { Level::Error } else { Level::Info };
                 self.write(level, &ended_text(reason));
             }
+            Event::RedundancyRestored { sessions, .. } => {
+                self.write(Level::Info, &format!("all sessions have two copies again; {sessions} were made anew"));
+            }
             Event::Messages(_)
+            | Event::Session(_)
+            | Event::SessionExpired { .. }
             | Event::Transition { .. }
             | Event::Ready { .. }
             | Event::Stable { .. }

@@ -67,12 +67,15 @@ impl World {
         self.deliver_all(end)
     }
 
-    /// With everything well, nothing may change any more for `duration`.
+    /// With everything well, nothing may change any more for `duration`; but what was reported before the faults stopped may still
+    /// be acted on for as long as reports count.
     pub fn rest(&mut self, duration: Micros) {
+        let silence = self.nodes.iter().map(|slot| slot.setup.silence).max().unwrap_or(0);
+        self.run_for(silence);
+        self.run_until(silence, World::is_converged);
         let before = self.nodes.iter().find_map(|slot| slot.member().and_then(|m| m.view()).map(|(view, _)| view.id));
         self.run_for(duration);
         // A lease that counts from an answer before the faults stopped may lapse once more: the next round renews it.
-        let silence = self.nodes.iter().map(|slot| slot.setup.silence).max().unwrap_or(0);
         let same = self.run_until(silence, World::is_converged)
             && self.nodes.iter().all(|slot| {
                 slot.state == State::Down || slot.member().and_then(|m| m.view()).map(|(view, _)| view.id) == before

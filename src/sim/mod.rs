@@ -25,6 +25,7 @@ mod swarm;
 mod trace;
 mod transport;
 mod turn;
+mod visitors;
 mod world;
 
 pub use check::{Checks, Guarantee, Violation};

@@ -89,6 +89,7 @@ impl Swarm {
         let quiet_until = drill.map_or(0, |_| drill::END);
         let count = members - usize::from(drill.is_some_and(Drill::starts_last));
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
+        draw_visitors(&mut world, seed);
         let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
         mischief.not_before(quiet_until).unleash(&mut world);
         if let Some(drill) = drill {
@@ -137,6 +138,7 @@ impl Swarm {
         if converged {
             let rest = DURATION.saturating_sub(world.now_us()).max(millis(2_000));
             world.rest(rest);
+            world.end_visits();
         }
         converged
     }
@@ -218,6 +220,20 @@ fn add_node(world: &mut World, random: &mut Random, mut setup: Setup, host: u16)
         large: *random.pick(&[0, 0, 2, 5]),
         large_bytes: *random.pick(&[70_000, 120_000, 200_000]),
     });
+}
+
+/// In most seeds some visitors come to the hosts. Drawn apart from all else.
+fn draw_visitors(world: &mut World, seed: u64) {
+    let mut random = Random::new(seed ^ 0x7669_7369);
+    if random.chance(600) {
+        let count = random.between(1, 10) as usize;
+        // So small that not every member has room for every copy.
+        if random.chance(200) {
+            let bytes = random.between(6_000, 20_000) as usize;
+            world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.memory_bytes = bytes);
+        }
+        world.add_visitors(count, &mut random);
+    }
 }
 
 /// Most nodes start at once or nearly so; some join later, while the others are at work.

@@ -14,6 +14,7 @@ use super::node::{Node, State};
 use super::queue::{Event, Queue};
 use super::random::Random;
 use super::trace::Trace;
+use super::visitors::Visitor;
 use crate::core::{Ended, Input, Member, Plant, Seed, Setup};
 use crate::types::{Code, ConnId, Incarnation, Micros, Name, View, millis};
 
@@ -89,6 +90,12 @@ pub struct World {
     pub(crate) chooser: Option<Chooser>,
     /// Waits for the next installation of a view by any node.
     pub(crate) ambush: Option<Ambush>,
+    pub(crate) visitors: Vec<Visitor>,
+    /// Visitors ask for nothing new.
+    pub(crate) visitors_gone: bool,
+    /// Requests and tokens that visitors have used.
+    pub(crate) requests: u64,
+    pub(crate) tokens: u64,
     pub(crate) settled_check_at: u64,
     pub(crate) held_up_check_at: u64,
 }
@@ -133,6 +140,10 @@ impl World {
             calm: false,
             chooser: None,
             ambush: None,
+            visitors: Vec::new(),
+            visitors_gone: false,
+            requests: 0,
+            tokens: 0,
             settled_check_at: 0,
             held_up_check_at: 0,
             settings,
@@ -531,6 +542,7 @@ impl World {
     /// A process ends by itself or is ended; `tells` says whether its kernel tells the others.
     pub(crate) fn end_process(&mut self, node: usize, tells: bool) {
         self.disturb(node);
+        self.note_lost_sessions(node);
         self.drop_connections(node, tells);
         let slot = &mut self.nodes[node];
         slot.clear();

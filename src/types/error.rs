@@ -15,6 +15,8 @@ pub enum Code {
     NotReady = 2,
     /// This member is not in the primary view: a minority serves reads only. Nothing was taken.
     NotPrimary = 3,
+    /// The change is made, and this member holds the only copy: no other member can take one now.
+    Unreplicated = 4,
     /// An argument is outside its range. Nothing was changed.
     InvalidArgument = -1,
     /// A configuration key or value is wrong; the text names it. Nothing was changed.
@@ -45,6 +47,18 @@ pub enum Code {
     HeldLimit = -14,
     /// The deadline passed first. The state is as if the call had not been made.
     Timeout = -15,
+    /// No such session: it was removed, has expired, or never was. Nothing was changed.
+    NoSuchSession = -16,
+    /// Whoever may hold the session is not in the view now. Nothing was changed.
+    HoldersUnreachable = -17,
+    /// The change was cut off: it is made once, or not at all. Repeat it with its token.
+    OutcomeUnknown = -18,
+    /// The token is older than those that the session remembers. Nothing was changed.
+    TokenExpired = -19,
+    /// The session is at another version than the caller said. Nothing was changed.
+    VersionConflict = -20,
+    /// The memory for sessions is used up. Nothing was changed.
+    Full = -21,
 }
 
 impl Code {
@@ -55,6 +69,7 @@ impl Code {
             Code::Again => "AGAIN",
             Code::NotReady => "NOT_READY",
             Code::NotPrimary => "NOT_PRIMARY",
+            Code::Unreplicated => "UNREPLICATED",
             Code::InvalidArgument => "ERR_INVALID_ARGUMENT",
             Code::Config => "ERR_CONFIG",
             Code::BadHandle => "ERR_BAD_HANDLE",
@@ -70,6 +85,12 @@ impl Code {
             Code::Panicked => "ERR_PANICKED",
             Code::HeldLimit => "ERR_HELD_LIMIT",
             Code::Timeout => "ERR_TIMEOUT",
+            Code::NoSuchSession => "ERR_NO_SUCH_SESSION",
+            Code::HoldersUnreachable => "ERR_HOLDERS_UNREACHABLE",
+            Code::OutcomeUnknown => "ERR_OUTCOME_UNKNOWN",
+            Code::TokenExpired => "ERR_TOKEN_EXPIRED",
+            Code::VersionConflict => "ERR_VERSION_CONFLICT",
+            Code::Full => "ERR_FULL",
         }
     }
 }

@@ -20,3 +20,11 @@ pub const GREETING_BYTES: usize = 4 * 1024;
 pub const DATAGRAM_BYTES: usize = 1_400;
 /// Longest text of a refusal.
 pub const REASON_BYTES: usize = 512;
+/// Longest name of a session's attribute.
+pub const ATTRIBUTE_NAME_BYTES: usize = 255;
+/// Tokens of changes that a session remembers.
+pub const TOKENS: usize = 8;
+/// What a session's frame needs beside its attributes, at most.
+pub const SESSION_OVERHEAD_BYTES: usize = 512;
+/// Longest session: with its frame it is a message.
+pub const SESSION_BYTES: usize = MESSAGE_BYTES - SESSION_OVERHEAD_BYTES;

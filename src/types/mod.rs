@@ -5,11 +5,13 @@
 mod error;
 mod ids;
 pub mod limits;
+mod session;
 mod time;
 mod view;
 
 pub use error::{Code, Error, Result};
 pub use ids::{Ballot, ConnId, Incarnation, Name, Seat, ViewId};
 pub(crate) use ids::{mix, pair_tag};
+pub use session::{Epoch, MemberTag, SessionId};
 pub use time::{Micros, Time, millis};
 pub use view::{Group, Index, MemberInfo, View};

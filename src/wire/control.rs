@@ -357,7 +357,7 @@ pub struct Credit {
 }
 
 /// How far a stream to one member has been taken, told to its sender.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct DirectAck {
     /// Tag of the stream.
     pub tag: u64,
@@ -365,6 +365,9 @@ pub struct DirectAck {
     pub receiver: Incarnation,
     /// Last batch taken.
     pub batch: u64,
+    /// It counts once the receiver of this frame has taken so many batches of the stream in the other direction: what was said
+    /// there came before. 0 where streams do not answer each other.
+    pub after: u64,
 }
 
 /// A frame on its way to a member without a link to its sender.
@@ -434,7 +437,7 @@ wire_struct! {
     Observation { subject: Incarnation, observer: Incarnation, sight: Sight, amount: u64 }
     Progress { tag: u64, entries: Vec<(u32, u64)> }
     Credit { tag: u64, bytes: u64 }
-    DirectAck { tag: u64, receiver: Incarnation, batch: u64 }
+    DirectAck { tag: u64, receiver: Incarnation, batch: u64, after: u64 }
     Routed { from: Incarnation, to: Incarnation, frame: Bytes }
     ReportLink { peer: Name, state: String, queued_bytes: u64, rtt_us: u64, unstable_bytes: u64 }
     Report { name: Name, view: Option<ViewId>, fenced: bool, primary: bool, ready: bool, members: Vec<MemberInfo>, links: Vec<ReportLink> }

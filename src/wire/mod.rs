@@ -7,6 +7,7 @@ pub mod batch;
 mod codec;
 pub mod control;
 pub mod datagram;
+pub mod session;
 
 pub use codec::{Malformed, Reader, Wire};
 

@@ -6,6 +6,7 @@
 
 mod delivery;
 mod primary;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -20,6 +21,7 @@ use crate::types::{Incarnation, View, ViewId};
 
 pub(crate) use delivery::{Received, Stream};
 pub(crate) use primary::Primaries;
+pub(crate) use sessions::{Before, Circumstances};
 use views::Passage;
 
 /// A promise that is checked.
@@ -40,13 +42,18 @@ pub enum Guarantee {
     V6,
     V7,
     V8,
+    S1,
+    S3,
+    S4,
+    S5,
+    S6,
     A2,
 }
 
 impl Guarantee {
     /// Every checked promise, its name, and its words.
     #[rustfmt::skip]
-    pub const ALL: [(Guarantee, &'static str, &'static str); 14] = [
+    pub const ALL: [(Guarantee, &'static str, &'static str); 19] = [
         (Guarantee::D1, "D1", "a stream is delivered in the order sent, once, without a gap, unaltered"),
         (Guarantee::D2, "D2", "that holds while leaders die"),
         (Guarantee::D3, "D3", "who goes on together has delivered the same, with a transition before what comes at the end"),
@@ -60,6 +67,11 @@ impl Guarantee {
         (Guarantee::V6, "V6", "who was removed is told before it comes back as somebody new"),
         (Guarantee::V7, "V7", "nobody is removed who is well and well connected"),
         (Guarantee::V8, "V8", "a leader and its members, and all leaders, hear each other"),
+        (Guarantee::S1, "S1", "what was answered OK is held by two members, and is what is read from then on"),
+        (Guarantee::S3, "S3", "epochs of a session grow from answer to answer"),
+        (Guarantee::S4, "S4", "a change is made once, however often it is repeated with its token, and every request is answered"),
+        (Guarantee::S5, "S5", "a session has one owner at a time, and is not said to be gone while somebody may hold it"),
+        (Guarantee::S6, "S6", "when all is quiet a session has one owner and one other holder"),
         (Guarantee::A2, "A2", "a member never panics"),
     ];
 
@@ -165,6 +177,8 @@ pub(crate) struct Ledger {
     passages: BTreeMap<(ViewId, ViewId), Passage>,
     /// The first number of each stream to everybody in each view.
     starts: BTreeMap<(ViewId, u32), u64>,
+    /// What visitors were told about their sessions.
+    pub sessions: sessions::Histories,
 }
 
 impl Hash for Ledger {

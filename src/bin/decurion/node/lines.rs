@@ -33,7 +33,11 @@ pub fn of(event: &Event, engine: &Engine) -> Option<(&'static str, Value)> {
             ("refused_joiner", json!({ "name": name, "from": from.to_string(), "why": why }))
         }
         Event::Note { level, text } => ("note", json!({ "level": level, "text": text })),
-        Event::Messages(_) | Event::Writable | Event::Closed { .. } => return None,
+        Event::SessionExpired { id } => ("session_expired", json!({ "session": id.to_string() })),
+        Event::RedundancyRestored { view, sessions } => {
+            ("redundancy_restored", json!({ "view_id": view.to_string(), "sessions": sessions }))
+        }
+        Event::Messages(_) | Event::Session(_) | Event::Writable | Event::Closed { .. } => return None,
     })
 }
 

@@ -1,0 +1,60 @@
+//! Sessions and the rest of a member: requests come in from the host, frames go out in streams of their own, answers go back.
+
+use super::member::Member;
+use super::outbox::Outbox;
+use crate::wire::control::{Control, DirectAck};
+
+/// Batches to one member numbered in one turn.
+const BATCHES_PER_TURN: usize = 16;
+
+impl Member {
+    pub(super) fn take_session_requests(&mut self, outbox: &mut Outbox) {
+        let primary = self.is_primary(self.now);
+        for request in outbox.take_session_requests() {
+            self.sessions.request(self.now, primary, request);
+        }
+    }
+
+    /// One turn of the sessions. What they say to others goes out before their acknowledgements.
+    pub(super) fn serve_sessions(&mut self) {
+        if self.fanout.is_none() {
+            self.sessions.turn(self.now, false, false);
+            return self.pass_session_events();
+        }
+        let (primary, lapsed) = (self.is_primary(self.now), self.view_fenced() && self.lapsed());
+        self.sessions.turn(self.now, primary, lapsed);
+        for (to, frame) in self.sessions.batches(BATCHES_PER_TURN) {
+            self.stats.batches_sent += 1;
+            self.route_direct(to, frame, false);
+        }
+        for (to, ack) in self.sessions.acknowledgements() {
+            self.send_to(to, Control::DirectAck(ack));
+        }
+        for (to, frame) in self.sessions.streams().retries(self.now) {
+            self.route_direct(to, frame, false);
+        }
+        for (who, what) in self.sessions.take_faulty() {
+            let seat = self.view().and_then(|(view, _)| Some(view.members[view.index_of(who)?].seat));
+            if let Some(seat) = seat {
+                self.bad_content(seat, what);
+            }
+        }
+        self.pass_session_events();
+    }
+
+    /// Answers count as events that the host has not taken, whatever room there is: they were asked for.
+    pub(super) fn pass_session_events(&mut self) {
+        for event in self.sessions.take_events() {
+            self.budget.outstanding += event.cost();
+            self.event(event);
+        }
+    }
+
+    /// A receiver has taken a stream of ours so far.
+    pub(super) fn on_direct_ack(&mut self, ack: &DirectAck) {
+        match self.direct.is_ours(ack) {
+            true => self.direct.acknowledged(self.now, ack),
+            false => self.sessions.streams().acknowledged(self.now, ack),
+        }
+    }
+}

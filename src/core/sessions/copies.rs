@@ -1,0 +1,483 @@
+//! The second copy: who holds it, how it follows, and how it is made anew when its holder is gone (S1, S6).
+
+use super::handover::Stage;
+use super::store::Session;
+use super::{Active, Begun, Sessions, Step};
+use crate::core::io::Event;
+use crate::core::plant::Plant;
+use crate::types::{Code, Incarnation, MemberTag, Micros, SessionId, Time, View, limits, millis, mix};
+use crate::wire::session::{About, Attributes, Change, Copy, Frame, Objection, Refused, Role};
+
+/// How often copies are made anew while some are missing, and how often all sessions are looked at otherwise.
+const RESTORE: Micros = millis(20);
+const LOOK: Micros = millis(500);
+/// Sessions looked at in one go.
+const AT_ONCE: usize = 2_048;
+/// How long a member that has no memory for a copy is not asked again.
+const FULL: Micros = millis(2_000);
+
+/// The round through all sessions: whoever was lost is replaced, and what has expired goes.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct Restoring {
+    at: Time,
+    /// The last session that was looked at.
+    cursor: Option<SessionId>,
+    /// Members were lost, and it has not been said yet that all sessions have two copies again.
+    pending: bool,
+    /// The round under way began after the last loss.
+    whole: bool,
+    /// Copies made anew since the loss.
+    made: u64,
+}
+
+impl Default for Restoring {
+    fn default() -> Restoring {
+        Restoring { at: Time::NEVER, cursor: None, pending: false, whole: false, made: 0 }
+    }
+}
+
+impl Restoring {
+    pub(crate) fn view_changed(&mut self, now: Time, lost: bool) {
+        self.at = now;
+        self.cursor = None;
+        self.whole = true;
+        if lost && !self.pending {
+            self.pending = true;
+            self.made = 0;
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Time {
+        self.at
+    }
+
+    /// There are sessions again to look at.
+    pub(crate) fn begin(&mut self, now: Time) {
+        self.at = self.at.min(now + LOOK);
+    }
+}
+
+impl Sessions {
+    /// Brings a session up to date with the view: who is gone owns nothing and holds nothing.
+    pub(super) fn settle(&mut self, id: SessionId) {
+        let Some(session) = self.store.get(id) else { return };
+        let partner = session.partner;
+        match session.role {
+            Role::Secondary if self.present(session.epoch.owner).is_none() || self.promotes_early(id) => {
+                self.promote(id)
+            }
+            Role::Primary if partner.is_some() && self.present(partner).is_none() => {
+                self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
+            }
+            Role::Given => self.take_back_if_alone(id),
+            _ => {}
+        }
+    }
+
+    fn promotes_early(&self, id: SessionId) -> bool {
+        self.plants.has(Plant::PromoteEarly) && self.front_of(id).is_some()
+    }
+
+    /// The owner has left the view: whoever holds the other copy owns the session now.
+    fn promote(&mut self, id: SessionId) {
+        let (view, me, now) = (self.view_number(), self.tag, self.seconds());
+        self.store.update(id, |s| {
+            s.epoch = s.epoch.next(view, me);
+            (s.role, s.partner, s.copied, s.used_s) = (Role::Primary, MemberTag::NONE, false, now);
+        });
+        self.restoring.pending = true;
+    }
+
+    /// Sees to it that a session that we own has a second copy; answers for what waited for one if nobody can take it.
+    pub(super) fn ensure_copy(&mut self, id: SessionId) {
+        let Some(session) = self.store.get(id) else { return };
+        if session.role != Role::Primary || session.partner.is_some() || session.copied {
+            return;
+        }
+        if self.plants.has(Plant::NeverRestore) && self.active.get(&id).is_none_or(|a| a.begun.is_empty()) {
+            return;
+        }
+        let Some(partner) = self.choose(id) else { return self.answer_single(id) };
+        let copy = self.copy_of(id, session);
+        let version = session.version;
+        self.store.update(id, |s| s.partner = partner.into());
+        self.send(partner, &Frame::Copy(copy), Some(Step::Copied(id)));
+        self.restoring.made += 1;
+        let active = self.active.entry(id).or_default();
+        active.copy_sent = version;
+        if active.begun.iter().any(|begun| !begun.done) {
+            let number = self.outlets.get(&partner).map_or(0, |outlet| outlet.sent);
+            let outlet = self.outlets.entry(partner).or_default();
+            outlet.steps.push_back((number, Step::Written(id, version)));
+        }
+    }
+
+    pub(super) fn copy_of(&self, id: SessionId, session: &Session) -> Copy {
+        let (epoch, version, ttl_s) = (session.epoch, session.version, session.ttl_s);
+        let tokens = if self.plants.has(Plant::CopyWithoutTokens) { Vec::new() } else { session.tokens() };
+        Copy { id, epoch, follows: epoch, version, ttl_s, tokens, attributes: session.attributes() }
+    }
+
+    /// Nobody can hold a second copy now: in the primary view the only one is answered for, and said to be the only one.
+    fn answer_single(&mut self, id: SessionId) {
+        if !self.primary {
+            return;
+        }
+        let Some(active) = self.active.get_mut(&id) else { return };
+        for begun in std::mem::take(&mut active.begun) {
+            self.answer_begun(id, &begun, if begun.done { Code::Ok } else { Code::Unreplicated });
+        }
+    }
+
+    /// Among the members that are next to us in preference: the one on which this session's lot falls.
+    fn choose(&self, id: SessionId) -> Option<Incarnation> {
+        let view = self.view.as_ref()?;
+        let able = |who: Incarnation| {
+            !self.retiring.contains(&who) && self.full.get(&who).is_none_or(|until| self.now >= *until)
+        };
+        let lot = |who: Incarnation| mix(mix(id.0 as u64, (id.0 >> 64) as u64), MemberTag::from(who).0);
+        let partners = self.partners(view);
+        let best = partners.iter().filter(|(_, who)| able(*who)).map(|(rank, _)| *rank).min()?;
+        let same = partners.iter().filter(|(rank, who)| *rank == best && able(*who)).map(|(_, who)| *who);
+        same.max_by_key(|who| lot(*who))
+    }
+
+    /// The members that hold copies of our sessions: at most so many as configured, the best ones first. Another machine is
+    /// better than our own.
+    fn partners(&self, view: &View) -> Vec<(u8, Incarnation)> {
+        let mine = view.members[self.me].address.ip();
+        let others = view.members.iter().enumerate().filter(|(index, _)| *index != self.me).map(|(_, m)| m);
+        let mut ranked: Vec<(u8, u64, Incarnation)> = others
+            .map(|m| {
+                (u8::from(m.address.ip() == mine), mix(self.tag.0, MemberTag::from(m.incarnation).0), m.incarnation)
+            })
+            .collect();
+        ranked.sort_unstable_by_key(|(rank, lot, _)| (*rank, *lot));
+        ranked.into_iter().take(self.rules.partners).map(|(rank, _, who)| (rank, who)).collect()
+    }
+
+    /// Sends a change to whoever holds the other copy.
+    pub(super) fn replicate(&mut self, change: Change) {
+        let Some(session) = self.store.get(change.id) else { return };
+        let (id, version) = (change.id, change.version);
+        match self.present(session.partner) {
+            Some(partner) => self.send(partner, &Frame::Change(change), Some(Step::Written(id, version))),
+            None => self.ensure_copy(id),
+        }
+    }
+
+    /// Whether so many bytes more fit.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        self.store.counts().bytes as usize + more <= self.rules.memory_bytes
+    }
+
+    pub(super) fn object(&mut self, to: Incarnation, id: SessionId, about: (crate::types::Epoch, u64), why: Objection) {
+        let (epoch, version) = about;
+        let held = self.store.get(id).map_or_else(Default::default, |s| s.epoch);
+        self.send(to, &Frame::Refused(Refused { id, epoch, version, held, why }), None);
+    }
+
+    /// Somebody who owns a session wants us to hold the other copy.
+    pub(super) fn on_copy(&mut self, from: Incarnation, copy: &Copy) {
+        if copy.epoch.owner != from.into() || copy.tokens.len() > limits::TOKENS {
+            return self.faulty.push((from, "a copy of a session that is not the sender's"));
+        }
+        let id = copy.id;
+        self.settle(id);
+        let about = (copy.epoch, copy.version);
+        let welcome = match self.store.get(id) {
+            None => true,
+            Some(held) => match held.role {
+                Role::Secondary if held.epoch == copy.epoch => held.version <= copy.version,
+                Role::Secondary => held.epoch == copy.follows,
+                // What was not agreed to yet gives way to an owner, whose epoch was: whichever of the two is greater.
+                Role::Given | Role::Claimant => true,
+                Role::Orphan => true,
+                _ => false,
+            },
+        };
+        if !welcome {
+            return self.object(from, id, about, Objection::Epoch);
+        }
+        let held = self.store.get(id).map_or(0, Session::bytes);
+        let mut session = Session::new(
+            Role::Secondary,
+            copy.epoch,
+            copy.version,
+            copy.ttl_s,
+            &copy.tokens,
+            copy.attributes.as_bytes(),
+        );
+        if !self.has_room(session.bytes().saturating_sub(held)) {
+            // Without the newest version an older copy is worth nothing, and could be taken for it.
+            self.forget(id);
+            return self.object(from, id, about, Objection::Full);
+        }
+        session.used_s = self.seconds();
+        self.forget(id);
+        self.store.insert(id, session);
+        self.search_again(id);
+        self.advance(id);
+    }
+
+    /// Drops a copy; whoever waits for something here goes on elsewhere.
+    pub(super) fn forget(&mut self, id: SessionId) {
+        self.store.remove(id);
+        if let Some(active) = self.active.get_mut(&id) {
+            (active.claim, active.given) = (None, None);
+        }
+    }
+
+    /// The owner has changed a session whose copy we hold.
+    pub(super) fn on_change(&mut self, from: Incarnation, change: &Change) {
+        let about = (change.epoch, change.version);
+        let why = match self.store.get(change.id) {
+            Some(s) if s.role == Role::Secondary && s.epoch == change.epoch => {
+                (s.version + 1 != change.version).then_some(Objection::Missing)
+            }
+            Some(_) => Some(Objection::Epoch),
+            None => Some(Objection::Missing),
+        };
+        if change.epoch.owner != from.into() {
+            return self.faulty.push((from, "a change of a session that is not the sender's"));
+        }
+        if let Some(why) = why {
+            return self.object(from, change.id, about, why);
+        }
+        let Some(session) = self.store.get(change.id) else { return };
+        let attributes = session.changed(change.whole, &change.sets, &change.removes);
+        if !self.has_room(attributes.len().saturating_sub(session.bytes())) {
+            self.forget(change.id);
+            return self.object(from, change.id, about, Objection::Full);
+        }
+        let now = self.seconds();
+        self.store.update(change.id, |s| apply(s, change, &attributes, now));
+    }
+
+    /// The holder of the other copy does not follow.
+    pub(super) fn on_refused(&mut self, from: Incarnation, refused: &Refused) {
+        let Refused { id, epoch, version, held, why } = *refused;
+        let Some(session) = self.store.get(id) else { return };
+        let given = self.active.get(&id).and_then(|a| a.given);
+        match session.role {
+            Role::Claimant if session.epoch == epoch => self.claim_refused(id),
+            Role::Given if given == Some((from, epoch)) => self.take_back(id),
+            Role::Primary if session.epoch == epoch && session.partner == from.into() => {
+                let late = self.active.get(&id).is_some_and(|a| version < a.copy_sent);
+                if late && why == Objection::Missing {
+                    return;
+                }
+                if why != Objection::Missing {
+                    self.full.insert(from, self.now + FULL);
+                }
+                self.drop_steps(from, id);
+                if held > epoch {
+                    return self.lose(id);
+                }
+                self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
+                self.ensure_copy(id);
+                self.advance(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody else owns a session that we took for ours.
+    fn lose(&mut self, id: SessionId) {
+        self.forget(id);
+        let begun = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.begun)).unwrap_or_default();
+        begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
+        self.search_again(id);
+        self.advance(id);
+    }
+
+    /// What was sent to a member about a session brings nothing about any more.
+    fn drop_steps(&mut self, peer: Incarnation, id: SessionId) {
+        if let Some(outlet) = self.outlets.get_mut(&peer) {
+            outlet.steps.retain(|(_, step)| step.id() != id);
+        }
+    }
+
+    /// The copy that we held is not needed any more: the session has another holder.
+    pub(super) fn on_release(&mut self, about: About) {
+        let given = self.active.get(&about.id).and_then(|a| a.given);
+        let released = match self.store.role(about.id) {
+            Role::Given => given.is_some_and(|(_, epoch)| epoch == about.epoch),
+            Role::Secondary => self.store.get(about.id).is_some_and(|s| s.epoch == about.epoch),
+            _ => false,
+        };
+        if released {
+            self.forget(about.id);
+            self.advance(about.id);
+        }
+    }
+
+    /// The session has ended.
+    pub(super) fn on_end(&mut self, from: Incarnation, about: About) {
+        let held = self.store.get(about.id).map(|s| (s.role, s.epoch));
+        match held {
+            None => {}
+            Some((Role::Secondary, epoch)) if epoch == about.epoch => self.forget(about.id),
+            Some(_) => self.object(from, about.id, (about.epoch, 0), Objection::Epoch),
+        }
+    }
+
+    /// A frame was obeyed, as far as nothing was said against it.
+    pub(super) fn step_done(&mut self, peer: Incarnation, step: Step) {
+        let id = step.id();
+        match step {
+            Step::Written(_, version) => self.written(id, version),
+            Step::Copied(_) => {
+                let peer = peer.into();
+                self.store.update(id, |s| s.copied |= s.role == Role::Primary && s.partner == peer);
+            }
+            Step::Claimed(_, epoch) => self.claim_agreed(peer, id, epoch),
+            Step::Ended(_) => self.ended(id),
+        }
+        self.advance(id);
+    }
+
+    /// A frame's receiver is gone.
+    pub(super) fn step_lost(&mut self, peer: Incarnation, step: Step) {
+        let id = step.id();
+        match step {
+            Step::Written(_, version) if self.plants.has(Plant::CountLostCopy) => self.written(id, version),
+            Step::Written(..) | Step::Copied(_) => {}
+            Step::Claimed(_, epoch) => self.claim_lost_voice(peer, id, epoch),
+            Step::Ended(_) => self.ended(id),
+        }
+        self.settle(id);
+        if self.store.role(id) == Role::Primary {
+            self.ensure_copy(id);
+        }
+    }
+
+    /// The other copy is at this version: what made it so is done.
+    fn written(&mut self, id: SessionId, version: u64) {
+        let primary = self.primary || self.plants.has(Plant::AcknowledgeOutside);
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let mut done = Vec::new();
+        active.begun.retain_mut(|begun| {
+            begun.done |= begun.version <= version;
+            let answered = begun.done && primary;
+            if answered {
+                done.push(begun.clone());
+            }
+            !answered
+        });
+        done.iter().for_each(|begun: &Begun| self.answer_begun(id, begun, Code::Ok));
+    }
+
+    /// This member acts in the primary view again: what two members have is answered.
+    pub(super) fn answer_done(&mut self, id: SessionId) {
+        if self.primary && self.active.get(&id).is_some_and(|a| a.begun.iter().any(|b| b.done)) {
+            self.written(id, 0);
+        }
+    }
+
+    /// Looks at some more sessions: replaces lost holders, within the rate, and ends what has expired.
+    pub(super) fn restore(&mut self) {
+        if self.view.is_none() || self.now < self.restoring.at {
+            return;
+        }
+        if self.store.is_empty() {
+            self.restoring = Restoring::default();
+            return;
+        }
+        let pending = self.restoring.pending || self.store.counts().single > 0;
+        self.restoring.at = self.now + if pending { RESTORE } else { LOOK };
+        let mut quota = self.rules.restore_bytes_per_s * (RESTORE as usize) / 1_000_000;
+        let ids = self.store.after(self.restoring.cursor, AT_ONCE);
+        let last = ids.len() < AT_ONCE;
+        for id in ids {
+            self.settle(id);
+            if self.has_expired(id) {
+                self.expire(id);
+            }
+            let Some(session) = self.store.get(id) else { continue };
+            if session.role == Role::Primary && session.partner == MemberTag::NONE {
+                if quota == 0 {
+                    return;
+                }
+                quota = quota.saturating_sub(session.bytes());
+                self.ensure_copy(id);
+                self.advance(id);
+            }
+            self.restoring.cursor = Some(id);
+        }
+        if last {
+            self.end_round();
+        }
+    }
+
+    fn end_round(&mut self) {
+        self.restoring.cursor = None;
+        let whole = std::mem::replace(&mut self.restoring.whole, true);
+        let counts = self.store.counts();
+        if self.restoring.pending && whole && counts.single == 0 {
+            self.restoring.pending = false;
+            let sessions = std::mem::take(&mut self.restoring.made);
+            let view = self.view.as_ref().expect("there is one").id;
+            self.events.push(Event::RedundancyRestored { view, sessions });
+        }
+    }
+
+    fn has_expired(&self, id: SessionId) -> bool {
+        let busy = self.active.get(&id).is_some_and(|a| !a.is_idle());
+        self.store.get(id).is_some_and(|s| {
+            s.role == Role::Primary && s.ttl_s > 0 && !busy && self.seconds().saturating_sub(s.used_s) >= s.ttl_s
+        })
+    }
+
+    /// Ends a session that nobody has used for its time. Only its owner does, and only in the primary view.
+    pub(super) fn expire(&mut self, id: SessionId) {
+        if !self.primary {
+            return;
+        }
+        self.end_session(id, None);
+        self.events.push(Event::SessionExpired { id });
+    }
+
+    /// Ends a session here and at whoever holds the other copy; the request is answered when both have done it.
+    pub(super) fn end_session(&mut self, id: SessionId, request: Option<u64>) {
+        let Some(session) = self.store.remove(id) else { return };
+        let partner = self.present(session.partner);
+        let about = About { id, epoch: session.epoch };
+        if let Some(number) = request {
+            self.active.entry(id).or_default().ending = Some(number);
+        }
+        match partner {
+            Some(partner) => self.send(partner, &Frame::End(about), Some(Step::Ended(id))),
+            None => self.ended(id),
+        }
+    }
+
+    fn ended(&mut self, id: SessionId) {
+        if let Some(number) = self.active.get_mut(&id).and_then(|a: &mut Active| a.ending.take()) {
+            let code = if self.primary { Code::Ok } else { Code::OutcomeUnknown };
+            self.answer(number, id, code);
+        }
+    }
+
+    /// Whether a claim waits for this member.
+    pub(super) fn claim_waits_for(&self, id: SessionId, peer: Incarnation) -> bool {
+        let stage = self.active.get(&id).and_then(|a| a.claim.as_ref()).map(|c| c.stage);
+        matches!(stage, Some(Stage::Adopt(who) | Stage::Release(who)) if who == peer)
+    }
+}
+
+/// Makes a change on a record.
+pub(super) fn apply(session: &mut Session, change: &Change, attributes: &[u8], now_s: u32) {
+    let mut tokens = session.tokens();
+    if change.token != 0 {
+        tokens.push(change.token);
+    }
+    session.set_content(&tokens, attributes);
+    session.version = change.version;
+    session.used_s = now_s;
+}
+
+/// What attributes cost, names and values together.
+pub(super) fn size_of(attributes: &Attributes) -> usize {
+    attributes.as_bytes().len()
+}

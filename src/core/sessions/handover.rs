@@ -1,0 +1,260 @@
+//! Ownership on its way from one member to another (S3).
+
+use super::store::Session;
+use super::{Sessions, Step};
+use crate::core::plant::Plant;
+use crate::types::{Code, Epoch, Incarnation, MemberTag, SessionId, limits};
+use crate::wire::session::{About, Adopt, Frame, Give, Here, Objection, Question, Role};
+
+/// Members that want the same session at one time.
+const WANTED: usize = 1_024;
+
+/// What a claimant waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Stage {
+    /// That this member follows its epoch.
+    Adopt(Incarnation),
+    /// That this member, which gave the session, lets go of its copy.
+    Release(Incarnation),
+}
+
+/// A claim under way.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Claim {
+    /// The epoch before.
+    follows: Epoch,
+    /// Who gave it.
+    giver: Option<Incarnation>,
+    pub(super) stage: Stage,
+}
+
+impl Sessions {
+    /// Somebody wants a session.
+    pub(super) fn on_want(&mut self, from: Incarnation, question: &Question) {
+        let id = question.id;
+        self.settle(id);
+        if !matches!(self.store.role(id), Role::Primary | Role::Claimant) {
+            return self.tell(from, question);
+        }
+        let wanted = &mut self.active.entry(id).or_default().wanted;
+        wanted.retain(|(who, _)| *who != from);
+        if wanted.len() < WANTED {
+            wanted.push_back((from, question.asked));
+        }
+        self.advance(id);
+    }
+
+    /// Hands a session over to the first that wants it: nothing is under way with it any more.
+    pub(super) fn give(&mut self, id: SessionId) {
+        let Some(session) = self.store.get(id) else { return };
+        let settled = session.partner == MemberTag::NONE || session.copied;
+        let Some(active) = self.active.get_mut(&id).filter(|_| settled) else { return };
+        let Some((to, asked)) = active.wanted.pop_front() else { return };
+        let secondary = session.partner;
+        let epoch = session.epoch.next(self.view.as_ref().map_or(0, |v| v.id.number), to.into());
+        active.given = Some((to, epoch));
+        let mut copy = self.copy_of(id, self.store.get(id).expect("looked at above"));
+        copy.follows = copy.epoch;
+        copy.epoch = epoch;
+        self.send(to, &Frame::Give(Give { asked, copy, secondary }), None);
+        let keeps = self.plants.has(Plant::KeepAfterGiving);
+        self.store.update(id, |s| s.role = if keeps { Role::Primary } else { Role::Given });
+        self.turn_away(id);
+    }
+
+    /// Whoever else wants a session that is not ours any more is told where it went.
+    fn turn_away(&mut self, id: SessionId) {
+        let wanted = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.wanted)).unwrap_or_default();
+        for (who, asked) in wanted {
+            self.tell(who, &Question { id, asked });
+        }
+    }
+
+    /// A session was handed over to us.
+    pub(super) fn on_give(&mut self, from: Incarnation, give: Give) {
+        let Give { copy, secondary, .. } = give;
+        let id = copy.id;
+        if copy.epoch.owner != self.tag || copy.tokens.len() > limits::TOKENS || copy.epoch <= copy.follows {
+            return self.faulty.push((from, "a session given in an epoch that is not its receiver's"));
+        }
+        self.settle(id);
+        let about = (copy.epoch, copy.version);
+        let yields = match self.store.get(id) {
+            None => true,
+            Some(held) => match held.role {
+                Role::Secondary => held.epoch == copy.follows,
+                Role::Given | Role::Claimant => true,
+                Role::Orphan => true,
+                _ => false,
+            },
+        };
+        if !yields {
+            return self.object(from, id, about, Objection::Epoch);
+        }
+        let mut session = Session::new(
+            Role::Claimant,
+            copy.epoch,
+            copy.version,
+            copy.ttl_s,
+            &copy.tokens,
+            copy.attributes.as_bytes(),
+        );
+        let held = self.store.get(id).map_or(0, Session::bytes);
+        if !self.has_room(session.bytes().saturating_sub(held)) {
+            self.object(from, id, about, Objection::Full);
+            self.search_again(id);
+            return self.answer_waiting(id, Code::Full);
+        }
+        session.used_s = self.seconds();
+        self.forget(id);
+        self.store.insert(id, session);
+        self.active.entry(id).or_default().search = None;
+        // Whoever holds the other copy must follow; if that is us, the giver takes our place.
+        let other = self.present(secondary).filter(|who| *who != self.incarnation);
+        let voice = other.or(self.present(from.into())).filter(|_| !self.plants.has(Plant::SkipAdoption));
+        self.claim(id, copy.follows, Some(from), voice);
+    }
+
+    /// Begins to claim a session: `voice` must agree first.
+    fn claim(&mut self, id: SessionId, follows: Epoch, giver: Option<Incarnation>, voice: Option<Incarnation>) {
+        match voice {
+            Some(voice) => {
+                self.active.entry(id).or_default().claim = Some(Claim { follows, giver, stage: Stage::Adopt(voice) });
+                self.ask_to_adopt(id, voice, follows);
+            }
+            None => self.establish(id),
+        }
+        self.advance(id);
+    }
+
+    fn ask_to_adopt(&mut self, id: SessionId, voice: Incarnation, follows: Epoch) {
+        let Some((epoch, version)) = self.store.get(id).map(|s| (s.epoch, s.version)) else { return };
+        let adopt = Adopt { id, epoch, follows, version };
+        self.send(voice, &Frame::Adopt(adopt), Some(Step::Claimed(id, epoch)));
+    }
+
+    /// Whoever was asked has agreed.
+    pub(super) fn claim_agreed(&mut self, peer: Incarnation, id: SessionId, epoch: Epoch) {
+        if !self.claim_waits_for(id, peer) || self.store.get(id).is_none_or(|s| s.epoch != epoch) {
+            return;
+        }
+        let Some(claim) = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()) else { return };
+        let skips = self.plants.has(Plant::SkipRelease);
+        let giver = claim.giver.filter(|giver| *giver != peer && !skips);
+        match (claim.stage, giver) {
+            (Stage::Adopt(voice), giver) => {
+                self.store.update(id, |s| (s.partner, s.copied) = (voice.into(), true));
+                match giver.filter(|g| self.present((*g).into()).is_some()) {
+                    Some(giver) => self.ask_to_release(id, giver, epoch),
+                    None => self.establish(id),
+                }
+            }
+            (Stage::Release(_), _) => self.establish(id),
+        }
+    }
+
+    fn ask_to_release(&mut self, id: SessionId, giver: Incarnation, epoch: Epoch) {
+        if let Some(claim) = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()) {
+            claim.stage = Stage::Release(giver);
+        }
+        self.send(giver, &Frame::Release(About { id, epoch }), Some(Step::Claimed(id, epoch)));
+    }
+
+    /// Whoever was asked is gone: what it could have claimed went with it.
+    pub(super) fn claim_lost_voice(&mut self, peer: Incarnation, id: SessionId, epoch: Epoch) {
+        if !self.claim_waits_for(id, peer) || self.store.get(id).is_none_or(|s| s.epoch != epoch) {
+            return;
+        }
+        let Some(claim) = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()) else { return };
+        let (follows, stage) = (claim.follows, claim.stage);
+        let giver = claim.giver.filter(|giver| *giver != peer).filter(|g| self.present.contains_key(&(*g).into()));
+        match (stage, giver) {
+            (Stage::Adopt(_), Some(giver)) => {
+                let claim = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()).expect("looked at above");
+                claim.stage = Stage::Adopt(giver);
+                self.ask_to_adopt(id, giver, follows);
+            }
+            _ => self.establish(id),
+        }
+    }
+
+    /// Nobody else can claim it: it is ours.
+    fn establish(&mut self, id: SessionId) {
+        if let Some(active) = self.active.get_mut(&id) {
+            active.claim = None;
+        }
+        let now = self.seconds();
+        self.store.update(id, |s| (s.role, s.used_s) = (Role::Primary, now));
+        self.settle(id);
+    }
+
+    /// Whoever was asked follows somebody else: the session went another way.
+    pub(super) fn claim_refused(&mut self, id: SessionId) {
+        let giver = self.active.get(&id).and_then(|a| a.claim.as_ref()).and_then(|c| c.giver);
+        let about = self.store.get(id).map(|s| (s.epoch, s.version));
+        if let (Some(giver), Some(about)) = (giver.filter(|g| self.present.contains_key(&(*g).into())), about) {
+            self.object(giver, id, about, Objection::Epoch);
+        }
+        self.forget(id);
+        self.turn_away(id);
+        self.search_again(id);
+        self.advance(id);
+    }
+
+    /// The one to whom we gave a session is not in the view any more.
+    pub(super) fn take_back_if_alone(&mut self, id: SessionId) {
+        let given = self.active.get(&id).and_then(|a| a.given);
+        if given.is_none_or(|(to, _)| self.present(to.into()).is_none()) {
+            self.take_back(id);
+        }
+    }
+
+    /// Takes a session back that we gave: whoever holds the other copy says whether it has gone on without us.
+    pub(super) fn take_back(&mut self, id: SessionId) {
+        let (view, me) = (self.view_number(), self.tag);
+        let given = self.active.get_mut(&id).and_then(|a| a.given.take());
+        let Some(session) = self.store.get(id) else { return };
+        let (follows, partner) = (session.epoch, self.present(session.partner));
+        let newest = given.map_or(follows, |(_, epoch)| epoch);
+        self.store.update(id, |s| {
+            s.epoch = newest.next(view, me);
+            (s.role, s.partner, s.copied) = (Role::Claimant, MemberTag::NONE, false);
+        });
+        self.active.entry(id).or_default();
+        self.claim(id, follows, None, partner.filter(|_| !self.plants.has(Plant::TakeBackUnasked)));
+    }
+
+    /// Somebody claims a session whose other copy we hold, or that we gave away.
+    pub(super) fn on_adopt(&mut self, from: Incarnation, adopt: &Adopt) {
+        if adopt.epoch.owner != from.into() || adopt.epoch <= adopt.follows {
+            return self.faulty.push((from, "a claim that is not the sender's"));
+        }
+        let id = adopt.id;
+        let given = self.active.get(&id).and_then(|a| a.given);
+        let agrees = self.store.get(id).is_some_and(|held| match held.role {
+            Role::Secondary => {
+                (held.epoch == adopt.follows && held.version == adopt.version) || held.epoch == adopt.epoch
+            }
+            Role::Given => given == Some((from, adopt.epoch)),
+            _ => false,
+        });
+        if !agrees {
+            return self.object(from, id, (adopt.epoch, adopt.version), Objection::Epoch);
+        }
+        let epoch = adopt.epoch;
+        if let Some(active) = self.active.get_mut(&id) {
+            active.given = None;
+        }
+        self.store.update(id, |s| {
+            (s.role, s.epoch, s.partner, s.copied) = (Role::Secondary, epoch, MemberTag::NONE, false);
+        });
+        self.search_again(id);
+        self.advance(id);
+    }
+
+    /// An answer to a question of ours that says who has a session.
+    pub(super) fn on_here(&mut self, from: Incarnation, here: &Here) {
+        self.found(from, here);
+        self.advance(here.id);
+    }
+}

@@ -1,0 +1,534 @@
+//! Sessions: state that a host keeps for its users, owned by the member that serves them and copied to a second one.
+//!
+//! A session has one *owner*, which answers for it, and one *secondary*, which holds the other copy. Who owns it is a chain of
+//! epochs, each naming the one that it follows, and **the secondary's copy is the register on which the chain is kept**: an epoch
+//! counts once the holder of the copy of the epoch before has adopted it, and it adopts only what follows its own. So of two that
+//! claim a session after the same owner, one is refused, whatever was lost or late on the way:
+//! - the owner hands over by giving its state away (*given*); whoever gets it is a *claimant* until the secondary has adopted its
+//!   epoch and the giver has let go, and answers nothing before;
+//! - the secondary takes over when the owner is not in the view any more, and the giver takes back when the claimant is not.
+//!
+//! An answer to a host that promises something is given only while this member acts in the primary view (S1, S5): a former owner
+//! that was cut off gets no acknowledgement from a secondary that has gone on, and none from its lease either.
+//!
+//! The frames travel in streams of their own (`super::direct`), which are reliable and in order: an acknowledgement says that
+//! everything before it was obeyed or objected to, and the objections come first.
+
+mod copies;
+mod handover;
+mod requests;
+mod search;
+mod store;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::direct::{Direct, Kind};
+use super::fanout::Budget;
+use super::io::Event;
+use super::outbox::{Pending, Queue};
+use super::plant::{Plant, Plants};
+use crate::types::{Code, Epoch, Incarnation, Index, MemberTag, Micros, SessionId, Time, View, ViewId, millis};
+use crate::wire::batch::Level;
+use crate::wire::control::DirectAck;
+use crate::wire::session::{Attributes, Frame, Here, Question, Role};
+use copies::Restoring;
+use handover::Claim;
+use search::Search;
+pub use store::SessionCounts;
+use store::Store;
+
+/// How often requests that have waited too long are looked for.
+const REVIEW: Micros = millis(50);
+/// Answers to questions that wait for one member; beyond, they are not given.
+const QUESTIONS_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a host wants of a session.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum SessionOp {
+    /// A new one with these attributes, which expires so many seconds after its last use (0: never).
+    Create {
+        /// Seconds.
+        ttl_s: u32,
+        /// Its first attributes.
+        attributes: Attributes,
+    },
+    /// Its attributes. Counts as a use.
+    Read,
+    /// A change.
+    Write {
+        /// The same change is made once, however often it is asked for with the same token (S4); 0 = no token. Tokens of one
+        /// session grow.
+        token: u64,
+        /// Only if the session is at this version; 0 = at any.
+        if_version: u64,
+        /// Whether all attributes that are not set here go.
+        whole: bool,
+        /// Attributes to set.
+        sets: Attributes,
+        /// Names of attributes to remove; their values are empty.
+        removes: Attributes,
+    },
+    /// A use that changes nothing.
+    Touch,
+    /// Its end.
+    Remove,
+}
+
+/// A request of a host. Whichever member gets it becomes the owner of the session, if it is not yet.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct SessionRequest {
+    /// Comes back with the answer.
+    pub number: u64,
+    /// Which session.
+    pub id: SessionId,
+    /// Who may hold it, as a cookie says: where to look first.
+    pub holders: [MemberTag; 2],
+    /// What to do.
+    pub op: SessionOp,
+}
+
+impl SessionRequest {
+    /// What it costs while it waits.
+    pub fn bytes(&self) -> usize {
+        128 + match &self.op {
+            SessionOp::Create { attributes, .. } => attributes.as_bytes().len(),
+            SessionOp::Write { sets, removes, .. } => sets.as_bytes().len() + removes.as_bytes().len(),
+            _ => 0,
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionAnswer {
+    /// The number of the request.
+    pub number: u64,
+    /// Which session.
+    pub id: SessionId,
+    /// What became of it.
+    pub code: Code,
+    /// Who owns the session since when, as of the answer.
+    pub epoch: Epoch,
+    /// The session's version, as of the answer; 0 if there is none.
+    pub version: u64,
+    /// Who owns it, and who holds the other copy: what a cookie should say.
+    pub holders: [MemberTag; 2],
+    /// Of a read that succeeded: the attributes.
+    pub attributes: Option<Attributes>,
+}
+
+impl SessionAnswer {
+    /// What it counts until the host has taken it.
+    pub fn cost(&self) -> usize {
+        128 + self.attributes.as_ref().map_or(0, |a| a.as_bytes().len())
+    }
+}
+
+/// What a member is told about sessions when it starts.
+#[derive(Clone, Debug)]
+pub struct SessionRules {
+    /// Members among which one chooses whoever holds the other copy.
+    pub partners: usize,
+    /// Longest session, names and values of its attributes together.
+    pub session_bytes: usize,
+    /// Memory for all sessions that a member holds.
+    pub memory_bytes: usize,
+    /// How long a request may take.
+    pub timeout: Micros,
+    /// Bytes a second at most for making second copies anew.
+    pub restore_bytes_per_s: usize,
+}
+
+impl Default for SessionRules {
+    fn default() -> SessionRules {
+        SessionRules {
+            partners: 8,
+            session_bytes: 256 * 1024,
+            memory_bytes: 512 * 1024 * 1024,
+            timeout: millis(10_000),
+            restore_bytes_per_s: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a frame to another member brings about once it is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Step {
+    /// The copy there is at this version.
+    Written(SessionId, u64),
+    /// There is a whole copy there.
+    Copied(SessionId),
+    /// The claim is agreed to.
+    Claimed(SessionId, Epoch),
+    /// There is no copy there any more, because the session has ended.
+    Ended(SessionId),
+}
+
+impl Step {
+    fn id(self) -> SessionId {
+        match self {
+            Step::Written(id, _) | Step::Copied(id) | Step::Claimed(id, _) | Step::Ended(id) => id,
+        }
+    }
+}
+
+/// What is on its way to one member.
+#[derive(Clone, Hash, Default, Debug)]
+struct Outlet {
+    queue: Queue,
+    /// Frames put in so far: the number of the last one in its stream.
+    sent: u64,
+    steps: VecDeque<(u64, Step)>,
+}
+
+/// A change that was made here and is not answered for yet.
+#[derive(Clone, Hash, Debug)]
+struct Begun {
+    number: u64,
+    version: u64,
+    until: Time,
+    /// Two members have it; the answer waits until this member acts in the primary view.
+    done: bool,
+    /// The host was told that the outcome is unknown; until it is known, nobody is told anything of the session.
+    given_up: bool,
+}
+
+/// A request that has not begun.
+#[derive(Clone, Hash, Debug)]
+struct Waiting {
+    request: SessionRequest,
+    until: Time,
+}
+
+/// What is under way with one session. There is none for a session that is left alone.
+#[derive(Clone, Hash, Default, Debug)]
+struct Active {
+    waiting: VecDeque<Waiting>,
+    begun: VecDeque<Begun>,
+    /// The version at which a whole copy was last sent to the partner: objections to what was sent before are out of date.
+    copy_sent: u64,
+    search: Option<Search>,
+    claim: Option<Claim>,
+    /// To whom it was given, and in which epoch.
+    given: Option<(Incarnation, Epoch)>,
+    /// Members that want to have it, with the number of their question.
+    wanted: VecDeque<(Incarnation, u64)>,
+    /// The request that ends it.
+    ending: Option<u64>,
+}
+
+impl Active {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+            && self.begun.is_empty()
+            && self.claim.is_none()
+            && self.given.is_none()
+            && self.wanted.is_empty()
+            && self.ending.is_none()
+    }
+}
+
+/// All sessions of one member, and everything that is under way for them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    rules: SessionRules,
+    plants: Plants,
+    now: Time,
+    incarnation: Incarnation,
+    tag: MemberTag,
+    view: Option<Arc<View>>,
+    me: Index,
+    /// Members of the view by their tags.
+    present: BTreeMap<MemberTag, Incarnation>,
+    /// Whether this member acts in the primary view now.
+    primary: bool,
+    store: Store,
+    active: BTreeMap<SessionId, Active>,
+    streams: Direct,
+    outlets: BTreeMap<Incarnation, Outlet>,
+    /// Members that have no memory for copies, and until when that is believed.
+    full: BTreeMap<Incarnation, Time>,
+    retiring: BTreeSet<Incarnation>,
+    restoring: Restoring,
+    questions: u64,
+    review_at: Time,
+    events: Vec<Event>,
+    /// Members that sent what is no frame.
+    faulty: Vec<(Incarnation, &'static str)>,
+}
+
+impl std::hash::Hash for Sessions {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let Sessions { store, active, streams, outlets, full, retiring, restoring, questions, review_at, .. } = self;
+        (store, active, streams, outlets, full).hash(state);
+        (retiring, restoring, questions, review_at, self.primary).hash(state);
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(rules: SessionRules, plants: Plants, me: Incarnation, window: usize) -> Sessions {
+        let mut streams = Direct::new(Kind::Sessions, me, window);
+        streams.hasty = plants.has(Plant::ObjectionTooLate);
+        Sessions {
+            rules,
+            plants,
+            now: Time::ZERO,
+            incarnation: me,
+            tag: me.into(),
+            view: None,
+            me: 0,
+            present: BTreeMap::new(),
+            primary: false,
+            store: Store::default(),
+            active: BTreeMap::new(),
+            streams,
+            outlets: BTreeMap::new(),
+            full: BTreeMap::new(),
+            retiring: BTreeSet::new(),
+            restoring: Restoring::default(),
+            questions: 0,
+            review_at: Time::NEVER,
+            events: Vec::new(),
+            faulty: Vec::new(),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn counts(&self) -> SessionCounts {
+        self.store.counts()
+    }
+
+    /// The role, epoch and version of every session held here: for checkers.
+    #[cfg(feature = "sim")]
+    pub(crate) fn held(&self) -> impl Iterator<Item = (SessionId, Role, Epoch, u64)> {
+        self.store.iter().map(|(id, s)| (id, s.role, s.epoch, s.version))
+    }
+
+    /// The streams, for the one who routes their batches.
+    pub(crate) fn streams(&mut self) -> &mut Direct {
+        &mut self.streams
+    }
+
+    /// A view was installed.
+    pub(crate) fn installed(&mut self, now: Time, view: &Arc<View>, me: Index) {
+        // Whether this member acts in it is known at the end of the turn.
+        (self.now, self.primary) = (now, false);
+        let before = self.view.replace(Arc::clone(view));
+        self.me = me;
+        self.present = view.members.iter().map(|m| (m.incarnation.into(), m.incarnation)).collect();
+        let present = |i: Incarnation| view.index_of(i).is_some();
+        self.retiring.retain(|i| present(*i));
+        self.full.retain(|i, _| present(*i));
+        self.streams.keep_only(present);
+        self.streams.retry_now(now);
+        let lost = before.is_some_and(|b| b.members.iter().any(|m| !present(m.incarnation)));
+        self.restoring.view_changed(now, lost);
+        self.lose_members();
+        let ids: Vec<SessionId> = self.active.keys().copied().collect();
+        for id in ids {
+            if let Some(active) = self.active.get_mut(&id) {
+                active.wanted.retain(|(who, _)| present(*who));
+            }
+            self.search_again(id);
+            self.advance(id);
+        }
+    }
+
+    /// What was on its way to members that are gone comes to its end here.
+    fn lose_members(&mut self) {
+        let Some(view) = self.view.clone() else { return };
+        let gone: Vec<Incarnation> = self.outlets.keys().copied().filter(|i| view.index_of(*i).is_none()).collect();
+        for peer in gone {
+            let steps = self.outlets.remove(&peer).unwrap_or_default().steps;
+            for (_, step) in steps {
+                self.step_lost(peer, step);
+            }
+        }
+    }
+
+    /// This member was removed, and joins again as somebody else: what it held is out of its hands, and nothing that was begun is
+    /// known to be done.
+    pub(crate) fn expelled(&mut self, now: Time, incarnation: Incarnation) {
+        self.now = now;
+        for (id, active) in std::mem::take(&mut self.active) {
+            active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
+            active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::NotPrimary));
+            active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
+        }
+        let window = self.streams.window();
+        let mut fresh = Sessions::new(self.rules.clone(), self.plants, incarnation, window);
+        fresh.events = std::mem::take(&mut self.events);
+        *self = fresh;
+    }
+
+    /// The member has ended: whatever waits is answered.
+    pub(crate) fn end(&mut self) {
+        for (id, active) in std::mem::take(&mut self.active) {
+            active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
+            active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::Closed));
+            active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
+        }
+    }
+
+    /// One turn: takes what has come, and goes on where time has passed. `lapsed`: this member had every chance to get a lease.
+    pub(crate) fn turn(&mut self, now: Time, primary: bool, lapsed: bool) {
+        self.now = now;
+        let before = std::mem::replace(&mut self.primary, primary);
+        self.receive();
+        if primary && !before {
+            let ids: Vec<SessionId> = self.active.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.advance(id));
+        }
+        if !self.store.is_empty() {
+            self.restoring.begin(now);
+        }
+        self.restore();
+        if now >= self.review_at {
+            self.review(lapsed);
+        }
+    }
+
+    /// When to come back at the latest.
+    pub(crate) fn deadline(&self) -> Time {
+        self.review_at.min(self.restoring.deadline()).min(self.streams.deadline())
+    }
+
+    /// Events for the host, in order.
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Who sent what is no frame, since the last look.
+    pub(crate) fn take_faulty(&mut self) -> Vec<(Incarnation, &'static str)> {
+        std::mem::take(&mut self.faulty)
+    }
+
+    /// Batches that can go out now, and for whom.
+    pub(crate) fn batches(&mut self, most: usize) -> Vec<(Incarnation, Bytes)> {
+        let Some(view) = self.view.clone() else { return Vec::new() };
+        let mut out = Vec::new();
+        for (to, outlet) in &mut self.outlets {
+            let Some(index) = view.index_of(*to) else { continue };
+            let seats = (view.members[self.me].seat, view.members[index].seat);
+            for _ in 0..most {
+                let Some(frame) = self.streams.send(self.now, *to, seats, Some(&mut outlet.queue)) else { break };
+                out.push((*to, frame));
+            }
+        }
+        out
+    }
+
+    /// Acknowledgements that are due, and for whom: what is said to a member goes before what it is acknowledged.
+    pub(crate) fn acknowledgements(&mut self) -> Vec<(Incarnation, DirectAck)> {
+        let Sessions { streams, outlets, .. } = self;
+        let unfinished: Vec<Incarnation> = streams.unfinished().collect();
+        streams.acknowledgements(|to| {
+            unfinished.contains(&to) || outlets.get(&to).is_some_and(|outlet| outlet.queue.bytes() > 0)
+        })
+    }
+
+    /// Members with whom something is under way.
+    pub(crate) fn busy_with(&self) -> impl Iterator<Item = Incarnation> {
+        self.outlets.iter().filter(|(_, outlet)| !outlet.steps.is_empty()).map(|(who, _)| *who)
+    }
+
+    fn receive(&mut self) {
+        let view = self.view.as_ref().map_or(ViewId::NONE, |v| v.id);
+        let mut events = Vec::new();
+        // Its bound is the window of each sender.
+        let mut budget = Budget { outstanding: 0, bound: usize::MAX };
+        self.streams.take(view, &mut budget, &mut events);
+        for event in events {
+            let Event::Messages(run) = event else { continue };
+            let from = run.sender.incarnation;
+            for message in &run {
+                match Frame::decode(&message.payload) {
+                    Ok(frame) => self.on_frame(from, frame),
+                    Err(bad) => self.faulty.push((from, bad.0)),
+                }
+            }
+        }
+        self.streams.recall_early(self.now);
+        self.take_acknowledged();
+    }
+
+    fn on_frame(&mut self, from: Incarnation, frame: Frame) {
+        match frame {
+            Frame::Copy(copy) => self.on_copy(from, &copy),
+            Frame::Change(change) => self.on_change(from, &change),
+            Frame::Adopt(adopt) => self.on_adopt(from, &adopt),
+            Frame::Release(about) => self.on_release(about),
+            Frame::End(about) => self.on_end(from, about),
+            Frame::Refused(refused) => self.on_refused(from, &refused),
+            Frame::Want(question) => self.on_want(from, &question),
+            Frame::Give(give) => self.on_give(from, give),
+            Frame::Where(question) => self.tell(from, &question),
+            Frame::Here(here) => self.on_here(from, &here),
+            Frame::Retiring(_) => drop(self.retiring.insert(from)),
+        }
+    }
+
+    fn take_acknowledged(&mut self) {
+        let peers: Vec<Incarnation> = self.busy_with().collect();
+        for peer in peers {
+            let acked = self.streams.acked(peer);
+            while let Some(outlet) = self.outlets.get_mut(&peer)
+                && outlet.steps.front().is_some_and(|(number, _)| *number <= acked)
+            {
+                let Some((_, step)) = outlet.steps.pop_front() else { break };
+                self.step_done(peer, step);
+            }
+        }
+    }
+
+    /// Sends a frame; what it brings about happens when it is acknowledged.
+    fn send(&mut self, to: Incarnation, frame: &Frame, step: Option<Step>) {
+        let outlet = self.outlets.entry(to).or_default();
+        outlet.queue.push(Pending { level: Level::Fifo, token: 0, payload: frame.encode() });
+        outlet.sent += 1;
+        outlet.steps.extend(step.map(|step| (outlet.sent, step)));
+    }
+
+    /// Tells what this member has of a session.
+    fn tell(&mut self, to: Incarnation, question: &Question) {
+        if self.outlets.get(&to).is_some_and(|outlet| outlet.queue.bytes() > QUESTIONS_BYTES) {
+            return;
+        }
+        self.settle(question.id);
+        let given = self.active.get(&question.id).and_then(|a| a.given);
+        let (role, epoch, version) =
+            self.store.get(question.id).map_or((Role::None, Epoch::default(), 0), |s| (s.role, s.epoch, s.version));
+        let owner = given.map_or(epoch.owner, |(to, _)| to.into());
+        let here = Here { id: question.id, asked: question.asked, role, epoch, version, owner };
+        self.send(to, &Frame::Here(here), None);
+    }
+
+    /// Whether a member is in the view, by its tag.
+    fn present(&self, tag: MemberTag) -> Option<Incarnation> {
+        self.present.get(&tag).copied()
+    }
+
+    fn view_number(&self) -> u64 {
+        self.view.as_ref().map_or(0, |v| v.id.number)
+    }
+
+    fn seconds(&self) -> u32 {
+        (self.now.0 / 1_000_000).min(u64::from(u32::MAX)) as u32
+    }
+
+    /// Goes on with a session as far as it can go now.
+    fn advance(&mut self, id: SessionId) {
+        self.settle(id);
+        match self.store.role(id) {
+            Role::Primary => self.serve(id),
+            Role::Claimant => {}
+            Role::None | Role::Secondary | Role::Given | Role::Orphan => self.look_for(id),
+        }
+        if self.active.get(&id).is_some_and(Active::is_idle) {
+            self.active.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What hosts ask for: in order for each session, answered when it is certain (S1, S4).
+
+use super::copies::{apply, size_of};
+use super::store::Session;
+use super::{Active, Begun, REVIEW, SessionAnswer, SessionOp, SessionRequest, Sessions, Waiting};
+use crate::core::io::Event;
+use crate::core::plant::Plant;
+use crate::types::{Code, Epoch, MemberTag, SessionId, Time, limits};
+use crate::wire::session::{Attributes, Change, Role};
+
+impl Sessions {
+    /// A host asks for something.
+    pub(crate) fn request(&mut self, now: Time, primary: bool, request: SessionRequest) {
+        (self.now, self.primary) = (now, self.primary && primary);
+        let (id, until) = (request.id, now + self.rules.timeout);
+        self.active.entry(id).or_default().waiting.push_back(Waiting { request, until });
+        self.review_at = self.review_at.min(now + REVIEW);
+        self.advance(id);
+    }
+
+    /// Serves what waits for a session that is ours.
+    pub(super) fn serve(&mut self, id: SessionId) {
+        self.answer_done(id);
+        if self.primary && self.is_over(id) {
+            self.expire(id);
+            return self.look_for(id);
+        }
+        while self.primary {
+            let Some(active) = self.active.get(&id) else { break };
+            let Some(front) = active.waiting.front() else { break };
+            let (request, until) = (front.request.clone(), front.until);
+            // What is read is certain: nothing that was not answered for is shown.
+            let barrier = match &request.op {
+                SessionOp::Write { token, .. } => *token != 0 && self.has_token(id, *token),
+                SessionOp::Read => !self.plants.has(Plant::ReadUncertain),
+                _ => true,
+            };
+            if barrier && !active.begun.is_empty() {
+                break;
+            }
+            if let Some(active) = self.active.get_mut(&id) {
+                active.waiting.pop_front();
+            }
+            match self.carry_out(id, request, until) {
+                Role::Primary => {}
+                _ => return self.look_for(id),
+            }
+        }
+        self.ensure_copy(id);
+        let at_rest = self.active.get(&id).is_some_and(|a| a.begun.is_empty() && !a.wanted.is_empty());
+        if at_rest {
+            self.give(id);
+        }
+    }
+
+    /// Whether a session of ours has not been used for its time, and nothing waits that began before that.
+    fn is_over(&self, id: SessionId) -> bool {
+        let begun = self.active.get(&id).is_some_and(|a| !a.begun.is_empty());
+        self.store.get(id).is_some_and(|s| s.ttl_s > 0 && !begun && self.seconds().saturating_sub(s.used_s) >= s.ttl_s)
+    }
+
+    fn has_token(&self, id: SessionId, token: u64) -> bool {
+        self.store.get(id).is_some_and(|s| s.tokens().contains(&token)) && !self.plants.has(Plant::ForgetTokens)
+    }
+
+    /// Does one thing; answers what the session is to us afterwards.
+    fn carry_out(&mut self, id: SessionId, request: SessionRequest, until: Time) -> Role {
+        let number = request.number;
+        let now = self.seconds();
+        match request.op {
+            SessionOp::Create { .. } => self.answer(number, id, Code::InvalidArgument),
+            SessionOp::Read | SessionOp::Touch => {
+                self.store.update(id, |s| s.used_s = now);
+                let shown =
+                    (request.op == SessionOp::Read).then(|| self.store.get(id).map(Session::attributes)).flatten();
+                self.answer_with(number, id, Code::Ok, shown);
+            }
+            SessionOp::Write { token, if_version, whole, sets, removes } => {
+                let change = Change { id, epoch: Epoch::default(), version: if_version, token, whole, sets, removes };
+                match self.write(number, change, until) {
+                    Ok(()) => {}
+                    Err(code) => self.answer(number, id, code),
+                }
+            }
+            SessionOp::Remove => self.end_session(id, Some(number)),
+        }
+        self.store.role(id)
+    }
+
+    /// Makes a change; `change.version` is the version at which the session must be, 0 = any. `Err` is the answer at once.
+    fn write(&mut self, number: u64, mut change: Change, until: Time) -> Result<(), Code> {
+        let id = change.id;
+        let repeated = self.has_token(id, change.token);
+        let session = self.store.get(id).ok_or(Code::NoSuchSession)?;
+        let tokens = session.tokens();
+        if change.token != 0 {
+            if repeated {
+                return Err(if session.copied { Code::Ok } else { Code::Unreplicated });
+            }
+            let oldest = tokens.iter().copied().min().unwrap_or(0);
+            if tokens.len() == limits::TOKENS && change.token < oldest {
+                return Err(Code::TokenExpired);
+            }
+        }
+        if change.version != 0 && change.version != session.version {
+            return Err(Code::VersionConflict);
+        }
+        let attributes = session.changed(change.whole, &change.sets, &change.removes);
+        if attributes.len() > self.rules.session_bytes {
+            return Err(Code::TooLarge);
+        }
+        if !self.has_room(attributes.len().saturating_sub(session.bytes())) {
+            return Err(Code::Full);
+        }
+        (change.epoch, change.version) = (session.epoch, session.version + 1);
+        let now = self.seconds();
+        self.store.update(id, |s| apply(s, &change, &attributes, now));
+        self.begin(id, number, change.version, until);
+        self.replicate(change);
+        Ok(())
+    }
+
+    /// A change was made here; it is answered for once a second member has it.
+    fn begin(&mut self, id: SessionId, number: u64, version: u64, until: Time) {
+        if self.plants.has(Plant::AnswerBeforeCopy) {
+            return self.answer(number, id, Code::Ok);
+        }
+        self.active.entry(id).or_default().begun.push_back(Begun {
+            number,
+            version,
+            until,
+            done: false,
+            given_up: false,
+        });
+    }
+
+    /// Makes a new session, if that is what is asked for one that we do not have.
+    pub(super) fn create(&mut self, id: SessionId) -> bool {
+        let Some(front) = self.active.get(&id).and_then(|a| a.waiting.front()) else { return false };
+        let SessionOp::Create { ttl_s, attributes } = front.request.op.clone() else { return false };
+        if !self.primary {
+            return true;
+        }
+        let (number, until) = (front.request.number, front.until);
+        if let Some(active) = self.active.get_mut(&id) {
+            active.waiting.pop_front();
+        }
+        let session = {
+            let epoch = Epoch::default().next(self.view_number(), self.tag);
+            let mut session = Session::new(Role::Primary, epoch, 1, ttl_s, &[], attributes.as_bytes());
+            session.used_s = self.seconds();
+            session
+        };
+        let refused = if size_of(&attributes) > self.rules.session_bytes {
+            Some(Code::TooLarge)
+        } else if !self.has_room(session.bytes()) {
+            Some(Code::Full)
+        } else {
+            None
+        };
+        match refused {
+            Some(code) => self.answer(number, id, code),
+            None => {
+                self.store.insert(id, session);
+                self.begin(id, number, 1, until);
+                self.ensure_copy(id);
+                self.advance(id);
+            }
+        }
+        true
+    }
+
+    /// Answers a request without attributes.
+    pub(super) fn answer(&mut self, number: u64, id: SessionId, code: Code) {
+        self.answer_with(number, id, code, None);
+    }
+
+    fn answer_with(&mut self, number: u64, id: SessionId, code: Code, attributes: Option<Attributes>) {
+        let (epoch, version, partner) =
+            self.store.get(id).map_or_else(Default::default, |s| (s.epoch, s.version, s.partner));
+        self.push_answer(SessionAnswer {
+            number,
+            id,
+            code,
+            epoch,
+            version,
+            holders: [epoch.owner, partner],
+            attributes,
+        });
+    }
+
+    /// Answers a change that was begun, with the version that it made.
+    pub(super) fn answer_begun(&mut self, id: SessionId, begun: &Begun, code: Code) {
+        if begun.given_up {
+            return;
+        }
+        let (epoch, partner) = self.store.get(id).map_or_else(Default::default, |s| (s.epoch, s.partner));
+        let holders: [MemberTag; 2] = [epoch.owner, partner];
+        let (number, version) = (begun.number, begun.version);
+        self.push_answer(SessionAnswer { number, id, code, epoch, version, holders, attributes: None });
+    }
+
+    fn push_answer(&mut self, answer: SessionAnswer) {
+        self.events.push(Event::Session(Box::new(answer)));
+    }
+
+    /// Answers what has waited too long, or waits in vain outside the primary view.
+    pub(super) fn review(&mut self, lapsed: bool) {
+        self.review_at = if self.active.is_empty() { Time::NEVER } else { self.now + REVIEW };
+        let ids: Vec<SessionId> = self.active.keys().copied().collect();
+        for id in ids {
+            self.give_up_late(id, lapsed);
+            self.advance(id);
+        }
+    }
+
+    fn give_up_late(&mut self, id: SessionId, lapsed: bool) {
+        let now = self.now;
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let mut answers = Vec::new();
+        let why_waiting = if lapsed { Code::NotPrimary } else { Code::Timeout };
+        active.waiting.retain(|w| {
+            let late = lapsed || now >= w.until;
+            if late {
+                answers.push((w.request.number, why_waiting));
+            }
+            !late
+        });
+        for begun in active.begun.iter_mut().filter(|b| !b.given_up && (lapsed || now >= b.until)) {
+            begun.given_up = true;
+            answers.push((begun.number, Code::OutcomeUnknown));
+        }
+        for (number, code) in answers {
+            self.answer(number, id, code);
+        }
+    }
+
+    /// What is under way with a session.
+    pub(super) fn front_of(&self, id: SessionId) -> Option<&SessionRequest> {
+        self.active.get(&id).and_then(|a: &Active| a.waiting.front()).map(|w| &w.request)
+    }
+
+    /// Answers everything that waits for a session that is not there.
+    pub(super) fn answer_waiting(&mut self, id: SessionId, code: Code) {
+        let waiting = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.waiting)).unwrap_or_default();
+        for w in waiting {
+            self.answer(w.request.number, id, code);
+        }
+    }
+}

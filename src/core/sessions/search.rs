@@ -1,0 +1,150 @@
+//! Looking for the owner of a session: where a cookie says, then where whoever was asked says, then everywhere.
+
+use std::collections::BTreeSet;
+
+use super::Sessions;
+use crate::core::plant::Plant;
+use crate::types::{Code, Epoch, Incarnation, MemberTag, Micros, SessionId, Time, millis};
+use crate::wire::session::{Frame, Here, Question, Role};
+
+/// How long to wait before looking again for a session that is on its way from one member to another.
+const AGAIN: Micros = millis(20);
+
+/// A search under way.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Search {
+    asked: u64,
+    /// Members that were asked to hand it over, and do not have it.
+    vain: BTreeSet<Incarnation>,
+    stage: Stage,
+}
+
+#[derive(Clone, Hash, Debug)]
+enum Stage {
+    /// This member was asked to hand it over.
+    Wanted(Incarnation),
+    /// All were asked what they have; these have not answered.
+    Everywhere { left: BTreeSet<Incarnation>, found: Option<(Epoch, MemberTag)> },
+    /// It is somewhere on its way.
+    Pause(Time),
+}
+
+impl Sessions {
+    /// Looks for a session that is not ours, if something waits for it.
+    pub(super) fn look_for(&mut self, id: SessionId) {
+        if self.view.is_none() || self.front_of(id).is_none() || self.create(id) {
+            return;
+        }
+        let paused = |search: &Search| matches!(search.stage, Stage::Pause(until) if self.now >= until);
+        let ready = self.active.get(&id).is_some_and(|a| a.search.as_ref().is_none_or(paused));
+        if ready {
+            let vain = BTreeSet::new();
+            self.search_from(id, vain);
+        }
+    }
+
+    /// The view has changed, or what was found was of no use: looks anew.
+    pub(super) fn search_again(&mut self, id: SessionId) {
+        if let Some(active) = self.active.get_mut(&id) {
+            active.search = None;
+        }
+    }
+
+    /// Asks the next member that may own it.
+    fn search_from(&mut self, id: SessionId, vain: BTreeSet<Incarnation>) {
+        let Some(request) = self.front_of(id) else { return };
+        let held = self.store.get(id).map(|s| s.epoch.owner);
+        let given = self.active.get(&id).and_then(|a| a.given).map(|(to, _)| to.into());
+        let hints = given.into_iter().chain(held).chain(request.holders);
+        let next = hints
+            .filter_map(|tag: MemberTag| self.present(tag))
+            .find(|who| *who != self.incarnation && !vain.contains(who));
+        match next {
+            Some(whom) => self.want(id, whom, vain),
+            None => self.ask_everywhere(id, vain),
+        }
+    }
+
+    fn ask(&mut self, id: SessionId, vain: BTreeSet<Incarnation>, stage: Stage) -> Question {
+        self.questions += 1;
+        let asked = self.questions;
+        self.active.entry(id).or_default().search = Some(Search { asked, vain, stage });
+        Question { id, asked }
+    }
+
+    fn want(&mut self, id: SessionId, whom: Incarnation, vain: BTreeSet<Incarnation>) {
+        let question = self.ask(id, vain, Stage::Wanted(whom));
+        self.send(whom, &Frame::Want(question), None);
+    }
+
+    fn ask_everywhere(&mut self, id: SessionId, vain: BTreeSet<Incarnation>) {
+        let me = self.incarnation;
+        let others: BTreeSet<Incarnation> = self.present.values().copied().filter(|who| *who != me).collect();
+        let question = self.ask(id, vain, Stage::Everywhere { left: others.clone(), found: None });
+        for who in &others {
+            self.send(*who, &Frame::Where(question.clone()), None);
+        }
+        if others.is_empty() {
+            self.searched_everywhere(id, None);
+        }
+    }
+
+    /// An answer.
+    pub(super) fn found(&mut self, from: Incarnation, here: &Here) {
+        let id = here.id;
+        let Some(search) = self.active.get_mut(&id).and_then(|a| a.search.as_mut()).filter(|s| s.asked == here.asked)
+        else {
+            return;
+        };
+        match &mut search.stage {
+            Stage::Wanted(whom) if *whom == from => {
+                search.vain.insert(from);
+                let mut vain = search.vain.clone();
+                let owner = self.present(here.owner).filter(|who| here.role != Role::None && *who != self.incarnation);
+                match owner {
+                    Some(owner) => {
+                        // Who was asked before may have got it since.
+                        vain.remove(&owner);
+                        if vain.len() > self.present.len() { self.pause(id) } else { self.want(id, owner, vain) }
+                    }
+                    None => self.search_from(id, vain),
+                }
+            }
+            Stage::Everywhere { left, found } => {
+                left.remove(&from);
+                if here.role != Role::None && found.is_none_or(|(epoch, _)| epoch < here.epoch) {
+                    *found = Some((here.epoch, here.owner));
+                }
+                let owner = matches!(here.role, Role::Primary | Role::Claimant);
+                let (over, found) = (left.is_empty(), *found);
+                let vain = search.vain.clone();
+                if owner {
+                    self.want(id, from, vain);
+                } else if over {
+                    self.searched_everywhere(id, found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pause(&mut self, id: SessionId) {
+        let until = self.now + AGAIN;
+        self.review_at = self.review_at.min(until);
+        let _ = self.ask(id, BTreeSet::new(), Stage::Pause(until));
+    }
+
+    /// All have answered, and none of them owns it.
+    fn searched_everywhere(&mut self, id: SessionId, found: Option<(Epoch, MemberTag)>) {
+        // Whoever holds a copy speaks up when its owner is gone; until then it is on its way.
+        if found.is_some() || self.store.get(id).is_some() {
+            return self.pause(id);
+        }
+        let holders = self.front_of(id).map_or([MemberTag::NONE; 2], |request| request.holders);
+        let away = holders.into_iter().any(|tag| tag.is_some() && self.present(tag).is_none());
+        let forgets = self.plants.has(Plant::NewInsteadOfUnreachable);
+        let code = if away && !forgets { Code::HoldersUnreachable } else { Code::NoSuchSession };
+        self.search_again(id);
+        self.answer_waiting(id, code);
+    }
+}

@@ -1,0 +1,183 @@
+//! What visitors were told about their sessions, and what that must satisfy: S1, S3, S4, S5, S6.
+//!
+//! Every visit adds one to a counter in the session, only at the version that was read before, and with a token. So the counter is
+//! the number of visits that were made: never less than those that were answered for, never more than those that may have been.
+
+use std::collections::BTreeMap;
+
+use super::{Guarantee, Ledger};
+use crate::core::SessionAnswer;
+use crate::types::{Code, Epoch, SessionId};
+
+/// What is known of one session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    /// Visits that were answered for, and those that may have been made or may still be.
+    acked: u64,
+    maybe: u64,
+    /// The version of the last change that was answered for, and the newest epoch seen in an answer.
+    version: u64,
+    epoch: Epoch,
+    /// The largest counter that a visitor was shown.
+    shown: u64,
+    /// The newest version that a process held which is gone: it was there when it was answered for.
+    fallen: u64,
+    /// Its making was answered for.
+    exists: bool,
+    /// Every holder of the newest version was lost at a time when nobody can be blamed for it.
+    pub lost: bool,
+    /// It was served in a view that is not fenced: S1 holds for what two members had, S3 and S5 do not (R21).
+    unfenced: bool,
+}
+
+/// All sessions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Histories {
+    sessions: BTreeMap<SessionId, History>,
+}
+
+/// How an answer came about.
+pub(crate) struct Circumstances {
+    /// The view of the member that answered is fenced.
+    pub fenced: bool,
+    /// The member that answered acts in the primary view, or in one without fence.
+    pub acting: bool,
+    /// Processes that hold at least the version answered for.
+    pub holders: usize,
+}
+
+/// What a visitor remembers of a read that it asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before {
+    /// The largest counter that was shown or answered for.
+    acked: u64,
+    version: u64,
+}
+
+impl Histories {
+    pub fn get(&self, id: SessionId) -> Option<&History> {
+        self.sessions.get(&id)
+    }
+
+    /// Sessions that were made and must still be there.
+    pub fn living(&self) -> Vec<SessionId> {
+        self.sessions.iter().filter(|(_, h)| h.exists && !h.lost).map(|(id, _)| *id).collect()
+    }
+
+    /// The last version that was answered for of each session that must be there.
+    pub fn owed(&self) -> impl Iterator<Item = (SessionId, u64)> {
+        self.sessions.iter().filter(|(_, h)| h.exists && !h.lost).map(|(id, h)| (*id, h.version))
+    }
+
+    /// All that could hold a session are gone, one after the other, before another copy could be made.
+    pub fn lose(&mut self, id: SessionId) {
+        self.sessions.entry(id).or_default().lost = true;
+    }
+
+    /// A process that held this is gone, or has forgotten it.
+    pub fn fall(&mut self, id: SessionId, version: u64) {
+        let history = self.sessions.entry(id).or_default();
+        history.fallen = history.fallen.max(version);
+    }
+
+    /// A visit is on its way: it may be made from now on.
+    pub fn begin_visit(&mut self, id: SessionId) {
+        self.sessions.entry(id).or_default().maybe += 1;
+    }
+
+    /// A visit was refused for certain.
+    pub fn visit_refused(&mut self, id: SessionId) {
+        self.sessions.entry(id).or_default().maybe -= 1;
+    }
+
+    pub fn before(&self, id: SessionId) -> Before {
+        self.sessions
+            .get(&id)
+            .map_or_else(Before::default, |h| Before { acked: h.acked.max(h.shown), version: h.version })
+    }
+}
+
+impl Ledger {
+    /// A session was made.
+    pub fn session_made(&mut self, answer: &SessionAnswer, how: &Circumstances) {
+        self.check_copies(answer, how);
+        let history = self.sessions.sessions.entry(answer.id).or_default();
+        history.exists = true;
+        history.unfenced |= !how.fenced;
+        (history.version, history.epoch) = (answer.version, answer.epoch);
+    }
+
+    /// A visit was answered for: it was made, once.
+    pub fn session_visited(&mut self, answer: &SessionAnswer, how: &Circumstances, repeated: bool) {
+        self.check_copies(answer, how);
+        let history = self.sessions.sessions.entry(answer.id).or_default();
+        history.maybe -= 1;
+        history.acked += 1;
+        history.unfenced |= !how.fenced;
+        let (id, before) = (answer.id, history.clone());
+        history.version = history.version.max(answer.version);
+        history.epoch = history.epoch.max(answer.epoch);
+        if before.unfenced || before.lost {
+            return;
+        }
+        let newer = answer.version > before.version || repeated;
+        self.check(Guarantee::S5, newer, || {
+            format!("{id:?}: version {} is answered for, after version {} was", answer.version, before.version)
+        });
+        let epoch = answer.epoch >= before.epoch || repeated;
+        self.check(Guarantee::S3, epoch, || {
+            format!("{id:?}: answered for in {:?}, after it was in {:?}", answer.epoch, before.epoch)
+        });
+    }
+
+    /// OK: a second member has it. UNREPLICATED: this one has.
+    fn check_copies(&mut self, answer: &SessionAnswer, how: &Circumstances) {
+        self.check(Guarantee::S5, how.acting, || {
+            format!("{:?}: {:?} by a member that does not act in the primary view", answer.id, answer.code)
+        });
+        let needed = if answer.code == Code::Ok { 2 } else { 1 };
+        let fallen = self.sessions.get(answer.id).is_some_and(|h| h.fallen >= answer.version);
+        let holders = how.holders + usize::from(fallen);
+        self.check(Guarantee::S1, holders >= needed, || {
+            let SessionAnswer { id, code, version, .. } = answer;
+            format!("{id:?}: {code:?} for version {version}, which {holders} members hold")
+        });
+    }
+
+    /// A visitor was shown its counter.
+    pub fn session_read(&mut self, answer: &SessionAnswer, count: u64, before: Before, fenced: bool) {
+        let history = self.sessions.sessions.entry(answer.id).or_default();
+        history.unfenced |= !fenced;
+        history.shown = history.shown.max(count);
+        let (id, history) = (answer.id, history.clone());
+        if history.unfenced || history.lost {
+            return;
+        }
+        self.check(Guarantee::S1, count >= before.acked && answer.version >= before.version, || {
+            let Before { acked, version } = before;
+            format!(
+                "{id:?}: shows {count} visits at version {}, {acked} up to {version} were shown or answered for",
+                answer.version
+            )
+        });
+        let most = history.acked + history.maybe;
+        self.check(Guarantee::S4, count <= most, || {
+            format!(
+                "{id:?}: shows {count} visits, of which {} were answered for and {} may have been made",
+                history.acked, history.maybe
+            )
+        });
+    }
+
+    /// A visitor was told that its session does not exist.
+    pub fn session_denied(&mut self, id: SessionId, cookie_is_current: bool) {
+        let Some(history) = self.sessions.get(id) else { return };
+        let owed = history.exists && !history.lost && !history.unfenced && cookie_is_current;
+        self.check(Guarantee::S5, !owed, || format!("{id:?} is said not to exist"));
+    }
+
+    /// At the end, with all quiet: who holds a session is one owner and one other, at the same version.
+    pub fn session_at_rest(&mut self, id: SessionId, holders: &[String], even: bool) {
+        self.check(Guarantee::S6, even, || format!("{id:?} is held by {holders:?} when all is quiet"));
+    }
+}
