@@ -166,6 +166,16 @@
 // The member has ended. `detail` is the reason (`DCN_ENDED_*`), `text` says more. Nothing follows.
 #define DCN_EVENT_CLOSED 15
 
+// A request about a session was answered: `token` is its token, `detail` the status (`DCN_OK`, or another one as `(int32_t)detail`),
+// `number` the session's version, `text` what its cookie should say from now on, `data` the attributes, if it was a read.
+#define DCN_EVENT_SESSION 16
+
+// A session that this member owned has not been used for its time, and is gone. `text` is its name.
+#define DCN_EVENT_SESSION_EXPIRED 17
+
+// After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
+#define DCN_EVENT_REDUNDANCY_RESTORED 18
+
 // The host asked for it, and the cluster knows.
 #define DCN_ENDED_LEFT 1
 
