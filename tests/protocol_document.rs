@@ -6,11 +6,13 @@ use decurion::types::{Incarnation, Seat, limits};
 use decurion::wire::batch::{self, Entry, FLAG_FRAGMENTS, FLAG_SEALED, Fragment, Header, Level, SEAL_BYTES};
 use decurion::wire::control::{self, Control, MAGIC, Purpose, RefusalCode, Sight};
 use decurion::wire::datagram::{Datagram, Envelope};
+use decurion::wire::session::{self, Objection, Role};
 use decurion::wire::{BATCH_TYPE, VERSION};
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 const CONTROL: &str = include_str!("../src/wire/control.rs");
 const DATAGRAM: &str = include_str!("../src/wire/datagram.rs");
+const SESSION: &str = include_str!("../src/wire/session.rs");
 const CODEC: &str = include_str!("../src/wire/codec.rs");
 
 /// The rows of the first table whose header has these columns.
@@ -45,6 +47,10 @@ fn limits_are_those_of_the_code() {
         ("CONTROL_BYTES", limits::CONTROL_BYTES),
         ("GREETING_BYTES", limits::GREETING_BYTES),
         ("DATAGRAM_BYTES", limits::DATAGRAM_BYTES),
+        ("ATTRIBUTE_NAME_BYTES", limits::ATTRIBUTE_NAME_BYTES),
+        ("TOKENS", limits::TOKENS),
+        ("SESSION_OVERHEAD_BYTES", limits::SESSION_OVERHEAD_BYTES),
+        ("SESSION_BYTES", limits::SESSION_BYTES),
     ]
     .into();
     let document: BTreeMap<&str, usize> = table("| limit | value |")
@@ -68,13 +74,26 @@ fn control_types_are_those_of_the_code() {
 }
 
 #[test]
+fn session_frames_are_those_of_the_code() {
+    let rows = table("| type | session frame | body | said by |");
+    let document: Vec<(u8, &str)> = rows.iter().map(|row| (row[0].parse().expect("a number"), row[1])).collect();
+    assert_eq!(document, session::Frame::TYPES);
+    for row in rows {
+        let declared = format!("{}({}) = {},", row[1], row[2], row[0]);
+        assert!(SESSION.contains(&declared), "the code does not have {declared}");
+    }
+}
+
+#[test]
 fn enumerations_are_those_of_the_code() {
     let rows = table("| enumeration | numbers |");
     let document: BTreeMap<&str, &str> = rows.iter().map(|row| (row[0], row[1])).collect();
-    let known: BTreeSet<&str> = ["Purpose", "RefusalCode", "Sight"].into();
+    let known: BTreeSet<&str> = ["Purpose", "RefusalCode", "Sight", "Objection", "Role"].into();
     assert_eq!(document.keys().copied().collect::<BTreeSet<_>>(), known);
     for (name, numbers) in document {
-        let declared: Vec<&str> = list_after(CONTROL, &format!("    {name} {{ "), '}').split(", ").collect();
+        let start = format!("    {name} {{ ");
+        let source = [CONTROL, SESSION].into_iter().find(|source| source.contains(&start)).expect(name);
+        let declared: Vec<&str> = list_after(source, &start, '}').split(", ").collect();
         let spelled: Vec<String> =
             declared.iter().map(|variant| format!("{} {}", number_of(name, variant), variant)).collect();
         assert_eq!(numbers, spelled.join(", "), "{name}");
@@ -99,6 +118,15 @@ fn number_of(enumeration: &str, variant: &str) -> u8 {
         ("Sight", "Dead") => Sight::Dead as u8,
         ("Sight", "Slow") => Sight::Slow as u8,
         ("Sight", "Faulty") => Sight::Faulty as u8,
+        ("Objection", "Epoch") => Objection::Epoch as u8,
+        ("Objection", "Missing") => Objection::Missing as u8,
+        ("Objection", "Full") => Objection::Full as u8,
+        ("Role", "None") => Role::None as u8,
+        ("Role", "Primary") => Role::Primary as u8,
+        ("Role", "Secondary") => Role::Secondary as u8,
+        ("Role", "Given") => Role::Given as u8,
+        ("Role", "Claimant") => Role::Claimant as u8,
+        ("Role", "Orphan") => Role::Orphan as u8,
         other => panic!("{other:?} is new: add it here and to docs/PROTOCOL.md"),
     }
 }
@@ -123,7 +151,7 @@ fn documented_structs() -> BTreeMap<String, String> {
 /// Field lists of the code: what `wire_struct!` is given, which is the order on the wire.
 fn encoded_structs() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for source in [CONTROL, DATAGRAM, CODEC] {
+    for source in [CONTROL, SESSION, DATAGRAM, CODEC] {
         let block = list_after(source, "\nwire_struct! {", '\u{0}');
         let block = block.split("\n}").next().expect("the end of the block");
         for part in block.split('}').filter(|part| !part.trim().is_empty()) {

@@ -9,6 +9,7 @@ use decurion::types::limits;
 use decurion::wire::batch::{Entries, Entry, HEADER_BYTES, Header};
 use decurion::wire::control::{self, Control};
 use decurion::wire::datagram::Datagram;
+use decurion::wire::session::Frame;
 
 /// A target: the name of its corpus directory, and what it does with an input.
 #[allow(dead_code, reason = "the replay uses it, the targets do not")]
@@ -21,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     ("batch_entries", batch_entries),
     ("control_frame", control_frame),
     ("datagram", datagram),
+    ("session_frame", session_frame),
     ("member_stream", member_stream),
     ("member_datagram", member_datagram),
     ("member_script", member_script),
@@ -72,6 +74,13 @@ pub fn datagram(data: &[u8]) {
     let bytes = sealed_datagram(data);
     if let Ok((envelope, datagram)) = Datagram::decode(&bytes) {
         assert_eq!(&datagram.encode(&envelope)[..], &bytes[..]);
+    }
+}
+
+/// A frame about a session: what is legal has one encoding.
+pub fn session_frame(data: &[u8]) {
+    if let Ok(frame) = Frame::decode(data) {
+        assert_eq!(&frame.encode()[..], data);
     }
 }
 

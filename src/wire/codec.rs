@@ -201,6 +201,24 @@ impl Wire for SocketAddr {
     }
 }
 
+/// Implements [`Wire`] for enumerations whose variants have a number of one byte.
+macro_rules! wire_enum {
+    ($($t:ident { $($v:ident),* $(,)? })*) => {$(
+        impl $crate::wire::Wire for $t {
+            const MIN_BYTES: usize = 1;
+            fn put(&self, out: &mut Vec<u8>) {
+                out.push(*self as u8);
+            }
+            fn take(from: &mut $crate::wire::Reader<'_>) -> Result<Self, $crate::wire::Malformed> {
+                let raw = <u8 as $crate::wire::Wire>::take(from)?;
+                $(if raw == $t::$v as u8 { return Ok($t::$v); })*
+                Err($crate::wire::Malformed(concat!("unknown ", stringify!($t))))
+            }
+        }
+    )*};
+}
+pub(crate) use wire_enum;
+
 /// Implements [`Wire`] for structs, field by field in the order given.
 macro_rules! wire_struct {
     ($($t:ident { $($f:ident : $ft:ty),* $(,)? })*) => {$(

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::codec::wire_struct;
+use super::codec::{wire_enum, wire_struct};
 use super::{BATCH_TYPE, Malformed, Reader, Wire};
 use crate::types::{Ballot, Incarnation, MemberInfo, Name, Seat, ViewId, limits};
 
@@ -71,22 +71,6 @@ pub enum Sight {
     Slow = 4,
     /// It sent what it must not, twice (R4).
     Faulty = 5,
-}
-
-macro_rules! wire_enum {
-    ($($t:ident { $($v:ident),* $(,)? })*) => {$(
-        impl Wire for $t {
-            const MIN_BYTES: usize = 1;
-            fn put(&self, out: &mut Vec<u8>) {
-                out.push(*self as u8);
-            }
-            fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-                let raw = u8::take(from)?;
-                $(if raw == $t::$v as u8 { return Ok($t::$v); })*
-                Err(Malformed(concat!("unknown ", stringify!($t))))
-            }
-        }
-    )*};
 }
 
 wire_enum! {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::wire_struct;
+use super::codec::{wire_enum, wire_struct};
 use super::{Malformed, Reader, Wire};
 use crate::types::{Epoch, MemberTag, SessionId, limits};
 
@@ -167,21 +167,6 @@ pub enum Objection {
     Full = 3,
 }
 
-impl Wire for Objection {
-    const MIN_BYTES: usize = 1;
-    fn put(&self, out: &mut Vec<u8>) {
-        out.push(*self as u8);
-    }
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        match u8::take(from)? {
-            1 => Ok(Objection::Epoch),
-            2 => Ok(Objection::Missing),
-            3 => Ok(Objection::Full),
-            _ => Err(Malformed("unknown objection")),
-        }
-    }
-}
-
 /// A frame was not obeyed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
@@ -252,17 +237,6 @@ pub enum Role {
     Orphan = 5,
 }
 
-impl Wire for Role {
-    const MIN_BYTES: usize = 1;
-    fn put(&self, out: &mut Vec<u8>) {
-        out.push(*self as u8);
-    }
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        const ALL: [Role; 6] = [Role::None, Role::Primary, Role::Secondary, Role::Given, Role::Claimant, Role::Orphan];
-        ALL.get(usize::from(u8::take(from)?)).copied().ok_or(Malformed("unknown role"))
-    }
-}
-
 impl Wire for SessionId {
     const MIN_BYTES: usize = 16;
     fn put(&self, out: &mut Vec<u8>) {
@@ -281,6 +255,11 @@ impl Wire for MemberTag {
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         u64::take(from).map(MemberTag)
     }
+}
+
+wire_enum! {
+    Objection { Epoch, Missing, Full }
+    Role { None, Primary, Secondary, Given, Claimant, Orphan }
 }
 
 wire_struct! {

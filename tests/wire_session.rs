@@ -1,0 +1,151 @@
+//! Frames of sessions: what is written is read back, and nothing else is read.
+
+use bytes::Bytes;
+use decurion::types::{Epoch, MemberTag, SessionId, limits};
+use decurion::wire::session::{
+    About, Adopt, Attributes, Change, Copy, Frame, Give, Here, Objection, Question, Refused, Role,
+};
+use proptest::prelude::*;
+
+fn id() -> impl Strategy<Value = SessionId> {
+    any::<u128>().prop_map(SessionId)
+}
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(|(view, counter, owner)| Epoch {
+        view,
+        counter,
+        owner: MemberTag(owner),
+    })
+}
+
+fn attributes() -> impl Strategy<Value = Attributes> {
+    prop::collection::vec(("[a-zä]{1,9}", prop::collection::vec(any::<u8>(), 0..40)), 0..6)
+        .prop_map(|pairs| Attributes::new(pairs.iter().map(|(name, value)| (name.as_str(), value.as_slice()))))
+}
+
+fn copy() -> impl Strategy<Value = Copy> {
+    (id(), epoch(), epoch(), any::<u64>(), any::<u32>(), prop::collection::vec(any::<u64>(), 0..9), attributes())
+        .prop_map(|(id, epoch, follows, version, ttl_s, tokens, attributes)| Copy {
+            id,
+            epoch,
+            follows,
+            version,
+            ttl_s,
+            tokens,
+            attributes,
+        })
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    (id(), any::<u64>()).prop_map(|(id, asked)| Question { id, asked })
+}
+
+fn about() -> impl Strategy<Value = About> {
+    (id(), epoch()).prop_map(|(id, epoch)| About { id, epoch })
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let objection = prop::sample::select(vec![Objection::Epoch, Objection::Missing, Objection::Full]);
+    let role = prop::sample::select(vec![
+        Role::None,
+        Role::Primary,
+        Role::Secondary,
+        Role::Given,
+        Role::Claimant,
+        Role::Orphan,
+    ]);
+    prop_oneof![
+        copy().prop_map(Frame::Copy),
+        (id(), epoch(), any::<u64>(), any::<u64>(), any::<bool>(), attributes(), attributes()).prop_map(
+            |(id, epoch, version, token, whole, sets, removes)| Frame::Change(Change {
+                id,
+                epoch,
+                version,
+                token,
+                whole,
+                sets,
+                removes
+            })
+        ),
+        (id(), epoch(), epoch(), any::<u64>()).prop_map(|(id, epoch, follows, version)| Frame::Adopt(Adopt {
+            id,
+            epoch,
+            follows,
+            version
+        })),
+        about().prop_map(Frame::Release),
+        about().prop_map(Frame::End),
+        (id(), epoch(), any::<u64>(), epoch(), objection)
+            .prop_map(|(id, epoch, version, held, why)| Frame::Refused(Refused { id, epoch, version, held, why })),
+        question().prop_map(Frame::Want),
+        (any::<u64>(), copy(), any::<u64>()).prop_map(|(asked, copy, tag)| Frame::Give(Give {
+            asked,
+            copy,
+            secondary: MemberTag(tag)
+        })),
+        question().prop_map(Frame::Where),
+        (id(), any::<u64>(), role, epoch(), any::<u64>(), any::<u64>()).prop_map(
+            |(id, asked, role, epoch, version, owner)| Frame::Here(Here {
+                id,
+                asked,
+                role,
+                epoch,
+                version,
+                owner: MemberTag(owner)
+            })
+        ),
+        any::<u8>().prop_map(Frame::Retiring),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(frame in frame()) {
+        let bytes = frame.encode();
+        prop_assert_eq!(Frame::decode(&bytes), Ok(frame));
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_or_goes_on_is_refused(frame in frame(), at in any::<prop::sample::Index>()) {
+        let mut bytes = frame.encode().to_vec();
+        prop_assert!(Frame::decode(&bytes[..at.index(bytes.len())]).is_err());
+        bytes.push(0);
+        prop_assert!(Frame::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(frame) = Frame::decode(&bytes) {
+            prop_assert_eq!(&frame.encode()[..], &bytes[..]);
+        }
+    }
+}
+
+/// One attribute as it stands on the wire.
+fn pair(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let (name_len, value_len) = ((name.len() as u16).to_le_bytes(), (value.len() as u32).to_le_bytes());
+    [&name_len[..], name, &value_len[..], value].concat()
+}
+
+fn checked(raw: Vec<u8>) -> Result<Attributes, &'static str> {
+    Attributes::checked(Bytes::from(raw)).map_err(|bad| bad.0)
+}
+
+#[test]
+fn names_of_attributes_are_not_empty_nor_long_and_are_text() {
+    assert!(checked(pair(b"", b"x")).is_err());
+    assert!(checked(pair(&[b'a'; limits::ATTRIBUTE_NAME_BYTES + 1], b"x")).is_err());
+    assert!(checked(pair(&[0xff, 0xfe], b"x")).is_err());
+    assert!(checked(pair(&[b'a'; limits::ATTRIBUTE_NAME_BYTES], b"x")).is_ok());
+}
+
+#[test]
+fn attributes_stand_in_the_order_of_their_names_each_once() {
+    assert!(checked([pair(b"b", b"1"), pair(b"a", b"2")].concat()).is_err());
+    assert!(checked([pair(b"a", b"1"), pair(b"a", b"2")].concat()).is_err());
+    let attributes = checked([pair(b"a", b"1"), pair(b"b", b"2")].concat()).expect("legal");
+    assert_eq!(attributes, Attributes::new([("b", &b"2"[..]), ("a", &b"0"[..]), ("a", &b"1"[..])]));
+    assert_eq!(attributes.get("b"), Some(&b"2"[..]));
+    assert_eq!(attributes.get("c"), None);
+}
