@@ -19,8 +19,9 @@ pub mod types;
 pub mod wire;
 
 pub use api::{
-    Code, Config, Ended, Engine, Error, Event, Incarnation, Index, Level, LinkReport, LogSink, MemberInfo, MemberRef,
-    Message, Messages, Mode, Name, Resolved, Result, Stats, To, View, ViewChange, ViewId, ViewSnapshot,
+    Attributes, Code, Config, Cookie, Ended, Engine, Error, Event, Incarnation, Index, Level, LinkReport, LogSink,
+    MemberInfo, MemberRef, MemberTag, Message, Messages, Mode, Name, Resolved, Result, Session, SessionAnswer,
+    SessionChange, SessionId, SessionOp, Stats, To, View, ViewChange, ViewId, ViewSnapshot, attributes,
 };
 
 /// Compiles the example of the README with the documentation tests.

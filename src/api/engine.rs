@@ -82,6 +82,7 @@ struct Handle {
     name: Name,
     message_bytes: usize,
     held_bytes: usize,
+    session_bytes: usize,
     generation: u32,
 }
 
@@ -103,6 +104,7 @@ impl Engine {
     /// Nothing is left open.
     pub fn open_resolved(resolved: Resolved, mode: Mode, log: Option<LogSink>) -> Result<Engine> {
         let message_bytes = resolved.setup.message_bytes;
+        let session_bytes = resolved.setup.sessions.session_bytes;
         let own_thread = !matches!(mode, Mode::Loop);
         let handler = match mode {
             Mode::Poll | Mode::Loop => None,
@@ -127,6 +129,7 @@ impl Engine {
             name: launched.name,
             message_bytes,
             held_bytes: resolved.held_bytes,
+            session_bytes,
             generation: fork::generation(),
         };
         Ok(Engine { handle: Arc::new(handle) })
@@ -147,8 +150,10 @@ impl Engine {
             return Err(Error::new(Code::Unsupported, text));
         }
         let waits = self.may_wait();
+        let before = events.len();
         let taken = self.handle.events.poll(events, capacity, if waits { timeout } else { Duration::ZERO })?;
         self.handle.shared.consume(taken.cost);
+        self.note_answers(&events[before..]);
         if taken.ended {
             // The queue ends an instant before the engine's thread does.
             if waits {
@@ -202,7 +207,7 @@ impl Engine {
     }
 
     /// Whether a call may wait for the engine, or for room: not where that would keep an engine from running.
-    fn may_wait(&self) -> bool {
+    pub(super) fn may_wait(&self) -> bool {
         self.handle.runs.hosted().is_none() && !thread::is_ours()
     }
 
@@ -365,7 +370,7 @@ impl Engine {
         }
     }
 
-    fn ended_error(&self) -> Error {
+    pub(super) fn ended_error(&self) -> Error {
         match self.handle.shared.life() {
             Life::Failed(text) => Error::new(Code::Panicked, text),
             Life::Ended(Some(reason)) => {
@@ -374,6 +379,15 @@ impl Engine {
             Life::Ended(None) => Error::new(Code::Closed, "the engine is closed"),
             Life::Running => Error::new(Code::Closed, "the engine is leaving"),
         }
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// `session.max_bytes`: the longest session, names and values of its attributes together.
+    pub fn session_bytes(&self) -> usize {
+        self.handle.session_bytes
     }
 
     /// Whether a bug has ended the engine.
@@ -386,7 +400,7 @@ impl Engine {
         self.handle.shared.request(runtime::REQUEST_PANIC);
     }
 
-    fn check_fork(&self) -> Result<()> {
+    pub(super) fn check_fork(&self) -> Result<()> {
         if self.handle.generation == fork::generation() {
             return Ok(());
         }
@@ -430,7 +444,7 @@ fn check_receiver(view: Option<&ViewSnapshot>, to: crate::types::Incarnation) ->
 }
 
 /// A timeout so long that no clock can show its end is as good as a century.
-fn deadline_after(timeout: Duration) -> Instant {
+pub(super) fn deadline_after(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 24 * 3_600))
 }

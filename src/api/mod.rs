@@ -3,11 +3,16 @@
 pub mod config;
 mod engine;
 mod resolved;
+mod session;
 
 pub use config::Config;
 pub use engine::{Engine, Level, Mode};
 pub use resolved::Resolved;
+pub use session::{Cookie, Session, SessionChange, attributes};
 
-pub use crate::core::{Ended, Event, LinkReport, MemberRef, Message, Messages, Stats, To, ViewChange};
+pub use crate::core::{
+    Ended, Event, LinkReport, MemberRef, Message, Messages, SessionAnswer, SessionOp, Stats, To, ViewChange,
+};
 pub use crate::runtime::{LogSink, ViewSnapshot};
-pub use crate::types::{Code, Error, Incarnation, Index, MemberInfo, Name, Result, View, ViewId};
+pub use crate::types::{Code, Error, Incarnation, Index, MemberInfo, MemberTag, Name, Result, SessionId, View, ViewId};
+pub use crate::wire::session::Attributes;

@@ -371,6 +371,9 @@ impl Member {
         stats.delivery_queue_bytes = self.budget.outstanding as u64;
         stats.unstable_bytes = self.fanout.as_ref().map_or(0, Fanout::retained_bytes) + self.direct.bytes();
         stats.credit_bytes = self.fanout.as_ref().map_or(0, |f| f.window.credit);
+        let sessions = self.session_counts();
+        (stats.sessions_primary, stats.sessions_secondary) = (sessions.primaries, sessions.secondaries);
+        (stats.sessions_single, stats.session_bytes) = (sessions.single, sessions.bytes);
         stats
     }
 

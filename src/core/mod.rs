@@ -72,4 +72,8 @@ pub struct Stats {
     pub credit_bytes: u64,
     pub connections: u64,
     pub chunks_pinned: u64,
+    pub sessions_primary: u64,
+    pub sessions_secondary: u64,
+    pub sessions_single: u64,
+    pub session_bytes: u64,
 }

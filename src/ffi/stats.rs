@@ -53,6 +53,14 @@ pub struct dcn_stats_t {
     pub chunks_pinned: u64,
     /// Now: bytes that the host holds by `dcn_buf_t`, as they count against `memory.held_bytes`.
     pub held_bytes: u64,
+    /// Now: sessions that this member owns.
+    pub sessions_primary: u64,
+    /// Now: sessions whose second copy it holds.
+    pub sessions_secondary: u64,
+    /// Now: of the owned ones, those without a second copy.
+    pub sessions_single: u64,
+    /// Now: memory that all of them take.
+    pub session_bytes: u64,
 }
 
 /// Reads the counters of an engine.
@@ -99,6 +107,10 @@ impl From<Stats> for dcn_stats_t {
             credit_bytes,
             connections,
             chunks_pinned,
+            sessions_primary,
+            sessions_secondary,
+            sessions_single,
+            session_bytes,
         } = stats;
         dcn_stats_t {
             struct_size: 0,
@@ -123,6 +135,10 @@ impl From<Stats> for dcn_stats_t {
             connections,
             chunks_pinned,
             held_bytes: 0,
+            sessions_primary,
+            sessions_secondary,
+            sessions_single,
+            session_bytes,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod bell;
 mod clock;
+mod desk;
 mod epoll;
 mod eventfd;
 mod events;
@@ -14,6 +15,7 @@ mod launch;
 mod reactor;
 mod resolver;
 mod runs;
+mod session;
 mod shared;
 mod socket;
 pub(crate) mod thread;
@@ -24,6 +26,7 @@ pub use journal::{LogSink, ended_text};
 pub use launch::{Launched, Parts, launch};
 pub use reactor::{Handler, Reactor, Turn};
 pub use runs::{Hosted, Runs};
+pub use session::{Waited, draw_id};
 #[cfg(test)]
 pub(crate) use shared::REQUEST_PANIC;
 pub use shared::{Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};

@@ -15,7 +15,7 @@ use super::journal::Journal;
 use super::resolver::Resolver;
 use super::shared::{Life, REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
 use super::transport::{Dialled, Read, SLICES, Transport};
-use crate::core::{Ended, Event, Input, Member, Output};
+use crate::core::{Ended, Event, Input, Member, Output, SessionAnswer};
 use crate::types::{ConnId, Time, limits};
 
 /// Most bytes read from one connection in one turn, so that a busy one does not starve the others.
@@ -290,10 +290,25 @@ impl Reactor {
 
     fn take_event(&mut self, event: Event) {
         self.journal.event(self.now, &event);
-        if matches!(event, Event::Writable) {
-            self.shared.writable_again();
+        match event {
+            Event::Session(answer) => self.take_session_answer(answer),
+            Event::Writable => {
+                self.shared.writable_again();
+                self.events.push(Event::Writable);
+            }
+            event => self.events.push(event),
         }
-        self.events.push(event);
+    }
+
+    /// An answer goes to whoever asked. What of it does not become an event is off the core's books at once.
+    fn take_session_answer(&mut self, answer: Box<SessionAnswer>) {
+        let cost = answer.cost();
+        let event = self.shared.desk.answered(answer).map(Event::Session);
+        let bytes = cost - event.as_ref().map_or(0, Event::cost);
+        self.events.extend(event);
+        if bytes > 0 {
+            self.member.handle(self.now, Input::Consumed { bytes });
+        }
     }
 
     /// Writes to every connection that has something and takes it; says whether anything was written.
@@ -369,6 +384,9 @@ impl Reactor {
         let mut consumed = 0;
         for event in events.drain(..) {
             handler(&event);
+            if let Event::Session(answer) = &event {
+                self.shared.desk.taken(1, answer.cost());
+            }
             self.told_closed |= matches!(event, Event::Closed { .. });
             consumed += event.cost();
             if self.shared.closing() {

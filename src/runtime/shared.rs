@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
+use super::desk::Desk;
 use super::thread;
 use crate::core::{Ended, Gate, LinkReport, Outbox, Stats, To};
 use crate::types::{Code, Index, View};
@@ -70,6 +71,8 @@ pub struct Shared {
     pub bell: Arc<Bell>,
     /// Where the port is bound.
     pub local: SocketAddr,
+    /// Requests about sessions that are under way.
+    pub desk: Desk,
     outbox: Mutex<Outbox>,
     /// Grows whenever a send that was answered with `Again` may be answered otherwise.
     writable: Mutex<u64>,
@@ -96,6 +99,7 @@ impl Shared {
         Shared {
             bell,
             local,
+            desk: Desk::new(receive_queue_bytes),
             outbox: Mutex::new(outbox),
             writable: Mutex::new(0),
             writable_changed: Condvar::new(),
@@ -124,7 +128,7 @@ impl Shared {
         let mut made: Option<Bytes> = None;
         loop {
             // Read before the attempt, so that room made right after it is not missed.
-            let seen = deadline.map(|_| *self.writable.lock());
+            let seen = deadline.map(|_| self.writable_seen());
             let code = match &made {
                 None => self.outbox.lock().answer(to, len),
                 Some(payload) => self.outbox.lock().push(to, level, token, len, || payload.clone()),
@@ -144,7 +148,15 @@ impl Shared {
         }
     }
 
-    fn wait_writable(&self, seen: u64, deadline: Instant) -> bool {
+    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock()
+    }
+
+    pub(super) fn writable_seen(&self) -> u64 {
+        *self.writable.lock()
+    }
+
+    pub(super) fn wait_writable(&self, seen: u64, deadline: Instant) -> bool {
         let mut now = self.writable.lock();
         while *now == seen {
             if self.writable_changed.wait_until(&mut now, deadline).timed_out() {
@@ -300,6 +312,7 @@ impl Shared {
         if let Some(snapshot) = self.view.write().as_mut() {
             snapshot.primary = false;
         }
+        self.desk.end();
         *self.over.lock() = true;
         self.over_changed.notify_all();
         self.writable_again();

@@ -120,6 +120,20 @@ pub static KEYS: &[Key] = &[
         "What the host may keep of delivered payload, counted in the receive chunks that it pins."),
     key("events.stable", Kind::Flag, Default::Is("false"),
         "Whether the host gets `stable` events: how far every remaining member holds this member's messages to everybody."),
+    key("session.partners", Kind::Number { min: 1, max: 64 }, Default::Is("8"),
+        "Among how many members one chooses whoever holds the second copies of its sessions. Fewer mean fewer members to wait for, \
+         more mean that the load of a member that dies is spread wider."),
+    agreed("session.max_bytes", bytes(1_024, limits::SESSION_BYTES as u64), Default::Is("262144"),
+        "Longest session: the names and values of its attributes, and 6 bytes for each of them. A change that would make a longer \
+         one is refused."),
+    key("session.memory_bytes", bytes(MEBIBYTE, 1_024 * GIBIBYTE), Default::Is("536870912"),
+        "Memory for all sessions that this member owns or holds a second copy of, 144 bytes for each record included. What finds no \
+         room is refused with ERR_FULL."),
+    key("session.timeout_ms", ms(100, 600_000), Default::Is("10000"),
+        "How long a request about a session may take before it is answered with ERR_TIMEOUT, or ERR_OUTCOME_UNKNOWN if it may \
+         have made a change."),
+    key("session.restore_bytes_per_s", bytes(64 * 1024, GIBIBYTE), Default::Is("33554432"),
+        "Bytes a second at most for making second copies anew after a member was lost, so that live traffic is not held up."),
     agreed("security", Kind::Choice(&["none", "key", "tls"]), Default::Follows("`none` as long as every address of this member is a loopback one; otherwise it must be said"),
         "Who may join and what is encrypted. Only `none` is built: nothing is authenticated or encrypted, anybody who reaches the \
          port can join and read. `key` and `tls` are refused."),

@@ -76,6 +76,10 @@ pub fn stats(stats: &Stats) -> Value {
         "unstable_bytes": stats.unstable_bytes,
         "delivery_queue_bytes": stats.delivery_queue_bytes,
         "connections": stats.connections,
+        "sessions_primary": stats.sessions_primary,
+        "sessions_secondary": stats.sessions_secondary,
+        "sessions_single": stats.sessions_single,
+        "session_bytes": stats.session_bytes,
     })
 }
 
