@@ -51,6 +51,9 @@
 // This member is not in the primary view: a minority takes no messages. Nothing was taken.
 #define DCN_NOT_PRIMARY 3
 
+// The change is made, and this member holds the only copy: no other member can take one now.
+#define DCN_UNREPLICATED 4
+
 // An argument is NULL or outside its range. Nothing was changed.
 #define DCN_ERR_INVALID_ARGUMENT -1
 
@@ -72,7 +75,7 @@
 // The process was forked from the one that made the handle. Nothing was changed.
 #define DCN_ERR_FORKED -7
 
-// The message is longer than `message.max_bytes`. Nothing was taken.
+// The message is longer than `message.max_bytes`, or the session than `session.max_bytes`. Nothing was taken.
 #define DCN_ERR_TOO_LARGE -8
 
 // No other member of that seat in the current view. Nothing was taken.
@@ -96,6 +99,24 @@
 
 // The deadline passed first. The state is as if the call had not been made.
 #define DCN_ERR_TIMEOUT -15
+
+// No such session: it was removed, has expired, or never was. Nothing was changed.
+#define DCN_ERR_NO_SUCH_SESSION -16
+
+// Whoever may hold the session is not in the view now. Nothing was changed.
+#define DCN_ERR_HOLDERS_UNREACHABLE -17
+
+// The change was cut off: it is made once, or not at all. Repeat it with the same `repeat`.
+#define DCN_ERR_OUTCOME_UNKNOWN -18
+
+// The `repeat` of a change is older than those that the session remembers. Nothing was changed.
+#define DCN_ERR_TOKEN_EXPIRED -19
+
+// The session is at another version than the caller said. Nothing was changed.
+#define DCN_ERR_VERSION_CONFLICT -20
+
+// `session.memory_bytes` is used up. Nothing was changed.
+#define DCN_ERR_FULL -21
 
 // Bytes of the text in a `dcn_error_t`, its NUL included.
 #define DCN_ERROR_TEXT_BYTES 496
@@ -166,11 +187,13 @@
 // The member has ended. `detail` is the reason (`DCN_ENDED_*`), `text` says more. Nothing follows.
 #define DCN_EVENT_CLOSED 15
 
-// A request about a session was answered: `token` is its token, `detail` the status (`DCN_OK`, or another one as `(int32_t)detail`),
-// `number` the session's version, `text` what its cookie should say from now on, `data` the attributes, if it was a read.
+// A request about a session was answered: `token` is its token, `detail` the status (`(int32_t)detail` is `DCN_OK`, ...; the
+// `dcn_session_*` functions list theirs), `number` the session's version, `text` what its cookie should say from now on (NULL
+// if there is no session, or none that is known here), `data` the attributes, if it was a read (`dcn_attribute_get`).
 #define DCN_EVENT_SESSION 16
 
-// A session that this member owned has not been used for its time, and is gone. `text` is its name.
+// A session that this member owned has not been used for its time, and is gone. `text` is the first part of its
+// cookie.
 #define DCN_EVENT_SESSION_EXPIRED 17
 
 // After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
@@ -245,6 +268,15 @@
 // Bytes of an address as text, its NUL included, rounded up.
 #define DCN_ADDRESS_BYTES 64
 
+// Bytes that suffice for the text of any cookie, its NUL included.
+#define DCN_COOKIE_BYTES 72
+
+// Most attributes in one call.
+#define DCN_ATTRIBUTES_MAX 65536
+
+// Longest name of an attribute in bytes, without a NUL.
+#define DCN_ATTRIBUTE_NAME_BYTES 255
+
 // Takes one line of the log: `level` (`DCN_LOG_*`), `target` (the part of the library) and `message`, both
 // NUL-terminated UTF-8 and valid until it returns. It is called from any thread, also from several at once, and must
 // not block, throw or longjmp. It may call the library; what is logged meanwhile by its own thread is dropped.
@@ -292,7 +324,7 @@ typedef struct dcn_event_t {
     uint64_t view_tag;
     // A number or a length in bytes; the kind says which.
     uint64_t number;
-    // The token that was given to the send; 0 = none.
+    // The token that was given to the send or the request; 0 = none.
     uint64_t token;
     // Payload; not NULL for a message, even if it is empty.
     const uint8_t *data;
@@ -386,6 +418,54 @@ typedef struct dcn_member_t {
     char address[DCN_ADDRESS_BYTES];
 } dcn_member_t;
 
+// A named value of a session, in the caller's memory.
+typedef struct dcn_attribute_t {
+    // UTF-8, 1 to `DCN_ATTRIBUTE_NAME_BYTES` bytes; a NUL at its end is not needed.
+    const char *name;
+    // Bytes of the name.
+    size_t name_bytes;
+    // Any bytes; may be NULL if `value_bytes` is 0.
+    const uint8_t *value;
+    // Bytes of the value.
+    size_t value_bytes;
+} dcn_attribute_t;
+
+// A change of a session. Set all of it to zero, then `struct_size`, then what is wanted.
+typedef struct dcn_session_change_t {
+    // In: `sizeof(dcn_session_change_t)`, set by the caller.
+    size_t struct_size;
+    // Makes the change once, however often it is asked for with this number, on whichever members. The numbers of one session
+    // grow; the last 8 are remembered. 0 = it may be made twice when it is repeated.
+    uint64_t repeat;
+    // Only if the session is at this version; 0 = at any.
+    uint64_t if_version;
+    // Attributes to set, `set_count` of them; NULL if that is 0.
+    const struct dcn_attribute_t *sets;
+    // How many are set.
+    size_t set_count;
+    // Attributes to remove, `remove_count` of them; NULL if that is 0. Only their names matter.
+    const struct dcn_attribute_t *removes;
+    // How many are removed. To remove one that is not there is fine.
+    size_t remove_count;
+    // `sizeof(dcn_attribute_t)`.
+    size_t stride_bytes;
+    // 1: all attributes that are not set here go; 0: they stay.
+    uint32_t whole;
+    // Zero.
+    uint32_t reserved;
+} dcn_session_change_t;
+
+// A session as it was when a request about it was answered. Set `struct_size` to `sizeof(dcn_session_t)` before the call.
+typedef struct dcn_session_t {
+    // In: `sizeof(dcn_session_t)`, set by the caller.
+    size_t struct_size;
+    // Grows with every change.
+    uint64_t version;
+    // What the user's cookie should say from now on (`id!primary!secondary`), NUL-terminated ASCII. After a remove it names a
+    // session that is not there.
+    char cookie[DCN_COOKIE_BYTES];
+} dcn_session_t;
+
 // Counters of one engine since it was opened. Set `struct_size` to `sizeof(dcn_stats_t)` before the call.
 typedef struct dcn_stats_t {
     // In: `sizeof(dcn_stats_t)`, set by the caller.
@@ -432,6 +512,14 @@ typedef struct dcn_stats_t {
     uint64_t chunks_pinned;
     // Now: bytes that the host holds by `dcn_buf_t`, as they count against `memory.held_bytes`.
     uint64_t held_bytes;
+    // Now: sessions that this member owns.
+    uint64_t sessions_primary;
+    // Now: sessions whose second copy it holds.
+    uint64_t sessions_secondary;
+    // Now: of the owned ones, those without a second copy.
+    uint64_t sessions_single;
+    // Now: memory that all of them take.
+    uint64_t session_bytes;
 } dcn_stats_t;
 
 #ifdef __cplusplus
@@ -794,6 +882,169 @@ int32_t dcn_view_member(struct dcn_view_t view,
 // Threads: any, also after the engine was closed. Blocking: never blocks.
 // Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second release; `DCN_ERR_FORKED`.
 int32_t dcn_view_release(struct dcn_view_t view);
+
+// Asks for a new session. Its name is drawn by the library and cannot be guessed.
+//
+// Parameters: `token`, any number, comes back with the event; `ttl_s`, seconds after its last use at which it expires
+// (`DCN_EVENT_SESSION_EXPIRED`), 0 = never; `attributes`, an array of `count` (0 to `DCN_ATTRIBUTES_MAX`) structs of
+// `stride_bytes` = `sizeof *attributes` each, NULL if there are none; of two with one name the later one counts. All together
+// they have at most `session.max_bytes`, with their names and 6 bytes for each.
+// Ownership: everything is copied before the call returns.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`: one event `DCN_EVENT_SESSION` with this token follows, unless the engine is closed or fails before;
+// `DCN_AGAIN`: too much is under way, or answers wait to be taken (try after the next `DCN_EVENT_SESSION` or
+// `DCN_EVENT_WRITABLE`); `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_TOO_LARGE`;
+// `DCN_ERR_INVALID_ARGUMENT`, also for a name that is empty, too long, or not UTF-8; `DCN_ERR_CLOSED`; `DCN_ERR_BAD_HANDLE`;
+// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
+// The event's status (`detail`): `DCN_OK`: two members hold it; `DCN_UNREPLICATED`: this member alone holds it, as no other one
+// can; `DCN_NOT_PRIMARY`, `DCN_ERR_TIMEOUT`, `DCN_ERR_FULL`, `DCN_ERR_CLOSED`: there is none; `DCN_ERR_OUTCOME_UNKNOWN`: it may be
+// there or not, and nobody knows its name but, if there is one, the event's cookie.
+int32_t dcn_session_create(struct dcn_engine_t engine,
+                           uint64_t token,
+                           uint32_t ttl_s,
+                           const struct dcn_attribute_t *attributes,
+                           size_t stride_bytes,
+                           size_t count);
+
+// Asks for the attributes of a session. Whichever member is asked finds it, and owns it from then on. A read is a use.
+//
+// Parameters: `token`, any number, comes back with the event; `cookie`, as the user sent it: it is checked here, and its
+// holders are only where to look first.
+// Threads: any. Blocking: never blocks.
+// Returns: as `dcn_session_create`; `DCN_ERR_INVALID_ARGUMENT` for a cookie that is malformed (the text says how).
+// The event's status: `DCN_OK`: `data` are the attributes (see `dcn_attribute_get`), valid as any payload; `DCN_AGAIN`: the
+// answers that wait to be taken leave no room for this one, read again; `DCN_ERR_NO_SUCH_SESSION`;
+// `DCN_ERR_HOLDERS_UNREACHABLE`: who may hold it is not in the view now; `DCN_NOT_PRIMARY`; `DCN_ERR_TIMEOUT`;
+// `DCN_ERR_CLOSED`. Nothing is changed by any of them.
+int32_t dcn_session_read(struct dcn_engine_t engine,
+                         uint64_t token,
+                         const char *cookie);
+
+// Asks for a change of a session.
+//
+// Parameters: `token`, any number, comes back with the event; `cookie`, as for `dcn_session_read`; `change`, not NULL, with its
+// `struct_size` set, read during the call only.
+// Ownership: everything is copied before the call returns.
+// Threads: any. Blocking: never blocks.
+// Returns: as `dcn_session_create`.
+// The event's status: `DCN_OK`: two members hold the change, `number` is the new version; `DCN_UNREPLICATED`: it is made, and
+// this member alone holds it; `DCN_ERR_VERSION_CONFLICT`, `DCN_ERR_TOKEN_EXPIRED` (`repeat` is older than those that are
+// remembered), `DCN_ERR_TOO_LARGE`, `DCN_ERR_FULL`, `DCN_ERR_NO_SUCH_SESSION`, `DCN_ERR_HOLDERS_UNREACHABLE`, `DCN_NOT_PRIMARY`,
+// `DCN_ERR_TIMEOUT`, `DCN_ERR_CLOSED`: nothing was changed; `DCN_ERR_OUTCOME_UNKNOWN`: it is made or not: ask again with the
+// same `repeat`.
+int32_t dcn_session_write(struct dcn_engine_t engine,
+                          uint64_t token,
+                          const char *cookie,
+                          const struct dcn_session_change_t *change);
+
+// Asks that a session be used without a change, so that it does not expire.
+//
+// Parameters: `token`, any number, comes back with the event; `cookie`, as for `dcn_session_read`.
+// Threads: any. Blocking: never blocks.
+// Returns: as `dcn_session_read`, and so is the event's status, without `data`.
+int32_t dcn_session_touch(struct dcn_engine_t engine, uint64_t token, const char *cookie);
+
+// Asks for the end of a session.
+//
+// Parameters: `token`, any number, comes back with the event; `cookie`, as for `dcn_session_read`.
+// Threads: any. Blocking: never blocks.
+// Returns: as `dcn_session_read`.
+// The event's status: as `dcn_session_read`, without `data`; `DCN_ERR_OUTCOME_UNKNOWN`: it has ended or not: ask again, or read.
+int32_t dcn_session_remove(struct dcn_engine_t engine,
+                           uint64_t token,
+                           const char *cookie);
+
+// As `dcn_session_create`, and waits for the answer, of which no event tells.
+//
+// Parameters: as for `dcn_session_create`; `timeout_ms`, how long to wait, more than 0; `session`, NULL or a struct with its size
+// set: where version and cookie go when the answer is `DCN_OK` or `DCN_UNREPLICATED`.
+// Threads: any that may wait: on a thread of the library (a handler), and without a thread, it is `DCN_ERR_WOULD_DEADLOCK`.
+// Blocking: blocks up to timeout.
+// Returns: what `dcn_session_create` returns, or the status of its event. `DCN_ERR_OUTCOME_UNKNOWN` also when the time is over, or
+// the engine is closed, before the answer; `DCN_ERR_TIMEOUT` for a timeout of 0.
+int32_t dcn_session_create_wait(struct dcn_engine_t engine,
+                                uint32_t ttl_s,
+                                const struct dcn_attribute_t *attributes,
+                                size_t stride_bytes,
+                                size_t count,
+                                uint32_t timeout_ms,
+                                struct dcn_session_t *session);
+
+// As `dcn_session_read`, and waits for the answer, of which no event tells.
+//
+// Parameters: as for `dcn_session_read` and `dcn_session_create_wait`; `attributes`, NULL or where a buffer goes that holds the
+// attributes (see `dcn_attribute_get`).
+// Ownership: the caller gives the buffer back with `dcn_buf_release`.
+// Threads: any that may wait (`dcn_session_create_wait`), else `DCN_ERR_WOULD_DEADLOCK`. Blocking: blocks up to timeout.
+// Returns: what `dcn_session_read` returns, or the status of its event; `DCN_ERR_TIMEOUT` also when the time is over before the
+// answer; `DCN_ERR_HELD_LIMIT`: there is no room for the buffer. Nothing is written unless it is `DCN_OK`.
+int32_t dcn_session_read_wait(struct dcn_engine_t engine,
+                              const char *cookie,
+                              uint32_t timeout_ms,
+                              struct dcn_session_t *session,
+                              struct dcn_buf_t *attributes);
+
+// As `dcn_session_write`, and waits for the answer, of which no event tells.
+//
+// Parameters: as for `dcn_session_write` and `dcn_session_create_wait`.
+// Threads: any that may wait (`dcn_session_create_wait`), else `DCN_ERR_WOULD_DEADLOCK`. Blocking: blocks up to timeout.
+// Returns: what `dcn_session_write` returns, or the status of its event. `DCN_ERR_OUTCOME_UNKNOWN` also when the time is over, or
+// the engine is closed, before the answer; `DCN_ERR_TIMEOUT` for a timeout of 0.
+int32_t dcn_session_write_wait(struct dcn_engine_t engine,
+                               const char *cookie,
+                               const struct dcn_session_change_t *change,
+                               uint32_t timeout_ms,
+                               struct dcn_session_t *session);
+
+// As `dcn_session_touch`, and waits for the answer, of which no event tells.
+//
+// Parameters: as for `dcn_session_touch` and `dcn_session_create_wait`.
+// Threads: any that may wait (`dcn_session_create_wait`), else `DCN_ERR_WOULD_DEADLOCK`. Blocking: blocks up to timeout.
+// Returns: as `dcn_session_read_wait`.
+int32_t dcn_session_touch_wait(struct dcn_engine_t engine,
+                               const char *cookie,
+                               uint32_t timeout_ms,
+                               struct dcn_session_t *session);
+
+// As `dcn_session_remove`, and waits for the answer, of which no event tells.
+//
+// Parameters: as for `dcn_session_remove` and `dcn_session_create_wait`.
+// Threads: any that may wait (`dcn_session_create_wait`), else `DCN_ERR_WOULD_DEADLOCK`. Blocking: blocks up to timeout.
+// Returns: what `dcn_session_remove` returns, or the status of its event. `DCN_ERR_OUTCOME_UNKNOWN` also when the time is over, or
+// the engine is closed, before the answer; `DCN_ERR_TIMEOUT` for a timeout of 0.
+int32_t dcn_session_remove_wait(struct dcn_engine_t engine,
+                                const char *cookie,
+                                uint32_t timeout_ms,
+                                struct dcn_session_t *session);
+
+// Finds an attribute in the attributes of a session: the `data` of a `DCN_EVENT_SESSION`, or what `dcn_buf_data` tells of the
+// buffer of `dcn_session_read_wait`.
+//
+// Parameters: `data`, `data_bytes`, the attributes; `name`, `name_bytes`, whose value is wanted; `value` and `value_bytes`, not
+// NULL: where the value's address and length go; the address is NULL if there is no such attribute, and only then.
+// Ownership: the value lies in `data` and is valid as long as that.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for bytes that are no attributes of a session as far as was looked. Nothing
+// is written after an error.
+int32_t dcn_attribute_get(const uint8_t *data,
+                          size_t data_bytes,
+                          const char *name,
+                          size_t name_bytes,
+                          const uint8_t **value,
+                          size_t *value_bytes);
+
+// Walks through the attributes of a session, in the order of their names.
+//
+// Parameters: `data`, `data_bytes`, as for `dcn_attribute_get`; `position`, not NULL: 0 before the first call, then left alone;
+// `attribute`, not NULL: where the next one goes; its `name` is NULL behind the last one, and only then.
+// Ownership: name and value lie in `data` and are valid as long as that; the name has no NUL at its end.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for bytes that are no attributes of a session at this position. Nothing is
+// written after an error.
+int32_t dcn_attribute_next(const uint8_t *data,
+                           size_t data_bytes,
+                           size_t *position,
+                           struct dcn_attribute_t *attribute);
 
 // Reads the counters of an engine.
 //

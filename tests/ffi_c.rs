@@ -59,6 +59,11 @@ fn hosts_that_do_not_keep_up() {
 }
 
 #[test]
+fn hosts_with_sessions() {
+    under_sanitizers("session");
+}
+
+#[test]
 fn many_threads() {
     under_sanitizers("threads");
 }

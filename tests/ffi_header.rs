@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 10] =
-    ["status", "guard", "logging", "config", "event", "engine", "turn", "send", "buffer", "view"];
+const SOURCES: [&str; 11] =
+    ["status", "guard", "logging", "config", "event", "engine", "turn", "send", "buffer", "view", "session"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -86,6 +86,12 @@ pub extern "C" fn dcn_buf_release(buffer: dcn_buf_t) -> i32 {
     unsafe { call(ptr::null_mut(), || BUFFERS.remove(buffer.id).map(|_| Code::Ok)) }
 }
 
+/// Keeps bytes that are a block of their own.
+pub(super) fn keep(payload: Bytes, budget: &Arc<Budget>) -> Result<dcn_buf_t> {
+    let kept = Kept { at: 0, len: payload.len(), area: payload, in_chunk: false };
+    Ok(dcn_buf_t { id: BUFFERS.insert(Retained::new(kept, budget)?)? })
+}
+
 static BUFFERS: Table<Retained> = Table::new(Kind::Buffer);
 
 /// A payload below this share of a chunk is copied: it must not keep the chunk alive (R10).

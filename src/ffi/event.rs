@@ -40,10 +40,12 @@ pub const DCN_EVENT_REFUSED_JOINER: u32 = 13;
 pub const DCN_EVENT_NOTE: u32 = 14;
 /// The member has ended. `detail` is the reason (`DCN_ENDED_*`), `text` says more. Nothing follows.
 pub const DCN_EVENT_CLOSED: u32 = 15;
-/// A request about a session was answered: `token` is its token, `detail` the status (`DCN_OK`, or another one as `(int32_t)detail`),
-/// `number` the session's version, `text` what its cookie should say from now on, `data` the attributes, if it was a read.
+/// A request about a session was answered: `token` is its token, `detail` the status (`(int32_t)detail` is `DCN_OK`, ...; the
+/// `dcn_session_*` functions list theirs), `number` the session's version, `text` what its cookie should say from now on (NULL
+/// if there is no session, or none that is known here), `data` the attributes, if it was a read (`dcn_attribute_get`).
 pub const DCN_EVENT_SESSION: u32 = 16;
-/// A session that this member owned has not been used for its time, and is gone. `text` is its name.
+/// A session that this member owned has not been used for its time, and is gone. `text` is the first part of its
+/// cookie.
 pub const DCN_EVENT_SESSION_EXPIRED: u32 = 17;
 /// After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
 pub const DCN_EVENT_REDUNDANCY_RESTORED: u32 = 18;
@@ -80,7 +82,7 @@ pub struct dcn_event_t {
     pub view_tag: u64,
     /// A number or a length in bytes; the kind says which.
     pub number: u64,
-    /// The token that was given to the send; 0 = none.
+    /// The token that was given to the send or the request; 0 = none.
     pub token: u64,
     /// Payload; not NULL for a message, even if it is empty.
     pub data: *const u8,

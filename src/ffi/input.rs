@@ -65,6 +65,46 @@ pub(super) fn place<T>(out: *mut T, what: &str) -> Result<*mut T> {
     Ok(out)
 }
 
+/// The size that a caller's struct says it has, if it can be true.
+///
+/// # Safety
+/// `place` is null or points to a struct that begins with `struct_size: usize`.
+pub(super) unsafe fn size_of_struct<T>(place: *const T, what: &str) -> Result<usize> {
+    let place = self::place(place.cast_mut(), what)?;
+    // SAFETY: the caller's promise; the pointer is aligned.
+    let size = unsafe { place.cast::<usize>().read() };
+    if !(STRUCT_BYTES_MIN..=STRUCT_BYTES_MAX).contains(&size) {
+        return Err(invalid(format!(
+            "struct_size is {size}: set it to the size of the struct ({} bytes) before the call",
+            size_of::<T>()
+        )));
+    }
+    Ok(size)
+}
+
+/// Reads a caller's struct: what an older caller does not have is zero; what a newer one has and we do not know must be.
+///
+/// # Safety
+/// `T` is `repr(C)`, begins with `struct_size: usize`, and may be all zero; `from` is null or points to as many readable bytes as
+/// its own `struct_size` says.
+pub(super) unsafe fn take<T: Copy>(from: *const T, what: &str) -> Result<T> {
+    // SAFETY: the caller's promise.
+    let size = unsafe { size_of_struct(from, what)? };
+    let known = size.min(size_of::<T>());
+    // SAFETY: `size` bytes are the caller's, of which `known` fit; zeros are legal for the rest.
+    let (value, unknown) = unsafe {
+        let mut value = std::mem::MaybeUninit::<T>::zeroed();
+        ptr::copy_nonoverlapping(from.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), known);
+        (value.assume_init(), std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known))
+    };
+    match unknown.iter().all(|byte| *byte == 0) {
+        true => Ok(value),
+        false => {
+            Err(invalid(format!("{what} asks for something that this version does not know: its end must be zero")))
+        }
+    }
+}
+
 /// Fills a caller's struct as far as it reaches: less for an older caller, zeros behind our end for a newer one.
 /// `struct_size` stays as the caller set it.
 ///
@@ -72,15 +112,9 @@ pub(super) fn place<T>(out: *mut T, what: &str) -> Result<*mut T> {
 /// `T` is `repr(C)`, without padding, and begins with `struct_size: usize`; `out` is null or points to as many writable
 /// bytes as its own `struct_size` says.
 pub(super) unsafe fn fill<T: Copy>(out: *mut T, value: T) -> Result<()> {
-    let out = place(out, "the struct")?.cast::<u8>();
-    // SAFETY: the caller's promise; the pointer is aligned.
-    let size = unsafe { out.cast::<usize>().read() };
-    if !(STRUCT_BYTES_MIN..=STRUCT_BYTES_MAX).contains(&size) {
-        return Err(invalid(format!(
-            "struct_size is {size}: set it to the size of the struct ({} bytes) before the call",
-            size_of::<T>()
-        )));
-    }
+    // SAFETY: the caller's promise.
+    let size = unsafe { size_of_struct(out, "the struct")? };
+    let out = out.cast::<u8>();
     let (head, end) = (size_of::<usize>(), size.min(size_of::<T>()));
     let value = ptr::from_ref(&value).cast::<u8>();
     // SAFETY: `size` bytes are the caller's, `end` of them are ours too.
@@ -171,6 +205,17 @@ mod tests {
         // SAFETY: the array is longer than its first word says.
         unsafe { fill(theirs.as_mut_ptr().cast(), Grown { struct_size: 0, values: [1, 2, 3] }).unwrap() };
         assert_eq!(theirs, [16, 1, 7, 7]);
+    }
+
+    #[test]
+    fn a_struct_is_read_as_far_as_both_know_it() {
+        // SAFETY: the arrays are as long as their first words say.
+        let taken = |theirs: &[usize]| unsafe { take(theirs.as_ptr().cast::<[usize; 3]>(), "it") };
+        assert_eq!(taken(&[16, 5]).unwrap(), [16, 5, 0], "an older caller");
+        assert_eq!(taken(&[24, 5, 6]).unwrap(), [24, 5, 6]);
+        assert_eq!(taken(&[32, 5, 6, 0]).unwrap(), [32, 5, 6], "a newer caller that wants nothing new");
+        assert_eq!(taken(&[32, 5, 6, 1]).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(taken(&[8, 5, 6]).unwrap_err().code(), Code::InvalidArgument);
     }
 
     #[test]

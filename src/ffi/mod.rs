@@ -4,7 +4,7 @@
 //! What holds for every function is said once, at the top of the header.
 //!
 //! - `handle` turns 64-bit ids into objects, [`guard`] keeps panics and `errno` on their side,
-//! - [`config`], [`engine`], [`turn`], [`send`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
+//! - [`config`], [`engine`], [`turn`], [`send`], [`session`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
 //! - [`event`] is what a host sees, `shown` remembers what it may still look at.
 
 #![allow(non_camel_case_types)]
@@ -18,6 +18,7 @@ mod handle;
 mod input;
 pub mod logging;
 pub mod send;
+pub mod session;
 mod shown;
 pub mod stats;
 pub mod status;
@@ -32,6 +33,11 @@ const _: () = {
     assert!(size_of::<config::dcn_config_t>() == 8 && size_of::<engine::dcn_engine_t>() == 8);
     assert!(size_of::<view::dcn_view_t>() == 8 && size_of::<buffer::dcn_buf_t>() == 8);
     assert!(size_of::<send::dcn_slice_t>() == 16);
+    assert!(size_of::<session::dcn_attribute_t>() == 4 * 8);
+    assert!(session::DCN_COOKIE_BYTES > crate::api::Cookie::BYTES);
+    assert!(session::DCN_ATTRIBUTE_NAME_BYTES == crate::types::limits::ATTRIBUTE_NAME_BYTES);
+    assert!(size_of::<session::dcn_session_change_t>() == 8 * 8 + 2 * 4);
+    assert!(size_of::<session::dcn_session_t>() == 2 * 8 + session::DCN_COOKIE_BYTES);
     assert!(size_of::<guard::dcn_error_t>() == 8 + 2 * 4 + guard::DCN_ERROR_TEXT_BYTES);
     assert!(size_of::<event::dcn_event_t>() == 9 * 8 + 4 * 4 + 8);
     assert!(size_of::<view::dcn_view_info_t>() == 4 * 8 + 8 * 4 + view::DCN_VIEW_ID_BYTES);

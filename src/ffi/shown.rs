@@ -10,6 +10,7 @@ use super::event::*;
 use super::input;
 use super::logging::{DCN_LOG_ERROR, DCN_LOG_INFO, DCN_LOG_WARN};
 use super::view::Snapshot;
+use crate::api::Cookie;
 use crate::core::{Ended, Event, MemberRef, Messages};
 use crate::types::{Code, Error, Name, Result, ViewId};
 use crate::wire::batch::Entries;
@@ -178,7 +179,9 @@ impl Shown {
                 item.event.detail = answer.code as i32 as u32;
                 item.event.number = answer.version;
                 item.event.token = answer.number;
-                item.text(&answer.id.to_string());
+                if answer.holders[0].is_some() {
+                    item.text(&Cookie::from(&*answer).to_string());
+                }
                 if let Some(attributes) = answer.attributes {
                     item.block(attributes.as_bytes().clone());
                 }

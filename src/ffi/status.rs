@@ -18,6 +18,8 @@ pub const DCN_AGAIN: i32 = 1;
 pub const DCN_NOT_READY: i32 = 2;
 /// This member is not in the primary view: a minority takes no messages. Nothing was taken.
 pub const DCN_NOT_PRIMARY: i32 = 3;
+/// The change is made, and this member holds the only copy: no other member can take one now.
+pub const DCN_UNREPLICATED: i32 = 4;
 /// An argument is NULL or outside its range. Nothing was changed.
 pub const DCN_ERR_INVALID_ARGUMENT: i32 = -1;
 /// A configuration key or value is wrong; the text names it and what is allowed. Nothing was changed.
@@ -32,7 +34,7 @@ pub const DCN_ERR_BUSY: i32 = -5;
 pub const DCN_ERR_WOULD_DEADLOCK: i32 = -6;
 /// The process was forked from the one that made the handle. Nothing was changed.
 pub const DCN_ERR_FORKED: i32 = -7;
-/// The message is longer than `message.max_bytes`. Nothing was taken.
+/// The message is longer than `message.max_bytes`, or the session than `session.max_bytes`. Nothing was taken.
 pub const DCN_ERR_TOO_LARGE: i32 = -8;
 /// No other member of that seat in the current view. Nothing was taken.
 pub const DCN_ERR_NO_SUCH_MEMBER: i32 = -9;
@@ -50,7 +52,20 @@ pub const DCN_ERR_HELD_LIMIT: i32 = -14;
 /// The deadline passed first. The state is as if the call had not been made.
 pub const DCN_ERR_TIMEOUT: i32 = -15;
 
-const TABLE: [(i32, Code, &CStr); 19] = [
+/// No such session: it was removed, has expired, or never was. Nothing was changed.
+pub const DCN_ERR_NO_SUCH_SESSION: i32 = -16;
+/// Whoever may hold the session is not in the view now. Nothing was changed.
+pub const DCN_ERR_HOLDERS_UNREACHABLE: i32 = -17;
+/// The change was cut off: it is made once, or not at all. Repeat it with the same `repeat`.
+pub const DCN_ERR_OUTCOME_UNKNOWN: i32 = -18;
+/// The `repeat` of a change is older than those that the session remembers. Nothing was changed.
+pub const DCN_ERR_TOKEN_EXPIRED: i32 = -19;
+/// The session is at another version than the caller said. Nothing was changed.
+pub const DCN_ERR_VERSION_CONFLICT: i32 = -20;
+/// `session.memory_bytes` is used up. Nothing was changed.
+pub const DCN_ERR_FULL: i32 = -21;
+
+const TABLE: [(i32, Code, &CStr); 26] = [
     (DCN_OK, Code::Ok, c"done"),
     (DCN_AGAIN, Code::Again, c"not now: full, or nothing there; try again"),
     (DCN_NOT_READY, Code::NotReady, c"this member has not joined a view yet"),
@@ -62,7 +77,7 @@ const TABLE: [(i32, Code, &CStr); 19] = [
     (DCN_ERR_BUSY, Code::Busy, c"another thread is inside a call that one thread makes at a time"),
     (DCN_ERR_WOULD_DEADLOCK, Code::WouldDeadlock, c"the call would wait for the thread that makes it"),
     (DCN_ERR_FORKED, Code::Forked, c"the handle belongs to the process that this one was forked from"),
-    (DCN_ERR_TOO_LARGE, Code::TooLarge, c"the message is longer than message.max_bytes"),
+    (DCN_ERR_TOO_LARGE, Code::TooLarge, c"the message or session is longer than the configuration allows"),
     (DCN_ERR_NO_SUCH_MEMBER, Code::NoSuchMember, c"no such member in the current view"),
     (DCN_ERR_UNSUPPORTED, Code::Unsupported, c"this version cannot do it"),
     (DCN_ERR_SYSTEM, Code::System, c"the operating system refused"),
@@ -70,6 +85,13 @@ const TABLE: [(i32, Code, &CStr); 19] = [
     (DCN_ERR_PANICKED, Code::Panicked, c"a bug inside the library was caught; the engine is failed"),
     (DCN_ERR_HELD_LIMIT, Code::HeldLimit, c"the host holds as many bytes as memory.held_bytes allows"),
     (DCN_ERR_TIMEOUT, Code::Timeout, c"the deadline passed first"),
+    (DCN_UNREPLICATED, Code::Unreplicated, c"done, and this member holds the only copy"),
+    (DCN_ERR_NO_SUCH_SESSION, Code::NoSuchSession, c"no such session: removed, expired, or never there"),
+    (DCN_ERR_HOLDERS_UNREACHABLE, Code::HoldersUnreachable, c"the holders of the session are not in the view"),
+    (DCN_ERR_OUTCOME_UNKNOWN, Code::OutcomeUnknown, c"the change was made once or not at all: repeat it"),
+    (DCN_ERR_TOKEN_EXPIRED, Code::TokenExpired, c"the change is older than those that the session remembers"),
+    (DCN_ERR_VERSION_CONFLICT, Code::VersionConflict, c"the session is at another version"),
+    (DCN_ERR_FULL, Code::Full, c"the memory for sessions is used up"),
 ];
 
 /// Tells the version of the interface that the loaded library offers, in the form of `DCN_ABI_VERSION`.
@@ -123,7 +145,7 @@ mod tests {
             assert_eq!(unsafe { CStr::from_ptr(dcn_status_str(number)) }, text);
         }
         let listed = TABLE.map(|(number, ..)| number);
-        assert!((-15..=3).all(|number| listed.contains(&number)), "every number has an entry");
+        assert!((-21..=4).all(|number| listed.contains(&number)), "every number has an entry");
         // SAFETY: as above.
         assert_eq!(unsafe { CStr::from_ptr(dcn_status_str(1_000)) }, c"unknown status code");
     }

@@ -13,7 +13,7 @@ static int engines;
 
 typedef struct {
     uint64_t random;
-    uint64_t statuses[32]; /* How often each status came: -15 is at 0. */
+    uint64_t statuses[32]; /* How often each status came: DCN_ERR_FULL is at 0. */
 } caller_t;
 
 static uint64_t draw(caller_t *caller, uint64_t below) {
@@ -114,6 +114,37 @@ static int32_t open_another(caller_t *caller, uint64_t way) {
     return code;
 }
 
+/* One of a few cookies, some of them malformed; sessions of these names are never there. */
+static const char *any_cookie(caller_t *caller) {
+    static const char *const cookies[] = {NULL, "", "x!y!z",
+                                          "00000000000000000000000000000001!0000000000000000!0000000000000000",
+                                          "00000000000000000000000000000002!0000000000000009!0000000000000008"};
+    return cookies[draw(caller, 5)];
+}
+
+static int32_t call_about_a_session(caller_t *caller, dcn_engine_t engine) {
+    dcn_attribute_t attribute = {"name", (size_t)draw(caller, 5), (const uint8_t *)"value", (size_t)draw(caller, 6)};
+    dcn_session_change_t change = {.struct_size = sizeof change, .repeat = draw(caller, 9), .if_version = draw(caller, 3),
+                                   .sets = &attribute, .set_count = (size_t)draw(caller, 2), .stride_bytes = sizeof attribute,
+                                   .whole = (uint32_t)draw(caller, 3)};
+    dcn_session_t session = {.struct_size = draw(caller, 8) ? sizeof session : (size_t)draw(caller, sizeof session)};
+    const char *cookie = any_cookie(caller);
+    uint32_t timeout_ms = (uint32_t)draw(caller, 3);
+    size_t count = (size_t)draw(caller, 2);
+    switch (draw(caller, 10)) {
+        case 0: return dcn_session_create(engine, 1, 1, &attribute, sizeof attribute, count);
+        case 1: return dcn_session_read(engine, 2, cookie);
+        case 2: return dcn_session_write(engine, 3, cookie, draw(caller, 8) ? &change : NULL);
+        case 3: return dcn_session_touch(engine, 4, cookie);
+        case 4: return dcn_session_remove(engine, 5, cookie);
+        case 5: return dcn_session_create_wait(engine, 1, &attribute, sizeof attribute, count, timeout_ms, &session);
+        case 6: return dcn_session_read_wait(engine, cookie, timeout_ms, &session, NULL);
+        case 7: return dcn_session_write_wait(engine, cookie, &change, timeout_ms, &session);
+        case 8: return dcn_session_touch_wait(engine, cookie, timeout_ms, &session);
+        default: return dcn_session_remove_wait(engine, cookie, timeout_ms, NULL);
+    }
+}
+
 static int32_t call_with_engine(caller_t *caller, dcn_engine_t engine) {
     dcn_event_t event = any_event(caller), polled[5];
     dcn_view_t view;
@@ -176,6 +207,9 @@ static int32_t call(caller_t *caller) {
         case 9: return dcn_view_member((dcn_view_t){id}, (uint32_t)draw(caller, 4), (uint32_t)draw(caller, 4), &member);
         case 10: return dcn_buf_data((dcn_buf_t){id}, &data, &length);
         case 11: return dcn_log_set(NULL, NULL, (uint32_t)draw(caller, 7));
+        case 12:
+        case 13:
+        case 14: return call_about_a_session(caller, (dcn_engine_t){id});
         default: return call_with_engine(caller, (dcn_engine_t){id});
     }
 }
@@ -185,9 +219,9 @@ static void *calls_anything(void *argument) {
     for (int i = 0; i < CALLS; i++) {
         errno = EXDEV;
         int32_t code = call(caller);
-        if (code < DCN_ERR_TIMEOUT || code > DCN_NOT_PRIMARY || code == DCN_ERR_PANICKED)
+        if (code < DCN_ERR_FULL || code > DCN_UNREPLICATED || code == DCN_ERR_PANICKED)
             fail(__FILE__, __LINE__, "a call answered %d: %s", (int)code, dcn_last_error());
-        caller->statuses[code - DCN_ERR_TIMEOUT]++;
+        caller->statuses[code - DCN_ERR_FULL]++;
     }
     return NULL;
 }
@@ -209,7 +243,7 @@ int main(int count, char **words) {
     /* It has reached both what works and what does not. */
     const int32_t reached[] = {DCN_OK, DCN_ERR_BAD_HANDLE, DCN_ERR_INVALID_ARGUMENT, DCN_ERR_UNSUPPORTED};
     for (size_t i = 0; i < sizeof reached / sizeof *reached; i++) {
-        if (total[reached[i] - DCN_ERR_TIMEOUT] == 0) fail(__FILE__, __LINE__, "%s never came", dcn_status_str(reached[i]));
+        if (total[reached[i] - DCN_ERR_FULL] == 0) fail(__FILE__, __LINE__, "%s never came", dcn_status_str(reached[i]));
     }
     for (int i = 0; i < SLOTS; i++) {
         if (close_engine(handles[i]) == DCN_ERR_BAD_HANDLE) end(handles[i]);

@@ -43,6 +43,9 @@ static void refuses_what_is_the_parents(parent_t *parent) {
     EXPECT(DCN_ERR_FORKED, dcn_engine_close(parent->in_loop));
     EXPECT(DCN_ERR_FORKED, dcn_engine_view(parent->engine, &view));
     EXPECT(DCN_ERR_FORKED, dcn_event_view(parent->engine, &parent->event, &view));
+    EXPECT(DCN_ERR_FORKED, dcn_session_create(parent->engine, 1, 0, NULL, 0, 0));
+    EXPECT(DCN_ERR_FORKED, dcn_session_create_wait(parent->engine, 0, NULL, 0, 0, 1000, NULL));
+    EXPECT(DCN_ERR_FORKED, dcn_session_read(parent->engine, 1, ""));
     EXPECT(DCN_ERR_FORKED, dcn_engine_stats(parent->engine, &stats));
     EXPECT(DCN_ERR_FORKED, dcn_engine_local_address(parent->engine, text, sizeof text, NULL));
     EXPECT(DCN_ERR_FORKED, dcn_engine_ready(parent->engine));
