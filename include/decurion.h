@@ -193,7 +193,7 @@
 #define DCN_EVENT_SESSION 16
 
 // A session that this member owned has not been used for its time, and is gone. `text` is the first part of its
-// cookie.
+// cookie. While 65,536 of these wait to be polled, further ones are left out, and a `DCN_EVENT_NOTE` says how many.
 #define DCN_EVENT_SESSION_EXPIRED 17
 
 // After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.

@@ -45,7 +45,7 @@ pub const DCN_EVENT_CLOSED: u32 = 15;
 /// if there is no session, or none that is known here), `data` the attributes, if it was a read (`dcn_attribute_get`).
 pub const DCN_EVENT_SESSION: u32 = 16;
 /// A session that this member owned has not been used for its time, and is gone. `text` is the first part of its
-/// cookie.
+/// cookie. While 65,536 of these wait to be polled, further ones are left out, and a `DCN_EVENT_NOTE` says how many.
 pub const DCN_EVENT_SESSION_EXPIRED: u32 = 17;
 /// After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
 pub const DCN_EVENT_REDUNDANCY_RESTORED: u32 = 18;

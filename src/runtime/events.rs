@@ -19,7 +19,9 @@ use crate::types::{Code, Error, Result};
 
 /// From so many events that carry no message on, those that only inform are dropped.
 const INFORMING: usize = 1_024;
-/// From so many on the host counts as one that does not poll.
+/// From so many expired sessions on, further ones are not told: many may expire at one moment, which is no fault of the host's.
+const EXPIRED: usize = 65_536;
+/// From so many of all others on the host counts as one that does not poll.
 const TOO_MANY: usize = 8_192;
 
 /// A queue's two ends. The events of a turn travel together: one hand-over, whatever their number.
@@ -30,6 +32,7 @@ pub fn event_queue() -> std::io::Result<(EventSink, EventSource)> {
         wanted: AtomicBool::new(false),
         raised: AtomicBool::new(false),
         small: AtomicUsize::new(0),
+        expired: AtomicUsize::new(0),
     });
     let sink = EventSink { sender: Some(sender), signal: signal.clone(), dropped: 0 };
     Ok((sink, EventSource { receiver, signal, taken: Mutex::new(VecDeque::new()) }))
@@ -41,8 +44,10 @@ struct Signal {
     /// Set when the host first asks for the descriptor; until then it costs no system call.
     wanted: AtomicBool,
     raised: AtomicBool,
-    /// Events in the queue that the core does not count.
+    /// Events in the queue that the core does not count, but for sessions that have expired.
     small: AtomicUsize,
+    /// Sessions in the queue that have expired.
+    expired: AtomicUsize,
 }
 
 impl Signal {
@@ -81,19 +86,26 @@ pub enum Keeps {
 impl EventSink {
     /// Hands the events of a turn over and leaves `events` empty.
     pub fn push(&mut self, events: &mut Vec<Event>) -> Keeps {
-        let mut small = self.signal.small.load(Ordering::Relaxed);
-        let mut added = 0;
+        let (small_before, expired_before) =
+            (self.signal.small.load(Ordering::Relaxed), self.signal.expired.load(Ordering::Relaxed));
+        let (mut small, mut expired) = (small_before, expired_before);
         events.retain(|event| {
             if event.cost() > 0 {
                 return true;
             }
-            let keep = small < INFORMING || !only_informs(event);
-            small += usize::from(keep);
-            added += usize::from(keep);
+            let (kind, keep) = match event {
+                Event::SessionExpired { .. } => (&mut expired, expired_before < EXPIRED),
+                event => {
+                    let keep = small < INFORMING || !only_informs(event);
+                    (&mut small, keep)
+                }
+            };
+            *kind += usize::from(keep);
             self.dropped += usize::from(!keep);
             keep
         });
-        if self.dropped > 0 && small < INFORMING / 2 {
+        let mut added = small - small_before;
+        if self.dropped > 0 && small < INFORMING / 2 && expired < EXPIRED / 2 {
             let text = format!("{} events were dropped while the host did not poll", self.dropped);
             events.push(Event::Note { level: 2, text });
             self.dropped = 0;
@@ -101,6 +113,7 @@ impl EventSink {
         }
         if !events.is_empty() {
             self.signal.small.fetch_add(added, Ordering::Relaxed);
+            self.signal.expired.fetch_add(expired - expired_before, Ordering::Relaxed);
             if let Some(sender) = &self.sender {
                 // The other end lives as long as the engine; if it is gone nobody is left to tell.
                 let _ = sender.send(std::mem::take(events));
@@ -164,7 +177,7 @@ impl EventSource {
             ended = self.refill(&mut taken, timeout);
         }
         let mut result = Taken { count: 0, cost: 0, ended: false };
-        let mut small = 0;
+        let (mut small, mut expired) = (0, 0);
         while result.count < capacity {
             if taken.is_empty() {
                 ended = self.refill(&mut taken, Duration::ZERO);
@@ -172,10 +185,14 @@ impl EventSource {
             let Some(event) = taken.pop_front() else { break };
             result.count += 1;
             result.cost += event.cost();
-            small += usize::from(event.cost() == 0);
+            match event {
+                Event::SessionExpired { .. } => expired += 1,
+                _ => small += usize::from(event.cost() == 0),
+            }
             events.push(event);
         }
         self.signal.small.fetch_sub(small, Ordering::Relaxed);
+        self.signal.expired.fetch_sub(expired, Ordering::Relaxed);
         if taken.is_empty() && !ended {
             self.lower(&mut taken);
         }
@@ -330,6 +347,24 @@ mod tests {
         source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap();
         let told = |e: &Event| matches!(e, Event::Note { text, .. } if text.contains(&format!("{INFORMING} events")));
         assert!(events.iter().any(told), "the host is told how many it missed");
+    }
+
+    #[test]
+    fn sessions_that_expire_all_at_once_are_no_fault_of_the_hosts() {
+        let (mut sink, source) = event_queue().unwrap();
+        let id = crate::types::SessionId(1);
+        for _ in 0..=EXPIRED / 1_024 {
+            assert_eq!(sink.push(&mut vec![Event::SessionExpired { id }; 1_024]), Keeps::Up);
+        }
+        let mut events = Vec::new();
+        source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap();
+        assert_eq!(events.len(), EXPIRED);
+        sink.push(&mut vec![Event::Writable]);
+        source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap();
+        let told = |e: &Event| matches!(e, Event::Note { text, .. } if text.contains("1024 events"));
+        assert!(events.iter().any(told), "the host is told how many it missed");
+        assert_eq!(sink.push(&mut vec![Event::SessionExpired { id }]), Keeps::Up);
+        assert_eq!(source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap().count, 1);
     }
 
     #[test]
