@@ -268,14 +268,14 @@
 // Bytes of an address as text, its NUL included, rounded up.
 #define DCN_ADDRESS_BYTES 64
 
-// Bytes that suffice for the text of any cookie, its NUL included.
-#define DCN_COOKIE_BYTES 72
-
 // Most attributes in one call.
 #define DCN_ATTRIBUTES_MAX 65536
 
 // Longest name of an attribute in bytes, without a NUL.
 #define DCN_ATTRIBUTE_NAME_BYTES 255
+
+// Bytes that suffice for the text of any cookie, its NUL included.
+#define DCN_COOKIE_BYTES 72
 
 // Takes one line of the log: `level` (`DCN_LOG_*`), `target` (the part of the library) and `message`, both
 // NUL-terminated UTF-8 and valid until it returns. It is called from any thread, also from several at once, and must
@@ -883,6 +883,35 @@ int32_t dcn_view_member(struct dcn_view_t view,
 // Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second release; `DCN_ERR_FORKED`.
 int32_t dcn_view_release(struct dcn_view_t view);
 
+// Finds an attribute in the attributes of a session: the `data` of a `DCN_EVENT_SESSION`, or what `dcn_buf_data` tells of the
+// buffer of `dcn_session_read_wait`.
+//
+// Parameters: `data`, `data_bytes`, the attributes; `name`, `name_bytes`, whose value is wanted; `value` and `value_bytes`, not
+// NULL: where the value's address and length go; the address is NULL if there is no such attribute, and only then.
+// Ownership: the value lies in `data` and is valid as long as that.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for bytes that are no attributes of a session as far as was looked. Nothing
+// is written after an error.
+int32_t dcn_attribute_get(const uint8_t *data,
+                          size_t data_bytes,
+                          const char *name,
+                          size_t name_bytes,
+                          const uint8_t **value,
+                          size_t *value_bytes);
+
+// Walks through the attributes of a session, in the order of their names.
+//
+// Parameters: `data`, `data_bytes`, as for `dcn_attribute_get`; `position`, not NULL: 0 before the first call, then left alone;
+// `attribute`, not NULL: where the next one goes; its `name` is NULL behind the last one, and only then.
+// Ownership: name and value lie in `data` and are valid as long as that; the name has no NUL at its end.
+// Threads: any. Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for bytes that are no attributes of a session at this position. Nothing is
+// written after an error.
+int32_t dcn_attribute_next(const uint8_t *data,
+                           size_t data_bytes,
+                           size_t *position,
+                           struct dcn_attribute_t *attribute);
+
 // Asks for a new session. Its name is drawn by the library and cannot be guessed.
 //
 // Parameters: `token`, any number, comes back with the event; `ttl_s`, seconds after its last use at which it expires
@@ -1016,35 +1045,6 @@ int32_t dcn_session_remove_wait(struct dcn_engine_t engine,
                                 const char *cookie,
                                 uint32_t timeout_ms,
                                 struct dcn_session_t *session);
-
-// Finds an attribute in the attributes of a session: the `data` of a `DCN_EVENT_SESSION`, or what `dcn_buf_data` tells of the
-// buffer of `dcn_session_read_wait`.
-//
-// Parameters: `data`, `data_bytes`, the attributes; `name`, `name_bytes`, whose value is wanted; `value` and `value_bytes`, not
-// NULL: where the value's address and length go; the address is NULL if there is no such attribute, and only then.
-// Ownership: the value lies in `data` and is valid as long as that.
-// Threads: any. Blocking: never blocks.
-// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for bytes that are no attributes of a session as far as was looked. Nothing
-// is written after an error.
-int32_t dcn_attribute_get(const uint8_t *data,
-                          size_t data_bytes,
-                          const char *name,
-                          size_t name_bytes,
-                          const uint8_t **value,
-                          size_t *value_bytes);
-
-// Walks through the attributes of a session, in the order of their names.
-//
-// Parameters: `data`, `data_bytes`, as for `dcn_attribute_get`; `position`, not NULL: 0 before the first call, then left alone;
-// `attribute`, not NULL: where the next one goes; its `name` is NULL behind the last one, and only then.
-// Ownership: name and value lie in `data` and are valid as long as that; the name has no NUL at its end.
-// Threads: any. Blocking: never blocks.
-// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`, also for bytes that are no attributes of a session at this position. Nothing is
-// written after an error.
-int32_t dcn_attribute_next(const uint8_t *data,
-                           size_t data_bytes,
-                           size_t *position,
-                           struct dcn_attribute_t *attribute);
 
 // Reads the counters of an engine.
 //

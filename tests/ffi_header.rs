@@ -5,8 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 11] =
-    ["status", "guard", "logging", "config", "event", "engine", "turn", "send", "buffer", "view", "session"];
+const SOURCES: [&str; 12] = [
+    "status",
+    "guard",
+    "logging",
+    "config",
+    "event",
+    "engine",
+    "turn",
+    "send",
+    "buffer",
+    "view",
+    "attribute",
+    "session",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -4,11 +4,12 @@
 //! What holds for every function is said once, at the top of the header.
 //!
 //! - `handle` turns 64-bit ids into objects, [`guard`] keeps panics and `errno` on their side,
-//! - [`config`], [`engine`], [`turn`], [`send`], [`session`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
+//! - [`config`], [`engine`], [`turn`], [`send`], [`session`], [`attribute`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
 //! - [`event`] is what a host sees, `shown` remembers what it may still look at.
 
 #![allow(non_camel_case_types)]
 
+pub mod attribute;
 pub mod buffer;
 pub mod config;
 pub mod engine;
@@ -33,9 +34,9 @@ const _: () = {
     assert!(size_of::<config::dcn_config_t>() == 8 && size_of::<engine::dcn_engine_t>() == 8);
     assert!(size_of::<view::dcn_view_t>() == 8 && size_of::<buffer::dcn_buf_t>() == 8);
     assert!(size_of::<send::dcn_slice_t>() == 16);
-    assert!(size_of::<session::dcn_attribute_t>() == 4 * 8);
+    assert!(size_of::<attribute::dcn_attribute_t>() == 4 * 8);
     assert!(session::DCN_COOKIE_BYTES > crate::api::Cookie::BYTES);
-    assert!(session::DCN_ATTRIBUTE_NAME_BYTES == crate::types::limits::ATTRIBUTE_NAME_BYTES);
+    assert!(attribute::DCN_ATTRIBUTE_NAME_BYTES == crate::types::limits::ATTRIBUTE_NAME_BYTES);
     assert!(size_of::<session::dcn_session_change_t>() == 8 * 8 + 2 * 4);
     assert!(size_of::<session::dcn_session_t>() == 2 * 8 + session::DCN_COOKIE_BYTES);
     assert!(size_of::<guard::dcn_error_t>() == 8 + 2 * 4 + guard::DCN_ERROR_TEXT_BYTES);
