@@ -235,9 +235,11 @@ fn the_end_wakes_who_waits_and_says_that_the_outcome_is_unknown() {
         let ready = |v: &decurion::View| v.len() == 2 && v.members.iter().all(|m| m.ready);
         nodes[0].seen.views.last().is_some_and(|v| ready(v)) && hosted.view().is_some_and(|s| ready(&s.view))
     });
+    let no_patience = node.engine.session_create(0, Attributes::default(), Duration::from_millis(20));
+    assert_eq!(code_of(no_patience), Code::OutcomeUnknown, "the second copy is still awaited");
     let engine = node.engine.clone();
     let waiting = std::thread::spawn(move || engine.session_create(0, Attributes::default(), PATIENCE));
-    wait_until(&mut [&mut node], "the request is under way", |nodes| nodes[0].engine.stats().sessions_primary == 1);
+    wait_until(&mut [&mut node], "the request is under way", |nodes| nodes[0].engine.stats().sessions_primary == 2);
     node.engine.close();
     assert_eq!(code_of(waiting.join().unwrap()), Code::OutcomeUnknown);
 }
