@@ -196,6 +196,10 @@
 // cookie. While 65,536 of these wait to be polled, further ones are left out, and a `DCN_EVENT_NOTE` says how many.
 #define DCN_EVENT_SESSION_EXPIRED 17
 
+// This member, which had been removed, held a newer version of a session than the one that the others went on with. That one, at
+// version `number`, is kept; the other one, at version `token`, is dropped. `text` is the session's name.
+#define DCN_EVENT_SESSION_CONFLICT 19
+
 // After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
 #define DCN_EVENT_REDUNDANCY_RESTORED 18
 

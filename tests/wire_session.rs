@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use decurion::types::{Epoch, MemberTag, SessionId, limits};
 use decurion::wire::session::{
-    About, Adopt, Attributes, Change, Copy, Frame, Give, Here, Objection, Question, Refused, Role,
+    About, Adopt, Attributes, Change, Copy, Departed, Frame, Give, Here, Objection, Question, Refused, Role,
 };
 use proptest::prelude::*;
 
@@ -85,17 +85,20 @@ fn frame() -> impl Strategy<Value = Frame> {
             secondary: MemberTag(tag)
         })),
         question().prop_map(Frame::Where),
-        (id(), any::<u64>(), role, epoch(), any::<u64>(), any::<u64>()).prop_map(
-            |(id, asked, role, epoch, version, owner)| Frame::Here(Here {
+        (id(), any::<u64>(), role, epoch(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
+            |(id, asked, role, epoch, version, owner, was)| Frame::Here(Here {
                 id,
                 asked,
                 role,
                 epoch,
                 version,
-                owner: MemberTag(owner)
+                owner: MemberTag(owner),
+                was: MemberTag(was)
             })
         ),
         any::<u8>().prop_map(Frame::Retiring),
+        prop::collection::vec((any::<u64>().prop_map(MemberTag), any::<u64>()), 0..9)
+            .prop_map(|members| Frame::Departed(Departed { members })),
     ]
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::messages::Messages;
 use super::sessions::SessionAnswer;
-use crate::types::{ConnId, Incarnation, MemberInfo, Name, Seat, SessionId, Time, View, ViewId};
+use crate::types::{ConnId, Epoch, Incarnation, MemberInfo, Name, Seat, SessionId, Time, View, ViewId};
 
 /// What happened outside.
 #[derive(Debug)]
@@ -96,6 +96,9 @@ pub enum Event {
     Session(Box<SessionAnswer>),
     /// A session that this member owned has not been used for its time, and is gone.
     SessionExpired { id: SessionId },
+    /// A copy of a session from another life of this member was newer than the session that the others went on with: that one is
+    /// kept. Epoch and version of both.
+    SessionConflict { id: SessionId, kept: (Epoch, u64), dropped: (Epoch, u64) },
     /// After a loss, all sessions that this member owns have two copies again; so many were made anew (S6).
     RedundancyRestored { view: ViewId, sessions: u64 },
     /// Something the operator should read. Level 1 = error, 2 = warning, 3 = information.

@@ -47,6 +47,9 @@ pub const DCN_EVENT_SESSION: u32 = 16;
 /// A session that this member owned has not been used for its time, and is gone. `text` is the first part of its
 /// cookie. While 65,536 of these wait to be polled, further ones are left out, and a `DCN_EVENT_NOTE` says how many.
 pub const DCN_EVENT_SESSION_EXPIRED: u32 = 17;
+/// This member, which had been removed, held a newer version of a session than the one that the others went on with. That one, at
+/// version `number`, is kept; the other one, at version `token`, is dropped. `text` is the session's name.
+pub const DCN_EVENT_SESSION_CONFLICT: u32 = 19;
 /// After a loss, all sessions that this member owns have two copies again; `number` of them were made anew. `view` is the view.
 pub const DCN_EVENT_REDUNDANCY_RESTORED: u32 = 18;
 

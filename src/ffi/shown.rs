@@ -186,6 +186,11 @@ impl Shown {
                     item.block(attributes.as_bytes().clone());
                 }
             }
+            Event::SessionConflict { id, kept, dropped } => {
+                item.event.number = kept.1;
+                item.event.token = dropped.1;
+                item.text(&id.to_string());
+            }
             Event::SessionExpired { id } => item.text(&id.to_string()),
             Event::RedundancyRestored { view, sessions } => {
                 item.view(view);
@@ -312,6 +317,7 @@ fn kind(event: &Event) -> u32 {
         Event::Fault { .. } => DCN_EVENT_FAULT,
         Event::RefusedJoiner { .. } => DCN_EVENT_REFUSED_JOINER,
         Event::Session(_) => DCN_EVENT_SESSION,
+        Event::SessionConflict { .. } => DCN_EVENT_SESSION_CONFLICT,
         Event::SessionExpired { .. } => DCN_EVENT_SESSION_EXPIRED,
         Event::RedundancyRestored { .. } => DCN_EVENT_REDUNDANCY_RESTORED,
         Event::Note { .. } => DCN_EVENT_NOTE,

@@ -92,6 +92,13 @@ impl Journal {
             Event::RedundancyRestored { sessions, .. } => {
                 self.write(Level::Info, &format!("all sessions have two copies again; {sessions} were made anew"));
             }
+            Event::SessionConflict { id, kept, dropped } => {
+                let text = format!(
+                    "session {id}: version {} of a former life is dropped, version {} of the others is kept",
+                    dropped.1, kept.1
+                );
+                self.bounded(now, &text);
+            }
             Event::Messages(_)
             | Event::Session(_)
             | Event::SessionExpired { .. }

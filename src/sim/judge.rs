@@ -4,7 +4,7 @@ use super::check::Guarantee;
 use super::node::State;
 use super::world::World;
 use crate::core::{self, Ended, Member, ViewChange};
-use crate::types::{Micros, View, ViewId};
+use crate::types::{Micros, Time, View, ViewId};
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,10 @@ impl World {
     /// After every turn of a member.
     pub(super) fn check_turn(&mut self, node: usize) {
         self.check_primary(node);
-        let slot = &self.nodes[node];
+        let slot = &mut self.nodes[node];
+        if slot.member.as_ref().is_some_and(|member| member.is_primary(Time(self.now + slot.clock_offset_us))) {
+            slot.acted_at = Some(self.now);
+        }
         let Some(member) = &slot.member else { return };
         let (setup, stats) = (&slot.setup, member.stats());
         // One cut with its events has room beside the queue, so that no host's polling holds up an installation.

@@ -52,8 +52,8 @@ pub struct Node {
     pub(crate) held_up: Option<(u64, u64)>,
     /// When its member installed its view.
     pub(crate) view_at: u64,
-    /// When its member was last removed by the others.
-    pub(crate) expelled_at: Option<u64>,
+    /// When it was last seen to act in a view, fenced or not.
+    pub(crate) acted_at: Option<u64>,
     /// When it was last seen to act as primary in a fenced view.
     pub(crate) primary_at: Option<u64>,
     /// A supervisor starts the process again this long after it ended by itself.
@@ -103,7 +103,7 @@ impl Node {
             troubled_at: 0,
             held_up: None,
             view_at: 0,
-            expelled_at: None,
+            acted_at: None,
             primary_at: None,
             restart_after_us: None,
             polling: true,
@@ -132,6 +132,7 @@ impl Node {
         self.backlog.clear();
         self.resumed_at = None;
         self.primary_at = None;
+        self.acted_at = None;
         self.leaving = false;
         self.polling = true;
         self.stopped_polling_at = None;

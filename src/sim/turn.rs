@@ -277,8 +277,6 @@ impl World {
             self.session_answer(node, answer);
         }
         if matches!(event, core::Event::Expelled { .. }) {
-            self.nodes[node].expelled_at = Some(self.now);
-            self.note_lost_sessions(node);
             self.become_ready_later(node);
         }
         self.check_event(node, &event);

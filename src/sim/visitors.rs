@@ -5,7 +5,7 @@ use super::node::State;
 use super::random::Random;
 use super::world::World;
 use crate::core::{SessionAnswer, SessionOp, SessionRequest};
-use crate::types::{Code, MemberTag, SessionId, millis};
+use crate::types::{Code, Epoch, MemberTag, SessionId, millis};
 use crate::wire::session::{Attributes, Role};
 
 /// The attribute that counts, and one that makes sessions larger.
@@ -194,7 +194,7 @@ impl World {
         let how = Circumstances {
             fenced: self.view(node).is_some_and(|view| view.fenced),
             acting: self.acts_or_did(node),
-            holders: self.holders_of(answer.id, answer.version) + usize::from(self.somebody_forgot(node)),
+            holders: self.holders_of(answer.id, answer.version, answer.epoch),
         };
         if answer.holders[0].is_some() {
             self.visitors[at].holders = answer.holders;
@@ -282,35 +282,27 @@ impl World {
         }
     }
 
-    /// Whether some other member was removed a moment ago: with that it has forgotten a copy that it may have had.
-    fn somebody_forgot(&self, node: usize) -> bool {
-        let recently = |slot: &super::node::Node| slot.expelled_at.is_some_and(|at| self.now - at < millis(2_000));
-        self.nodes.iter().enumerate().any(|(other, slot)| other != node && recently(slot))
-    }
-
     /// Whether a member acts in the primary view, or did at the end of one of its last turns: it may have stopped after it answered.
     fn acts_or_did(&self, node: usize) -> bool {
         let slot = &self.nodes[node];
         let acts = slot.member().is_some_and(|member| member.is_primary(slot.clock(self.now)));
-        acts || slot.primary_at.is_some_and(|at| self.now - at <= slot.setup.heartbeat)
+        acts || slot.acted_at.is_some_and(|at| self.now - at <= slot.setup.heartbeat)
     }
 
-    /// Processes that hold a session at this version or a later one.
-    fn holders_of(&self, id: SessionId, version: u64) -> usize {
-        let holds =
-            |member: &crate::core::Member| member.sessions_held().any(|(held, _, _, at)| held == id && at >= version);
-        self.nodes.iter().filter_map(|slot| slot.member.as_deref()).filter(|member| holds(member)).count()
+    /// Processes that hold what was answered for, or something later.
+    fn holders_of(&self, id: SessionId, version: u64, epoch: Epoch) -> usize {
+        self.nodes.iter().filter_map(|slot| slot.member.as_deref()).filter(|m| holds(m, id, version, epoch)).count()
     }
 
     /// A process is about to end, or to forget what it holds: what nobody else holds is lost, and nobody is to blame.
     pub(super) fn note_lost_sessions(&mut self, node: usize) {
         let held = self.nodes[node].member.as_deref().into_iter().flat_map(|m| m.sessions_held());
         held.for_each(|(id, _, _, version)| self.ledger.sessions.fall(id, version));
-        let owed: Vec<(SessionId, u64)> = self.ledger.sessions.owed().collect();
-        for (id, version) in owed {
+        let owed: Vec<(SessionId, u64, Epoch)> = self.ledger.sessions.owed().collect();
+        for (id, version, epoch) in owed {
             let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
             let mut others = others.filter_map(|(_, slot)| slot.member.as_deref());
-            let kept = others.any(|m| m.sessions_held().any(|(held, _, _, at)| held == id && at >= version));
+            let kept = others.any(|member| holds(member, id, version, epoch));
             if !kept {
                 self.trace.line(self.now, || format!("n{node} had the only copy of {id:?}"));
                 self.ledger.sessions.lose(id);
@@ -337,12 +329,19 @@ impl World {
             // With little memory there may be no room for a second copy.
             let tight = self.nodes[0].setup.sessions.memory_bytes < 1_000_000;
             let copies = holders.len() == members.min(2) || (tight && holders.len() == 1);
-            let fine = owners == 1 && copies && even;
+            // Copies from other lives, where nobody is left who remembers whether others went on: they are left alone.
+            let alone = !holders.is_empty() && holders.iter().all(|(_, role, ..)| *role == Role::Orphan);
+            let fine = (owners == 1 && copies && even) || alone;
             let names: Vec<String> =
                 holders.iter().map(|(node, role, epoch, at)| format!("n{node} {role:?} {epoch:?} {at}")).collect();
             self.ledger.session_at_rest(id, &names, fine);
         }
     }
+}
+
+/// Whether a member has a copy of a session that is as new as this, in this epoch or one that follows.
+fn holds(member: &crate::core::Member, id: SessionId, version: u64, epoch: Epoch) -> bool {
+    member.sessions_held().any(|(held, _, in_epoch, at)| held == id && at >= version && in_epoch >= epoch)
 }
 
 fn add_one(token: u64, if_version: u64, count: u64) -> SessionOp {

@@ -211,12 +211,21 @@ pub struct Here {
     pub asked: u64,
     /// Whether there is a copy, and what for.
     pub role: Role,
-    /// Its epoch.
+    /// Its epoch; where there is no copy, that of the last one here.
     pub epoch: Epoch,
     /// Its version.
     pub version: u64,
     /// Who owns it, as far as this member knows.
     pub owner: MemberTag,
+    /// Of a copy from another life: who this member was. Where there is none: this member, if it had one not long ago.
+    pub was: MemberTag,
+}
+
+/// Members that are gone, and the view in which each one was no longer there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Departed {
+    /// Who, and the number of the view.
+    pub members: Vec<(MemberTag, u64)>,
 }
 
 /// What a member is to a session.
@@ -271,7 +280,8 @@ wire_struct! {
     Refused { id: SessionId, epoch: Epoch, version: u64, held: Epoch, why: Objection }
     Question { id: SessionId, asked: u64 }
     Give { asked: u64, copy: Copy, secondary: MemberTag }
-    Here { id: SessionId, asked: u64, role: Role, epoch: Epoch, version: u64, owner: MemberTag }
+    Departed { members: Vec<(MemberTag, u64)> }
+    Here { id: SessionId, asked: u64, role: Role, epoch: Epoch, version: u64, owner: MemberTag, was: MemberTag }
 }
 
 macro_rules! frames {
@@ -328,4 +338,6 @@ frames! {
     Here(Here) = 10,
     /// Leave me out when you look for somebody to hold a copy: I am leaving.
     Retiring(u8) = 11,
+    /// Who is gone since when.
+    Departed(Departed) = 12,
 }

@@ -51,6 +51,11 @@ impl Restoring {
         self.at
     }
 
+    /// Second copies are missing.
+    pub(crate) fn lost(&mut self) {
+        self.pending = true;
+    }
+
     /// There are sessions again to look at.
     pub(crate) fn begin(&mut self, now: Time) {
         self.at = self.at.min(now + LOOK);
@@ -85,7 +90,7 @@ impl Sessions {
             s.epoch = s.epoch.next(view, me);
             (s.role, s.partner, s.copied, s.used_s) = (Role::Primary, MemberTag::NONE, false, now);
         });
-        self.restoring.pending = true;
+        self.restoring.lost();
     }
 
     /// Sees to it that a session that we own has a second copy; answers for what waited for one if nobody can take it.
@@ -407,6 +412,7 @@ impl Sessions {
         }
         if last {
             self.end_round();
+            self.look_into_past();
         }
     }
 

@@ -28,6 +28,12 @@ pub(super) struct Claim {
     pub(super) stage: Stage,
 }
 
+impl Claim {
+    pub(super) fn giver(&self) -> Option<Incarnation> {
+        self.giver
+    }
+}
+
 impl Sessions {
     /// Somebody wants a session.
     pub(super) fn on_want(&mut self, from: Incarnation, question: &Question) {

@@ -16,6 +16,7 @@
 
 mod copies;
 mod handover;
+mod merging;
 mod requests;
 mod search;
 mod store;
@@ -36,6 +37,7 @@ use crate::wire::control::DirectAck;
 use crate::wire::session::{Attributes, Frame, Here, Question, Role};
 use copies::Restoring;
 use handover::Claim;
+use merging::Past;
 use search::Search;
 pub use store::SessionCounts;
 use store::Store;
@@ -224,6 +226,7 @@ impl Active {
     fn is_idle(&self) -> bool {
         self.waiting.is_empty()
             && self.begun.is_empty()
+            && self.search.is_none()
             && self.claim.is_none()
             && self.given.is_none()
             && self.wanted.is_empty()
@@ -253,6 +256,7 @@ pub(crate) struct Sessions {
     full: BTreeMap<Incarnation, Time>,
     retiring: BTreeSet<Incarnation>,
     restoring: Restoring,
+    past: Past,
     questions: u64,
     review_at: Time,
     events: Vec<Event>,
@@ -262,8 +266,9 @@ pub(crate) struct Sessions {
 
 impl std::hash::Hash for Sessions {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let Sessions { store, active, streams, outlets, full, retiring, restoring, questions, review_at, .. } = self;
-        (store, active, streams, outlets, full).hash(state);
+        let Sessions { store, active, streams, outlets, full, retiring, restoring, past, questions, review_at, .. } =
+            self;
+        (store, active, streams, outlets, full, past).hash(state);
         (retiring, restoring, questions, review_at, self.primary).hash(state);
     }
 }
@@ -289,6 +294,7 @@ impl Sessions {
             full: BTreeMap::new(),
             retiring: BTreeSet::new(),
             restoring: Restoring::default(),
+            past: Past::default(),
             questions: 0,
             review_at: Time::NEVER,
             events: Vec::new(),
@@ -324,6 +330,7 @@ impl Sessions {
         self.full.retain(|i, _| present(*i));
         self.streams.keep_only(present);
         self.streams.retry_now(now);
+        self.follow_departures(before.as_deref(), view);
         let lost = before.is_some_and(|b| b.members.iter().any(|m| !present(m.incarnation)));
         self.restoring.view_changed(now, lost);
         self.lose_members();
@@ -349,10 +356,11 @@ impl Sessions {
         }
     }
 
-    /// This member was removed, and joins again as somebody else: what it held is out of its hands, and nothing that was begun is
-    /// known to be done.
+    /// This member was removed, and joins again as somebody else: what it held are copies of another life, and nothing that was
+    /// begun is known to be done.
     pub(crate) fn expelled(&mut self, now: Time, incarnation: Incarnation) {
         self.now = now;
+        let past = Past::of(self);
         for (id, active) in std::mem::take(&mut self.active) {
             active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
             active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::NotPrimary));
@@ -361,6 +369,9 @@ impl Sessions {
         let window = self.streams.window();
         let mut fresh = Sessions::new(self.rules.clone(), self.plants, incarnation, window);
         fresh.events = std::mem::take(&mut self.events);
+        fresh.store = std::mem::take(&mut self.store);
+        fresh.store.orphan();
+        fresh.past = past;
         *self = fresh;
     }
 
@@ -382,7 +393,7 @@ impl Sessions {
             let ids: Vec<SessionId> = self.active.keys().copied().collect();
             ids.into_iter().for_each(|id| self.advance(id));
         }
-        if !self.store.is_empty() {
+        if self.view.is_some() && !self.store.is_empty() {
             self.restoring.begin(now);
         }
         self.restore();
@@ -467,6 +478,7 @@ impl Sessions {
             Frame::Give(give) => self.on_give(from, give),
             Frame::Where(question) => self.tell(from, &question),
             Frame::Here(here) => self.on_here(from, &here),
+            Frame::Departed(departed) => self.on_departed(&departed),
             Frame::Retiring(_) => drop(self.retiring.insert(from)),
         }
     }
@@ -499,10 +511,15 @@ impl Sessions {
         }
         self.settle(question.id);
         let given = self.active.get(&question.id).and_then(|a| a.given);
-        let (role, epoch, version) =
-            self.store.get(question.id).map_or((Role::None, Epoch::default(), 0), |s| (s.role, s.epoch, s.version));
+        let held = self.store.get(question.id).map(|s| (s.role, s.epoch, s.version));
+        let (role, epoch, version) = held.unwrap_or((Role::None, Epoch::default(), 0));
         let owner = given.map_or(epoch.owner, |(to, _)| to.into());
-        let here = Here { id: question.id, asked: question.asked, role, epoch, version, owner };
+        let (epoch, was) = match (role, self.store.had(question.id).filter(|_| role == Role::None)) {
+            (Role::Orphan, _) => (epoch, self.past.was(question.id)),
+            (_, Some(had)) => (had, self.tag),
+            _ => (epoch, MemberTag::NONE),
+        };
+        let here = Here { id: question.id, asked: question.asked, role, epoch, version, owner, was };
         self.send(to, &Frame::Here(here), None);
     }
 

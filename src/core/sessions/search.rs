@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Sessions;
+use super::merging::Found;
 use crate::core::plant::Plant;
-use crate::types::{Code, Epoch, Incarnation, MemberTag, Micros, SessionId, Time, millis};
+use crate::types::{Code, Incarnation, MemberTag, Micros, SessionId, Time, millis};
 use crate::wire::session::{Frame, Here, Question, Role};
 
 /// How long to wait before looking again for a session that is on its way from one member to another.
@@ -24,7 +25,7 @@ enum Stage {
     /// This member was asked to hand it over.
     Wanted(Incarnation),
     /// All were asked what they have; these have not answered.
-    Everywhere { left: BTreeSet<Incarnation>, found: Option<(Epoch, MemberTag)> },
+    Everywhere { left: BTreeSet<Incarnation>, found: Found },
     /// It is somewhere on its way.
     Pause(Time),
 }
@@ -32,6 +33,9 @@ enum Stage {
 impl Sessions {
     /// Looks for a session that is not ours, if something waits for it.
     pub(super) fn look_for(&mut self, id: SessionId) {
+        if self.front_of(id).is_none() && self.store.role(id) != Role::Orphan {
+            self.search_again(id);
+        }
         if self.view.is_none() || self.front_of(id).is_none() || self.create(id) {
             return;
         }
@@ -77,15 +81,20 @@ impl Sessions {
         self.send(whom, &Frame::Want(question), None);
     }
 
+    /// Asks all members what they have of a session of which we hold a copy of another life.
+    pub(super) fn search_for_kin(&mut self, id: SessionId) {
+        self.ask_everywhere(id, BTreeSet::new());
+    }
+
     fn ask_everywhere(&mut self, id: SessionId, vain: BTreeSet<Incarnation>) {
         let me = self.incarnation;
         let others: BTreeSet<Incarnation> = self.present.values().copied().filter(|who| *who != me).collect();
-        let question = self.ask(id, vain, Stage::Everywhere { left: others.clone(), found: None });
+        let question = self.ask(id, vain, Stage::Everywhere { left: others.clone(), found: Found::default() });
         for who in &others {
             self.send(*who, &Frame::Where(question.clone()), None);
         }
         if others.is_empty() {
-            self.searched_everywhere(id, None);
+            self.searched_everywhere(id, &Found::default());
         }
     }
 
@@ -112,16 +121,12 @@ impl Sessions {
             }
             Stage::Everywhere { left, found } => {
                 left.remove(&from);
-                if here.role != Role::None && found.is_none_or(|(epoch, _)| epoch < here.epoch) {
-                    *found = Some((here.epoch, here.owner));
-                }
-                let owner = matches!(here.role, Role::Primary | Role::Claimant);
-                let (over, found) = (left.is_empty(), *found);
-                let vain = search.vain.clone();
-                if owner {
+                found.add(from.into(), here);
+                let (over, found, vain) = (left.is_empty(), found.clone(), search.vain.clone());
+                if matches!(here.role, Role::Primary | Role::Claimant) && self.front_of(id).is_some() {
                     self.want(id, from, vain);
                 } else if over {
-                    self.searched_everywhere(id, found);
+                    self.searched_everywhere(id, &found);
                 }
             }
             _ => {}
@@ -134,17 +139,25 @@ impl Sessions {
         let _ = self.ask(id, BTreeSet::new(), Stage::Pause(until));
     }
 
-    /// All have answered, and none of them owns it.
-    fn searched_everywhere(&mut self, id: SessionId, found: Option<(Epoch, MemberTag)>) {
+    /// All have answered, and nobody was asked to hand it over.
+    fn searched_everywhere(&mut self, id: SessionId, found: &Found) {
+        self.search_again(id);
+        if self.store.role(id) == Role::Orphan {
+            self.judge_orphan(id, found);
+        }
+        if self.front_of(id).is_none() || self.store.role(id) == Role::Primary {
+            return;
+        }
         // Whoever holds a copy speaks up when its owner is gone; until then it is on its way.
-        if found.is_some() || self.store.get(id).is_some() {
+        let orphan = self.store.role(id) == Role::Orphan || found.best.is_some_and(|best| best.role == Role::Orphan);
+        let live = found.best.is_some_and(|best| best.role != Role::Orphan);
+        if live || !matches!(self.store.role(id), Role::None | Role::Orphan) {
             return self.pause(id);
         }
         let holders = self.front_of(id).map_or([MemberTag::NONE; 2], |request| request.holders);
-        let away = holders.into_iter().any(|tag| tag.is_some() && self.present(tag).is_none());
+        let away = orphan || holders.into_iter().any(|tag| tag.is_some() && self.present(tag).is_none());
         let forgets = self.plants.has(Plant::NewInsteadOfUnreachable);
         let code = if away && !forgets { Code::HoldersUnreachable } else { Code::NoSuchSession };
-        self.search_again(id);
         self.answer_waiting(id, code);
     }
 }

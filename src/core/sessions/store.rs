@@ -1,6 +1,6 @@
 //! What a member holds of sessions: compact records, ordered by id, and how many of them have no second copy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -118,7 +118,12 @@ pub struct SessionCounts {
 pub(crate) struct Store {
     sessions: BTreeMap<SessionId, Session>,
     counts: SessionCounts,
+    /// Sessions that were here and are not any more: the last ones, in the order in which they went.
+    gone: VecDeque<(SessionId, Epoch)>,
 }
+
+/// How many sessions that went are remembered.
+const GONE: usize = 16_384;
 
 impl Store {
     pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
@@ -149,7 +154,16 @@ impl Store {
     pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
         self.counts.take(&session);
+        if self.gone.len() == GONE {
+            self.gone.pop_front();
+        }
+        self.gone.push_back((id, session.epoch));
         Some(session)
+    }
+
+    /// The last epoch of a session that was here not long ago.
+    pub(crate) fn had(&self, id: SessionId) -> Option<Epoch> {
+        self.gone.iter().filter(|(gone, _)| *gone == id).map(|(_, epoch)| *epoch).max()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -166,7 +180,12 @@ impl Store {
         self.sessions.range((from, Bound::Unbounded)).take(most).map(|(id, _)| *id).collect()
     }
 
-    #[cfg(feature = "sim")]
+    /// Everything in it becomes a copy of another life.
+    pub(crate) fn orphan(&mut self) {
+        self.sessions.values_mut().for_each(|session| session.role = Role::Orphan);
+        self.counts = SessionCounts { bytes: self.counts.bytes, ..SessionCounts::default() };
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(id, session)| (*id, session))
     }

@@ -64,9 +64,9 @@ impl Histories {
         self.sessions.iter().filter(|(_, h)| h.exists && !h.lost).map(|(id, _)| *id).collect()
     }
 
-    /// The last version that was answered for of each session that must be there.
-    pub fn owed(&self) -> impl Iterator<Item = (SessionId, u64)> {
-        self.sessions.iter().filter(|(_, h)| h.exists && !h.lost).map(|(id, h)| (*id, h.version))
+    /// The last version that was answered for of each session that must be there, and in which epoch.
+    pub fn owed(&self) -> impl Iterator<Item = (SessionId, u64, Epoch)> {
+        self.sessions.iter().filter(|(_, h)| h.exists && !h.lost).map(|(id, h)| (*id, h.version, h.epoch))
     }
 
     /// All that could hold a session are gone, one after the other, before another copy could be made.
@@ -179,5 +179,100 @@ impl Ledger {
     /// At the end, with all quiet: who holds a session is one owner and one other, at the same version.
     pub fn session_at_rest(&mut self, id: SessionId, holders: &[String], even: bool) {
         self.check(Guarantee::S6, even, || format!("{id:?} is held by {holders:?} when all is quiet"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::MemberTag;
+
+    const ID: SessionId = SessionId(7);
+    const FINE: Circumstances = Circumstances { fenced: true, acting: true, holders: 2 };
+
+    fn answer(code: Code, version: u64, counter: u32) -> SessionAnswer {
+        let epoch = Epoch { view: 1, counter, owner: MemberTag(1) };
+        SessionAnswer { number: 1, id: ID, code, epoch, version, holders: [MemberTag(1); 2], attributes: None }
+    }
+
+    /// A session that was made and visited once, by what is promised.
+    fn visited() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.session_made(&answer(Code::Ok, 1, 1), &FINE);
+        visit(&mut ledger, 2, 1, &FINE);
+        assert_eq!(ledger.violations, []);
+        ledger
+    }
+
+    fn visit(ledger: &mut Ledger, version: u64, counter: u32, how: &Circumstances) {
+        ledger.sessions.begin_visit(ID);
+        ledger.session_visited(&answer(Code::Ok, version, counter), how, false);
+    }
+
+    fn broken(ledger: &Ledger) -> Vec<Guarantee> {
+        ledger.violations.iter().map(|violation| violation.guarantee).collect()
+    }
+
+    #[test]
+    fn ok_for_what_one_member_holds_breaks_s1() {
+        let mut ledger = visited();
+        visit(&mut ledger, 3, 1, &Circumstances { holders: 1, ..FINE });
+        assert_eq!(broken(&ledger), [Guarantee::S1]);
+    }
+
+    #[test]
+    fn ok_for_what_a_member_held_that_is_gone_meanwhile_breaks_nothing() {
+        let mut ledger = visited();
+        ledger.sessions.fall(ID, 3);
+        visit(&mut ledger, 3, 1, &Circumstances { holders: 1, ..FINE });
+        assert_eq!(broken(&ledger), []);
+    }
+
+    #[test]
+    fn a_read_that_lacks_a_visit_breaks_s1() {
+        let mut ledger = visited();
+        let before = ledger.sessions.before(ID);
+        ledger.session_read(&answer(Code::Ok, 2, 1), 0, before, true);
+        assert_eq!(broken(&ledger), [Guarantee::S1]);
+    }
+
+    #[test]
+    fn an_older_epoch_breaks_s3_and_a_visit_counted_twice_s4() {
+        let mut ledger = visited();
+        visit(&mut ledger, 3, 2, &FINE);
+        visit(&mut ledger, 4, 1, &FINE);
+        assert_eq!(broken(&ledger), [Guarantee::S3]);
+        let before = ledger.sessions.before(ID);
+        ledger.session_read(&answer(Code::Ok, 4, 2), 4, before, true);
+        assert_eq!(broken(&ledger), [Guarantee::S3, Guarantee::S4]);
+    }
+
+    #[test]
+    fn two_answers_for_one_version_and_one_from_outside_break_s5() {
+        let mut ledger = visited();
+        visit(&mut ledger, 2, 1, &FINE);
+        visit(&mut ledger, 3, 1, &Circumstances { acting: false, ..FINE });
+        assert_eq!(broken(&ledger), [Guarantee::S5, Guarantee::S5]);
+    }
+
+    #[test]
+    fn a_session_that_is_owed_and_denied_breaks_s5_and_one_that_was_lost_does_not() {
+        let mut ledger = visited();
+        ledger.session_denied(ID, false);
+        assert_eq!(broken(&ledger), [], "the cookie may be out of date");
+        ledger.session_denied(ID, true);
+        assert_eq!(broken(&ledger), [Guarantee::S5]);
+        ledger.sessions.lose(ID);
+        ledger.session_denied(ID, true);
+        assert_eq!(broken(&ledger), [Guarantee::S5]);
+    }
+
+    #[test]
+    fn without_a_fence_two_may_answer() {
+        let mut ledger = visited();
+        let unfenced = Circumstances { fenced: false, ..FINE };
+        visit(&mut ledger, 3, 1, &unfenced);
+        visit(&mut ledger, 3, 1, &unfenced);
+        assert_eq!(broken(&ledger), []);
     }
 }

@@ -186,7 +186,7 @@ fn a_view_that_changes_without_a_cause_breaks_v7() {
     let mut world = quiet(3);
     world.rest(millis(2_000));
     assert_eq!(world.violations(), []);
-    world.after(millis(500), |world| world.leave(2));
+    world.after(millis(5_000), |world| world.leave(2));
     world.rest(millis(20_000));
     assert_eq!(broken(&world), [Guarantee::V7]);
 }

@@ -33,6 +33,10 @@ pub fn of(event: &Event, engine: &Engine) -> Option<(&'static str, Value)> {
             ("refused_joiner", json!({ "name": name, "from": from.to_string(), "why": why }))
         }
         Event::Note { level, text } => ("note", json!({ "level": level, "text": text })),
+        Event::SessionConflict { id, kept, dropped } => (
+            "session_conflict",
+            json!({ "session": id.to_string(), "kept_version": kept.1, "dropped_version": dropped.1 }),
+        ),
         Event::SessionExpired { id } => ("session_expired", json!({ "session": id.to_string() })),
         Event::RedundancyRestored { view, sessions } => {
             ("redundancy_restored", json!({ "view_id": view.to_string(), "sessions": sessions }))
