@@ -21,19 +21,15 @@ pub enum Plant {
     OneObserverKills,
     KeepIdentityAfterRestart,
     AcknowledgeOutside,
-    KeepAfterGiving,
     AnswerBeforeCopy,
     PromoteEarly,
     ForgetTokens,
     CopyWithoutTokens,
-    NeverRestore,
     NewInsteadOfUnreachable,
-    ObjectionTooLate,
     SkipAdoption,
     SkipRelease,
     TakeBackUnasked,
     CountLostCopy,
-    ReadUncertain,
 }
 
 impl Plant {
@@ -55,19 +51,15 @@ impl Plant {
         (Plant::OneObserverKills, "one-observer-kills", "V7", "removes a member on the word of one observer"),
         (Plant::KeepIdentityAfterRestart, "keep-identity-after-restart", "V2", "starts again with the incarnation it had before"),
         (Plant::AcknowledgeOutside, "acknowledge-outside", "S5", "answers OK for a session although it is not in the primary view"),
-        (Plant::KeepAfterGiving, "keep-after-giving", "S5", "goes on serving a session that it has handed over"),
         (Plant::AnswerBeforeCopy, "answer-before-copy", "S1", "answers OK for a change before a second member has it"),
         (Plant::PromoteEarly, "promote-early", "S5", "takes a session over when somebody wants it, though its owner is there"),
         (Plant::ForgetTokens, "forget-tokens", "S4", "makes a change again that it has made under the same token"),
         (Plant::CopyWithoutTokens, "copy-without-tokens", "S4", "leaves the tokens out when it gives a session away or copies it"),
-        (Plant::NeverRestore, "never-restore", "S6", "does not replace a lost second copy"),
         (Plant::NewInsteadOfUnreachable, "new-instead-of-unreachable", "S5", "says that there is no such session though its holders are away"),
-        (Plant::ObjectionTooLate, "objection-too-late", "S1", "takes an acknowledgement before the objections that belong before it"),
         (Plant::SkipAdoption, "skip-adoption", "S5", "serves a session that was given to it before the other holder follows"),
         (Plant::SkipRelease, "skip-release", "S6", "serves a session that was given to it before the giver has let go"),
         (Plant::TakeBackUnasked, "take-back-unasked", "S5", "takes a session back that it gave without asking the other holder"),
         (Plant::CountLostCopy, "count-lost-copy", "S1", "answers OK for a change whose second holder is gone"),
-        (Plant::ReadUncertain, "read-uncertain", "S1", "shows a change that is not answered for yet"),
     ];
 
     /// Finds a plant by its name.

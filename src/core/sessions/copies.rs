@@ -99,9 +99,6 @@ impl Sessions {
         if session.role != Role::Primary || session.partner.is_some() || session.copied {
             return;
         }
-        if self.plants.has(Plant::NeverRestore) && self.active.get(&id).is_none_or(|a| a.begun.is_empty()) {
-            return;
-        }
         let Some(partner) = self.choose(id) else { return self.answer_single(id) };
         let copy = self.copy_of(id, session);
         let version = session.version;

@@ -63,8 +63,7 @@ impl Sessions {
         copy.follows = copy.epoch;
         copy.epoch = epoch;
         self.send(to, &Frame::Give(Give { asked, copy, secondary }), None);
-        let keeps = self.plants.has(Plant::KeepAfterGiving);
-        self.store.update(id, |s| s.role = if keeps { Role::Primary } else { Role::Given });
+        self.store.update(id, |s| s.role = Role::Given);
         self.turn_away(id);
     }
 

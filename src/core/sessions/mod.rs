@@ -30,7 +30,7 @@ use super::direct::{Direct, Kind};
 use super::fanout::Budget;
 use super::io::Event;
 use super::outbox::{Pending, Queue};
-use super::plant::{Plant, Plants};
+use super::plant::Plants;
 use crate::types::{Code, Epoch, Incarnation, Index, MemberTag, Micros, SessionId, Time, View, ViewId, millis};
 use crate::wire::batch::Level;
 use crate::wire::control::DirectAck;
@@ -275,8 +275,7 @@ impl std::hash::Hash for Sessions {
 
 impl Sessions {
     pub(crate) fn new(rules: SessionRules, plants: Plants, me: Incarnation, window: usize) -> Sessions {
-        let mut streams = Direct::new(Kind::Sessions, me, window);
-        streams.hasty = plants.has(Plant::ObjectionTooLate);
+        let streams = Direct::new(Kind::Sessions, me, window);
         Sessions {
             rules,
             plants,
