@@ -96,7 +96,6 @@ fn frame() -> impl Strategy<Value = Frame> {
                 was: MemberTag(was)
             })
         ),
-        any::<u8>().prop_map(Frame::Retiring),
         prop::collection::vec((any::<u64>().prop_map(MemberTag), any::<u64>()), 0..9)
             .prop_map(|members| Frame::Departed(Departed { members })),
     ]

@@ -336,8 +336,6 @@ frames! {
     Where(Question) = 9,
     /// What I have.
     Here(Here) = 10,
-    /// Leave me out when you look for somebody to hold a copy: I am leaving.
-    Retiring(u8) = 11,
     /// Who is gone since when.
-    Departed(Departed) = 12,
+    Departed(Departed) = 11,
 }

@@ -24,15 +24,13 @@ pub(crate) struct Restoring {
     cursor: Option<SessionId>,
     /// Members were lost, and it has not been said yet that all sessions have two copies again.
     pending: bool,
-    /// The round under way began after the last loss.
-    whole: bool,
     /// Copies made anew since the loss.
     made: u64,
 }
 
 impl Default for Restoring {
     fn default() -> Restoring {
-        Restoring { at: Time::NEVER, cursor: None, pending: false, whole: false, made: 0 }
+        Restoring { at: Time::NEVER, cursor: None, pending: false, made: 0 }
     }
 }
 
@@ -40,7 +38,6 @@ impl Restoring {
     pub(crate) fn view_changed(&mut self, now: Time, lost: bool) {
         self.at = now;
         self.cursor = None;
-        self.whole = true;
         if lost && !self.pending {
             self.pending = true;
             self.made = 0;
@@ -134,9 +131,7 @@ impl Sessions {
     /// Among the members that are next to us in preference: the one on which this session's lot falls.
     fn choose(&self, id: SessionId) -> Option<Incarnation> {
         let view = self.view.as_ref()?;
-        let able = |who: Incarnation| {
-            !self.retiring.contains(&who) && self.full.get(&who).is_none_or(|until| self.now >= *until)
-        };
+        let able = |who: Incarnation| self.full.get(&who).is_none_or(|until| self.now >= *until);
         let lot = |who: Incarnation| mix(mix(id.0 as u64, (id.0 >> 64) as u64), MemberTag::from(who).0);
         let partners = self.partners(view);
         let best = partners.iter().filter(|(_, who)| able(*who)).map(|(rank, _)| *rank).min()?;
@@ -415,9 +410,7 @@ impl Sessions {
 
     fn end_round(&mut self) {
         self.restoring.cursor = None;
-        let whole = std::mem::replace(&mut self.restoring.whole, true);
-        let counts = self.store.counts();
-        if self.restoring.pending && whole && counts.single == 0 {
+        if self.restoring.pending && self.store.counts().single == 0 {
             self.restoring.pending = false;
             let sessions = std::mem::take(&mut self.restoring.made);
             let view = self.view.as_ref().expect("there is one").id;

@@ -21,7 +21,7 @@ mod requests;
 mod search;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -254,7 +254,6 @@ pub(crate) struct Sessions {
     outlets: BTreeMap<Incarnation, Outlet>,
     /// Members that have no memory for copies, and until when that is believed.
     full: BTreeMap<Incarnation, Time>,
-    retiring: BTreeSet<Incarnation>,
     restoring: Restoring,
     past: Past,
     questions: u64,
@@ -266,10 +265,9 @@ pub(crate) struct Sessions {
 
 impl std::hash::Hash for Sessions {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let Sessions { store, active, streams, outlets, full, retiring, restoring, past, questions, review_at, .. } =
-            self;
+        let Sessions { store, active, streams, outlets, full, restoring, past, questions, review_at, .. } = self;
         (store, active, streams, outlets, full, past).hash(state);
-        (retiring, restoring, questions, review_at, self.primary).hash(state);
+        (restoring, questions, review_at, self.primary).hash(state);
     }
 }
 
@@ -291,7 +289,6 @@ impl Sessions {
             streams,
             outlets: BTreeMap::new(),
             full: BTreeMap::new(),
-            retiring: BTreeSet::new(),
             restoring: Restoring::default(),
             past: Past::default(),
             questions: 0,
@@ -325,7 +322,6 @@ impl Sessions {
         self.me = me;
         self.present = view.members.iter().map(|m| (m.incarnation.into(), m.incarnation)).collect();
         let present = |i: Incarnation| view.index_of(i).is_some();
-        self.retiring.retain(|i| present(*i));
         self.full.retain(|i, _| present(*i));
         self.streams.keep_only(present);
         self.streams.retry_now(now);
@@ -478,7 +474,6 @@ impl Sessions {
             Frame::Where(question) => self.tell(from, &question),
             Frame::Here(here) => self.on_here(from, &here),
             Frame::Departed(departed) => self.on_departed(&departed),
-            Frame::Retiring(_) => drop(self.retiring.insert(from)),
         }
     }
 
