@@ -135,6 +135,13 @@ pub enum Ended {
     Failed(String),
 }
 
+impl Ended {
+    /// The same, where the others did not agree before.
+    pub(crate) fn unheard(self) -> Ended {
+        if self == Ended::Left { Ended::LeftUnheard } else { self }
+    }
+}
+
 /// Names a member in an event.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct MemberRef {

@@ -1,12 +1,13 @@
-//! Leaving in order: what was accepted goes out first, the others agree, then the process may end.
+//! Leaving in order: what was accepted goes out first and sessions are handed over, the others agree, then the process may end.
 
 use super::io::Ended;
 use super::member::Member;
 use crate::types::{Incarnation, Micros, Time, millis};
 use crate::wire::control::Control;
 
-/// How often the wish to leave is repeated.
+/// How often the wish to leave is repeated, and how often it is looked before whether all is ready for it.
 const REPEAT: Micros = millis(200);
+const LOOK: Micros = millis(20);
 
 /// A leave under way.
 #[derive(Clone, Hash, Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Leaving {
     pub(crate) next: Time,
     /// Nothing waits to be sent any more.
     pub(crate) drained: bool,
+    /// The others were told.
+    pub(crate) said: bool,
     /// The others have agreed; they get a moment to install that before our connections close.
     pub(crate) released: bool,
 }
@@ -28,27 +31,29 @@ impl Member {
         if self.fanout.is_none() {
             return self.end(reason);
         }
-        self.leaving = Some(Leaving { reason, since: self.now, next: self.now, drained: false, released: false });
+        self.sessions.retire();
+        self.leaving = Some(Leaving { reason, since: self.now, next: self.now, drained: false, said: false, released: false });
     }
 
     pub(super) fn tick_leaving(&mut self) {
         let Some(leaving) = self.leaving.as_mut().filter(|l| self.now >= l.next) else { return };
-        leaving.next = self.now + REPEAT;
         let (released, drained, reason) = (leaving.released, leaving.drained, leaving.reason.clone());
         let waited = self.now.since(leaving.since);
         if released {
             return self.end(reason);
         }
         let stable = self.fanout.as_ref().is_none_or(|f| f.streams[f.me].stable == f.streams[f.me].accepted);
-        let settled = drained && stable && self.direct.is_settled();
-        // The host's wish is bounded: half of the time for what it has sent, the rest for the agreement.
+        let settled = drained && stable && self.direct.is_settled() && self.sessions.handed_over();
+        // The host's wish is bounded: half of the time for what it has sent and holds, the rest for the agreement.
         let ask = settled || waited >= self.setup.leave_timeout / 2 || reason == Ended::HostNotPolling;
         if ask && self.nobody_stays() {
             return self.end(reason);
         }
         if waited >= self.setup.leave_timeout {
-            return self.end(if reason == Ended::Left { Ended::LeftUnheard } else { reason });
+            return self.end(reason.unheard());
         }
+        let next = self.now + if ask { REPEAT } else { LOOK };
+        self.leaving.iter_mut().for_each(|leaving| (leaving.next, leaving.said) = (next, leaving.said || ask));
         if ask {
             self.say_goodbye();
         }

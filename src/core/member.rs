@@ -468,7 +468,7 @@ impl Member {
         let Some(view) = self.fanout.as_ref().map(|f| Arc::clone(&f.view)) else { return };
         self.event(Event::Expelled { view: view.id, why: why.to_owned() });
         if let Some(leaving) = self.leaving.take() {
-            return self.end(leaving.reason);
+            return self.end(if leaving.said { leaving.reason } else { leaving.reason.unheard() });
         }
         let conns: Vec<ConnId> = self.links.iter().map(|(id, _)| id).collect();
         for conn in conns {

@@ -30,6 +30,8 @@ pub enum Plant {
     SkipRelease,
     TakeBackUnasked,
     CountLostCopy,
+    LeaveWithSessions,
+    MoveWithoutRelease,
 }
 
 impl Plant {
@@ -60,6 +62,8 @@ impl Plant {
         (Plant::SkipRelease, "skip-release", "S6", "serves a session that was given to it before the giver has let go"),
         (Plant::TakeBackUnasked, "take-back-unasked", "S5", "takes a session back that it gave without asking the other holder"),
         (Plant::CountLostCopy, "count-lost-copy", "S1", "answers OK for a change whose second holder is gone"),
+        (Plant::LeaveWithSessions, "leave-with-sessions", "S6", "leaves in order without handing its sessions over"),
+        (Plant::MoveWithoutRelease, "move-without-release", "S5", "moves a second copy without waiting until the old holder has let go"),
     ];
 
     /// Finds a plant by its name.

@@ -38,10 +38,12 @@ pub(crate) enum Drill {
     BusyChanges,
     /// A joiner that is not ready stands still again and again, for less than the bearable silence.
     StumblingJoiner,
+    /// A member leaves and hears nobody meanwhile, and one whose sessions it holds copies of crashes.
+    DeafLeaver,
 }
 
 impl Drill {
-    pub const ALL: [Drill; 7] = [
+    pub const ALL: [Drill; 8] = [
         Drill::LoneAccuser,
         Drill::DeafMember,
         Drill::DeafGroup,
@@ -49,6 +51,7 @@ impl Drill {
         Drill::LoneDecision,
         Drill::BusyChanges,
         Drill::StumblingJoiner,
+        Drill::DeafLeaver,
     ];
 
     /// The drill of a seed, if it has one.
@@ -62,7 +65,7 @@ impl Drill {
     pub fn least_members(self) -> usize {
         match self {
             Drill::DeafGroup => 5,
-            Drill::LoneDecision | Drill::BusyChanges | Drill::StumblingJoiner => 4,
+            Drill::DeafLeaver | Drill::LoneDecision | Drill::BusyChanges | Drill::StumblingJoiner => 4,
             _ => 3,
         }
     }
@@ -90,7 +93,7 @@ impl Drill {
                 setup.refusal_proves_death = true;
                 vote(setup, 3);
             }
-            Drill::LoneDecision => vote(setup, 3),
+            Drill::LoneDecision | Drill::DeafLeaver => vote(setup, 3),
             Drill::StumblingJoiner => setup.stable_events = true,
         }
     }
@@ -115,6 +118,7 @@ impl Drill {
             Drill::Comeback => comeback(world),
             Drill::LoneDecision => lone_decision(world),
             Drill::BusyChanges => busy_changes(world),
+            Drill::DeafLeaver => deaf_leaver(world),
             Drill::StumblingJoiner => {}
         });
     }
@@ -217,6 +221,23 @@ fn busy_changes(world: &mut World) {
             let leader = nodes[world.random.pick(&view.groups).leader()];
             world.crash(leader);
             world.after(millis(1_000), move |world| world.start(leader));
+        });
+    }
+}
+
+fn deaf_leaver(world: &mut World) {
+    for time in 0..3 {
+        world.after(millis(6_000) * time, |world| {
+            let Some((_, nodes)) = newest_view(world) else { return };
+            let leaver = *world.random.pick(&nodes);
+            let others: Vec<usize> = nodes.into_iter().filter(|node| *node != leaver).collect();
+            let dies = *world.random.pick(&others);
+            world.leave(leaver);
+            let deaf = others.iter().map(|other| (*other, leaver)).collect();
+            cut_for(world, FaultKind::OneWay, deaf, millis(700));
+            let later = world.random.between(50_000, 600_000);
+            world.after(later, move |world| world.crash(dies));
+            world.after(millis(3_500), move |world| [leaver, dies].iter().for_each(|node| world.start(*node)));
         });
     }
 }

@@ -93,7 +93,7 @@ impl World {
     /// Nobody is removed who has been well, and well connected, for long; nor because a single other one does not hear it.
     pub(super) fn check_removals(&mut self, node: usize, change: &ViewChange) {
         for left in &change.left {
-            let other = self.node_of(left.incarnation).filter(|other| !self.nodes[*other].leaving);
+            let other = self.node_of(left.incarnation).filter(|other| self.nodes[*other].leaving.is_none());
             let well = other.is_some_and(|other| self.is_well(other, QUIET_SILENCES));
             self.ledger.check(Guarantee::V7, !well, || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
@@ -161,8 +161,11 @@ impl World {
                 self.ledger.check(Guarantee::D5, holds, || format!("{text}, though its host polls"));
             }
             Ended::Left | Ended::LeftUnheard => {
-                let holds = slot.leaving;
+                let holds = slot.leaving.is_some();
                 self.ledger.check(Guarantee::D7, holds, || format!("{text}, and was not asked to"));
+                if *reason == Ended::Left {
+                    self.check_handed_over(node);
+                }
             }
             Ended::JoinTimeout(_) => {
                 let holds = slot.setup.join_timeout > 0;
@@ -270,7 +273,7 @@ impl World {
         (!view.fenced || member.is_primary(slot.clock(self.now))).then(|| view.clone())
     }
 
-    fn node_of(&self, incarnation: crate::types::Incarnation) -> Option<usize> {
+    pub(super) fn node_of(&self, incarnation: crate::types::Incarnation) -> Option<usize> {
         self.nodes.iter().position(|slot| {
             slot.state == State::Running
                 && slot.member.as_ref().is_some_and(|member| member.incarnation() == incarnation)

@@ -22,7 +22,7 @@ impl World {
             && nodes.iter().all(|node| {
                 let slot = &self.nodes[*node];
                 slot.state == State::Running
-                    && !slot.leaving
+                    && slot.leaving.is_none()
                     && slot.member().is_some_and(|member| {
                         let primary = !view.fenced || member.is_primary(slot.clock(self.now));
                         member.view().is_some_and(|(theirs, me)| theirs.id == view.id && theirs.members[me].ready)

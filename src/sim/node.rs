@@ -42,7 +42,8 @@ pub struct Node {
     pub(crate) backlog: VecDeque<Packet>,
     /// When it last ran again after a pause.
     pub(crate) resumed_at: Option<u64>,
-    pub(crate) leaving: bool,
+    /// Since when it leaves, as its host has asked it to.
+    pub(crate) leaving: Option<u64>,
     pub(crate) ended: Option<Ended>,
     /// When something last happened to this node that may explain its removal; see the check of V7.
     pub(crate) disturbed_at: u64,
@@ -97,7 +98,7 @@ impl Node {
             deferred: Vec::new(),
             backlog: VecDeque::new(),
             resumed_at: None,
-            leaving: false,
+            leaving: None,
             ended: None,
             disturbed_at: 0,
             troubled_at: 0,
@@ -133,7 +134,7 @@ impl Node {
         self.resumed_at = None;
         self.primary_at = None;
         self.acted_at = None;
-        self.leaving = false;
+        self.leaving = None;
         self.polling = true;
         self.stopped_polling_at = None;
         self.unconsumed = 0;

@@ -310,6 +310,22 @@ impl World {
         }
     }
 
+    /// A member has left in order, and not because its time was over: whoever stays in its view has all that it held.
+    pub(super) fn check_handed_over(&mut self, node: usize) {
+        let slot = &self.nodes[node];
+        let (Some(since), Some(member)) = (slot.leaving, slot.member.as_deref()) else { return };
+        let Some(view) = self.view(node) else { return };
+        let stays = |other: &crate::types::MemberInfo| {
+            self.node_of(other.incarnation).is_some_and(|other| other != node && self.nodes[other].leaving.is_none())
+        };
+        if self.now - since >= slot.setup.leave_timeout / 2 || !view.members.iter().any(stays) {
+            return;
+        }
+        let left: Vec<SessionId> =
+            member.sessions_held().filter(|(_, role, ..)| *role != Role::Orphan).map(|(id, ..)| id).collect();
+        self.ledger.check(Guarantee::S6, left.is_empty(), || format!("n{node} has left, and {left:?} went with it"));
+    }
+
     /// All is quiet: each session has one owner and one other holder, at the same version; and is what it should be.
     pub(super) fn check_sessions_at_rest(&mut self) {
         let members = self.nodes.iter().filter(|slot| slot.state == State::Running).count();

@@ -362,9 +362,9 @@ impl World {
 
     /// The host asks its member to leave.
     pub fn leave(&mut self, node: usize) {
-        if self.nodes[node].state == State::Running && !self.nodes[node].leaving {
+        if self.nodes[node].state == State::Running && self.nodes[node].leaving.is_none() {
             self.faults.note(FaultKind::Leave);
-            self.nodes[node].leaving = true;
+            self.nodes[node].leaving = Some(self.now);
             self.trace.line(self.now, || format!("n{node} leaves"));
             self.disturb(node);
             self.input(node, Input::Leave);

@@ -67,6 +67,14 @@ macro_rules! integer {
 }
 integer!(u8, u16, u32, u64, u128);
 
+impl Wire for () {
+    const MIN_BYTES: usize = 0;
+    fn put(&self, _: &mut Vec<u8>) {}
+    fn take(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(())
+    }
+}
+
 impl Wire for bool {
     const MIN_BYTES: usize = 1;
     fn put(&self, out: &mut Vec<u8>) {

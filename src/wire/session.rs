@@ -221,6 +221,15 @@ pub struct Here {
     pub was: MemberTag,
 }
 
+/// A copy in the place of one that another member holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// The state.
+    pub copy: Copy,
+    /// Who holds a copy of the same epoch until it is told to let go.
+    pub beside: MemberTag,
+}
+
 /// Members that are gone, and the view in which each one was no longer there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Departed {
@@ -280,6 +289,7 @@ wire_struct! {
     Refused { id: SessionId, epoch: Epoch, version: u64, held: Epoch, why: Objection }
     Question { id: SessionId, asked: u64 }
     Give { asked: u64, copy: Copy, secondary: MemberTag }
+    Move { copy: Copy, beside: MemberTag }
     Departed { members: Vec<(MemberTag, u64)> }
     Here { id: SessionId, asked: u64, role: Role, epoch: Epoch, version: u64, owner: MemberTag, was: MemberTag }
 }
@@ -338,4 +348,12 @@ frames! {
     Here(Here) = 10,
     /// Who is gone since when.
     Departed(Departed) = 11,
+    /// Hold this, in the place of another.
+    Move(Move) = 12,
+    /// The owner is gone: have you let go of the copy that mine was to replace?
+    Outlive(About) = 13,
+    /// What you hold a copy of is yours.
+    Inherit(Adopt) = 14,
+    /// I am about to leave.
+    Retiring(()) = 15,
 }

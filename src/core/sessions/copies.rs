@@ -5,7 +5,7 @@ use super::store::Session;
 use super::{Active, Begun, Sessions, Step};
 use crate::core::io::Event;
 use crate::core::plant::Plant;
-use crate::types::{Code, Incarnation, MemberTag, Micros, SessionId, Time, View, limits, millis, mix};
+use crate::types::{Code, Incarnation, MemberInfo, MemberTag, Micros, SessionId, Time, limits, millis, mix};
 use crate::wire::session::{About, Attributes, Change, Copy, Frame, Objection, Refused, Role};
 
 /// How often copies are made anew while some are missing, and how often all sessions are looked at otherwise.
@@ -26,11 +26,13 @@ pub(crate) struct Restoring {
     pending: bool,
     /// Copies made anew since the loss.
     made: u64,
+    /// Something was begun in this round.
+    pub(super) busy: bool,
 }
 
 impl Default for Restoring {
     fn default() -> Restoring {
-        Restoring { at: Time::NEVER, cursor: None, pending: false, made: 0 }
+        Restoring { at: Time::NEVER, cursor: None, pending: false, made: 0, busy: false }
     }
 }
 
@@ -38,6 +40,7 @@ impl Restoring {
     pub(crate) fn view_changed(&mut self, now: Time, lost: bool) {
         self.at = now;
         self.cursor = None;
+        self.busy = true;
         if lost && !self.pending {
             self.pending = true;
             self.made = 0;
@@ -53,6 +56,18 @@ impl Restoring {
         self.pending = true;
     }
 
+    /// There is something to do.
+    pub(crate) fn hurry(&mut self, now: Time) {
+        self.busy = true;
+        self.at = self.at.min(now + RESTORE);
+    }
+
+    pub(crate) fn hurry_if(&mut self, wanted: bool, now: Time) {
+        if wanted {
+            self.hurry(now);
+        }
+    }
+
     /// There are sessions again to look at.
     pub(crate) fn begin(&mut self, now: Time) {
         self.at = self.at.min(now + LOOK);
@@ -66,8 +81,12 @@ impl Sessions {
         let partner = session.partner;
         match session.role {
             Role::Secondary if self.present(session.epoch.owner).is_none() || self.promotes_early(id) => {
-                self.promote(id)
+                match self.present(partner) {
+                    Some(beside) => self.outlive(id, beside),
+                    None => self.promote(id),
+                }
             }
+            Role::Primary if self.moving(id).is_some() => self.settle_move(id),
             Role::Primary if partner.is_some() && self.present(partner).is_none() => {
                 self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
             }
@@ -102,6 +121,7 @@ impl Sessions {
         self.store.update(id, |s| s.partner = partner.into());
         self.send(partner, &Frame::Copy(copy), Some(Step::Copied(id)));
         self.restoring.made += 1;
+        self.restoring.busy = true;
         let active = self.active.entry(id).or_default();
         active.copy_sent = version;
         if active.begun.iter().any(|begun| !begun.done) {
@@ -129,11 +149,10 @@ impl Sessions {
     }
 
     /// Among the members that are next to us in preference: the one on which this session's lot falls.
-    fn choose(&self, id: SessionId) -> Option<Incarnation> {
-        let view = self.view.as_ref()?;
+    pub(super) fn choose(&self, id: SessionId) -> Option<Incarnation> {
         let able = |who: Incarnation| self.full.get(&who).is_none_or(|until| self.now >= *until);
         let lot = |who: Incarnation| mix(mix(id.0 as u64, (id.0 >> 64) as u64), MemberTag::from(who).0);
-        let partners = self.partners(view);
+        let partners = &self.partners;
         let best = partners.iter().filter(|(_, who)| able(*who)).map(|(rank, _)| *rank).min()?;
         let same = partners.iter().filter(|(rank, who)| *rank == best && able(*who)).map(|(_, who)| *who);
         same.max_by_key(|who| lot(*who))
@@ -141,16 +160,18 @@ impl Sessions {
 
     /// The members that hold copies of our sessions: at most so many as configured, the best ones first. Another machine is
     /// better than our own.
-    fn partners(&self, view: &View) -> Vec<(u8, Incarnation)> {
+    pub(super) fn rank_partners(&mut self) {
+        let Some(view) = self.view.clone() else { return };
         let mine = view.members[self.me].address.ip();
-        let others = view.members.iter().enumerate().filter(|(index, _)| *index != self.me).map(|(_, m)| m);
+        let stays = |m: &&MemberInfo| m.incarnation != self.incarnation && !self.retiring.contains(&m.incarnation);
+        let others = view.members.iter().filter(stays);
         let mut ranked: Vec<(u8, u64, Incarnation)> = others
             .map(|m| {
                 (u8::from(m.address.ip() == mine), mix(self.tag.0, MemberTag::from(m.incarnation).0), m.incarnation)
             })
             .collect();
         ranked.sort_unstable_by_key(|(rank, lot, _)| (*rank, *lot));
-        ranked.into_iter().take(self.rules.partners).map(|(rank, _, who)| (rank, who)).collect()
+        self.partners = ranked.into_iter().take(self.rules.partners).map(|(rank, _, who)| (rank, who)).collect();
     }
 
     /// Sends a change to whoever holds the other copy.
@@ -174,8 +195,8 @@ impl Sessions {
         self.send(to, &Frame::Refused(Refused { id, epoch, version, held, why }), None);
     }
 
-    /// Somebody who owns a session wants us to hold the other copy.
-    pub(super) fn on_copy(&mut self, from: Incarnation, copy: &Copy) {
+    /// Somebody who owns a session wants us to hold the other copy; `beside` holds one until it is told to let go.
+    pub(super) fn on_copy(&mut self, from: Incarnation, copy: &Copy, beside: MemberTag) {
         if copy.epoch.owner != from.into() || copy.tokens.len() > limits::TOKENS {
             return self.faulty.push((from, "a copy of a session that is not the sender's"));
         }
@@ -205,12 +226,12 @@ impl Sessions {
             &copy.tokens,
             copy.attributes.as_bytes(),
         );
-        if !self.has_room(session.bytes().saturating_sub(held)) {
+        if self.retired || !self.has_room(session.bytes().saturating_sub(held)) {
             // Without the newest version an older copy is worth nothing, and could be taken for it.
             self.forget(id);
             return self.object(from, id, about, Objection::Full);
         }
-        session.used_s = self.seconds();
+        (session.partner, session.used_s) = (beside, self.seconds());
         self.forget(id);
         self.store.insert(id, session);
         self.search_again(id);
@@ -221,7 +242,7 @@ impl Sessions {
     pub(super) fn forget(&mut self, id: SessionId) {
         self.store.remove(id);
         if let Some(active) = self.active.get_mut(&id) {
-            (active.claim, active.given) = (None, None);
+            (active.claim, active.given, active.moving) = (None, None, None);
         }
     }
 
@@ -257,8 +278,17 @@ impl Sessions {
         let Some(session) = self.store.get(id) else { return };
         let given = self.active.get(&id).and_then(|a| a.given);
         match session.role {
-            Role::Claimant if session.epoch == epoch => self.claim_refused(id),
+            Role::Claimant if session.epoch == epoch || self.outlives_in_vain(id, from, epoch) => self.claim_refused(id),
             Role::Given if given == Some((from, epoch)) => self.take_back(id),
+            Role::Primary if session.epoch == epoch && self.moves_to(id, from).is_some() => {
+                self.full.insert(from, self.now + FULL);
+                self.drop_steps(from, id);
+                if held > epoch {
+                    return self.lose(id);
+                }
+                self.moves_to(id, from).into_iter().for_each(|moving| self.move_refused(id, moving));
+                self.advance(id);
+            }
             Role::Primary if session.epoch == epoch && session.partner == from.into() => {
                 let late = self.active.get(&id).is_some_and(|a| version < a.copy_sent);
                 if late && why == Objection::Missing {
@@ -272,6 +302,7 @@ impl Sessions {
                     return self.lose(id);
                 }
                 self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
+                self.moved(id);
                 self.ensure_copy(id);
                 self.advance(id);
             }
@@ -281,6 +312,7 @@ impl Sessions {
 
     /// Somebody else owns a session that we took for ours.
     fn lose(&mut self, id: SessionId) {
+        self.call_off_move(id);
         self.forget(id);
         let begun = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.begun)).unwrap_or_default();
         begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
@@ -327,7 +359,11 @@ impl Sessions {
             Step::Copied(_) => {
                 let peer = peer.into();
                 self.store.update(id, |s| s.copied |= s.role == Role::Primary && s.partner == peer);
+                let over = self.restoring.pending && self.store.counts().single == 0;
+                self.restoring.hurry_if(over || self.retired, self.now);
             }
+            Step::Beside(_) => self.copied_beside(peer, id),
+            Step::Moved(_) => self.moved(id),
             Step::Claimed(_, epoch) => self.claim_agreed(peer, id, epoch),
             Step::Ended(_) => self.ended(id),
         }
@@ -339,7 +375,7 @@ impl Sessions {
         let id = step.id();
         match step {
             Step::Written(_, version) if self.plants.has(Plant::CountLostCopy) => self.written(id, version),
-            Step::Written(..) | Step::Copied(_) => {}
+            Step::Written(..) | Step::Copied(_) | Step::Beside(_) | Step::Moved(_) => {}
             Step::Claimed(_, epoch) => self.claim_lost_voice(peer, id, epoch),
             Step::Ended(_) => self.ended(id),
         }
@@ -381,8 +417,7 @@ impl Sessions {
             self.restoring = Restoring::default();
             return;
         }
-        let pending = self.restoring.pending || self.store.counts().single > 0;
-        self.restoring.at = self.now + if pending { RESTORE } else { LOOK };
+        self.restoring.at = self.now + if self.restoring.busy { RESTORE } else { LOOK };
         let mut quota = self.rules.restore_bytes_per_s * (RESTORE as usize) / 1_000_000;
         let ids = self.store.after(self.restoring.cursor, AT_ONCE);
         let last = ids.len() < AT_ONCE;
@@ -391,16 +426,11 @@ impl Sessions {
             if self.has_expired(id) {
                 self.expire(id);
             }
-            let Some(session) = self.store.get(id) else { continue };
-            if session.role == Role::Primary && session.partner == MemberTag::NONE {
-                if quota == 0 {
-                    return;
-                }
-                quota = quota.saturating_sub(session.bytes());
-                self.ensure_copy(id);
-                self.advance(id);
-            }
+            quota = quota.saturating_sub(self.make_copy(id) + self.evacuate(id));
             self.restoring.cursor = Some(id);
+            if quota == 0 {
+                return;
+            }
         }
         if last {
             self.end_round();
@@ -408,8 +438,22 @@ impl Sessions {
         }
     }
 
+    /// Makes the second copy of a session that has none, if anybody can take it: the bytes that it sends.
+    fn make_copy(&mut self, id: SessionId) -> usize {
+        let lacks = |s: &&Session| s.role == Role::Primary && s.partner == MemberTag::NONE;
+        let Some(bytes) = self.store.get(id).filter(lacks).map(Session::bytes) else { return 0 };
+        self.ensure_copy(id);
+        let made = self.store.get(id).is_some_and(|s| s.partner.is_some());
+        self.advance(id);
+        if made { bytes } else { 0 }
+    }
+
     fn end_round(&mut self) {
         self.restoring.cursor = None;
+        // What was begun may show more to do once it is done. Otherwise the next round has time, until the view changes.
+        if !std::mem::take(&mut self.restoring.busy) {
+            self.restoring.at = self.now + LOOK;
+        }
         if self.restoring.pending && self.store.counts().single == 0 {
             self.restoring.pending = false;
             let sessions = std::mem::take(&mut self.restoring.made);
@@ -453,6 +497,11 @@ impl Sessions {
             let code = if self.primary { Code::Ok } else { Code::OutcomeUnknown };
             self.answer(number, id, code);
         }
+    }
+
+    /// Whether this member has not let go of a copy beside which we hold ours.
+    fn outlives_in_vain(&self, id: SessionId, other: Incarnation, epoch: crate::types::Epoch) -> bool {
+        self.active.get(&id).and_then(|a| a.claim.as_ref()).is_some_and(|claim| claim.is_denied(other, epoch))
     }
 
     /// Whether a claim waits for this member.

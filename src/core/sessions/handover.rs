@@ -29,6 +29,16 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// A claim that depends on one member only, which must have let go.
+    pub(super) fn outliving(follows: Epoch, other: Incarnation) -> Claim {
+        Claim { follows, giver: None, stage: Stage::Release(other) }
+    }
+
+    /// Whether an objection of this member to that epoch is one to the claim.
+    pub(super) fn is_denied(&self, by: Incarnation, epoch: Epoch) -> bool {
+        self.stage == Stage::Release(by) && self.follows == epoch
+    }
+
     pub(super) fn giver(&self) -> Option<Incarnation> {
         self.giver
     }
@@ -121,7 +131,7 @@ impl Sessions {
     }
 
     /// Begins to claim a session: `voice` must agree first.
-    fn claim(&mut self, id: SessionId, follows: Epoch, giver: Option<Incarnation>, voice: Option<Incarnation>) {
+    pub(super) fn claim(&mut self, id: SessionId, follows: Epoch, giver: Option<Incarnation>, voice: Option<Incarnation>) {
         match voice {
             Some(voice) => {
                 self.active.entry(id).or_default().claim = Some(Claim { follows, giver, stage: Stage::Adopt(voice) });
@@ -190,6 +200,7 @@ impl Sessions {
         }
         let now = self.seconds();
         self.store.update(id, |s| (s.role, s.used_s) = (Role::Primary, now));
+        self.restoring.hurry_if(self.retired || !self.retiring.is_empty(), self.now);
         self.settle(id);
     }
 

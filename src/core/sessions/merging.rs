@@ -91,10 +91,10 @@ impl Past {
             let giver =
                 active.and_then(|a| a.claim.as_ref()).and_then(|c| c.giver()).map_or(MemberTag::NONE, Into::into);
             let others = match session.role {
-                Role::Secondary => [session.epoch.owner, MemberTag::NONE],
+                Role::Secondary => [session.epoch.owner, session.partner],
                 Role::Given => [given, session.partner],
                 Role::Claimant => [giver, session.partner],
-                _ => [session.partner, MemberTag::NONE],
+                _ => [session.partner, sessions.moving(id).map_or(MemberTag::NONE, |moving| moving.to())],
             };
             orphans.insert(id, Orphan { me: sessions.tag, others });
         }

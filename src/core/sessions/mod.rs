@@ -18,10 +18,11 @@ mod copies;
 mod handover;
 mod merging;
 mod requests;
+mod retiring;
 mod search;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +39,7 @@ use crate::wire::session::{Attributes, Frame, Here, Question, Role};
 use copies::Restoring;
 use handover::Claim;
 use merging::Past;
+use retiring::Moving;
 use search::Search;
 pub use store::SessionCounts;
 use store::Store;
@@ -163,6 +165,10 @@ enum Step {
     Written(SessionId, u64),
     /// There is a whole copy there.
     Copied(SessionId),
+    /// There is a whole copy there, beside that of a member that leaves.
+    Beside(SessionId),
+    /// There is no copy there any more, because another member has it.
+    Moved(SessionId),
     /// The claim is agreed to.
     Claimed(SessionId, Epoch),
     /// There is no copy there any more, because the session has ended.
@@ -172,7 +178,8 @@ enum Step {
 impl Step {
     fn id(self) -> SessionId {
         match self {
-            Step::Written(id, _) | Step::Copied(id) | Step::Claimed(id, _) | Step::Ended(id) => id,
+            Step::Written(id, _) | Step::Claimed(id, _) => id,
+            Step::Copied(id) | Step::Beside(id) | Step::Moved(id) | Step::Ended(id) => id,
         }
     }
 }
@@ -216,6 +223,7 @@ struct Active {
     claim: Option<Claim>,
     /// To whom it was given, and in which epoch.
     given: Option<(Incarnation, Epoch)>,
+    moving: Option<Moving>,
     /// Members that want to have it, with the number of their question.
     wanted: VecDeque<(Incarnation, u64)>,
     /// The request that ends it.
@@ -229,6 +237,7 @@ impl Active {
             && self.search.is_none()
             && self.claim.is_none()
             && self.given.is_none()
+            && self.moving.is_none()
             && self.wanted.is_empty()
             && self.ending.is_none()
     }
@@ -252,6 +261,12 @@ pub(crate) struct Sessions {
     active: BTreeMap<SessionId, Active>,
     streams: Direct,
     outlets: BTreeMap<Incarnation, Outlet>,
+    /// Members that can hold second copies of our sessions, and how far down in preference.
+    partners: Vec<(u8, Incarnation)>,
+    /// This member is about to leave.
+    retired: bool,
+    /// Others that are.
+    retiring: BTreeSet<Incarnation>,
     /// Members that have no memory for copies, and until when that is believed.
     full: BTreeMap<Incarnation, Time>,
     restoring: Restoring,
@@ -267,7 +282,7 @@ impl std::hash::Hash for Sessions {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let Sessions { store, active, streams, outlets, full, restoring, past, questions, review_at, .. } = self;
         (store, active, streams, outlets, full, past).hash(state);
-        (restoring, questions, review_at, self.primary).hash(state);
+        (restoring, questions, review_at, self.primary, self.retired, &self.retiring).hash(state);
     }
 }
 
@@ -288,6 +303,9 @@ impl Sessions {
             active: BTreeMap::new(),
             streams,
             outlets: BTreeMap::new(),
+            partners: Vec::new(),
+            retired: false,
+            retiring: BTreeSet::new(),
             full: BTreeMap::new(),
             restoring: Restoring::default(),
             past: Past::default(),
@@ -323,9 +341,12 @@ impl Sessions {
         self.present = view.members.iter().map(|m| (m.incarnation.into(), m.incarnation)).collect();
         let present = |i: Incarnation| view.index_of(i).is_some();
         self.full.retain(|i, _| present(*i));
+        self.retiring.retain(|i| present(*i));
+        self.rank_partners();
         self.streams.keep_only(present);
         self.streams.retry_now(now);
         self.follow_departures(before.as_deref(), view);
+        self.tell_newcomers(before.as_deref(), view);
         let lost = before.is_some_and(|b| b.members.iter().any(|m| !present(m.incarnation)));
         self.restoring.view_changed(now, lost);
         self.lose_members();
@@ -463,7 +484,7 @@ impl Sessions {
 
     fn on_frame(&mut self, from: Incarnation, frame: Frame) {
         match frame {
-            Frame::Copy(copy) => self.on_copy(from, &copy),
+            Frame::Copy(copy) => self.on_copy(from, &copy, MemberTag::NONE),
             Frame::Change(change) => self.on_change(from, &change),
             Frame::Adopt(adopt) => self.on_adopt(from, &adopt),
             Frame::Release(about) => self.on_release(about),
@@ -474,6 +495,10 @@ impl Sessions {
             Frame::Where(question) => self.tell(from, &question),
             Frame::Here(here) => self.on_here(from, &here),
             Frame::Departed(departed) => self.on_departed(&departed),
+            Frame::Move(it) => self.on_copy(from, &it.copy, it.beside),
+            Frame::Outlive(about) => self.on_outlive(from, &about),
+            Frame::Inherit(will) => self.on_inherit(from, &will),
+            Frame::Retiring(()) => self.on_retiring(from),
         }
     }
 

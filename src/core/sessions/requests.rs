@@ -21,6 +21,9 @@ impl Sessions {
     /// Serves what waits for a session that is ours.
     pub(super) fn serve(&mut self, id: SessionId) {
         self.answer_done(id);
+        if self.moving(id).is_some() {
+            return;
+        }
         if self.primary && self.is_over(id) {
             self.expire(id);
             return self.look_for(id);

@@ -109,6 +109,8 @@ pub struct SessionCounts {
     pub secondaries: u64,
     /// Of the owned ones: those without a second copy.
     pub single: u64,
+    /// Copies of another life, of which it is not known yet whether the others went on without them.
+    pub orphans: u64,
     /// Memory that all of them take, in bytes.
     pub bytes: u64,
 }
@@ -170,6 +172,11 @@ impl Store {
         self.sessions.is_empty()
     }
 
+    /// How many there are that are no copies of another life.
+    pub(crate) fn live(&self) -> usize {
+        self.sessions.len() - self.counts.orphans as usize
+    }
+
     pub(crate) fn counts(&self) -> SessionCounts {
         self.counts
     }
@@ -183,7 +190,8 @@ impl Store {
     /// Everything in it becomes a copy of another life.
     pub(crate) fn orphan(&mut self) {
         self.sessions.values_mut().for_each(|session| session.role = Role::Orphan);
-        self.counts = SessionCounts { bytes: self.counts.bytes, ..SessionCounts::default() };
+        let (orphans, bytes) = (self.sessions.len() as u64, self.counts.bytes);
+        self.counts = SessionCounts { orphans, bytes, ..SessionCounts::default() };
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
@@ -196,6 +204,7 @@ impl SessionCounts {
         self.primaries += u64::from(session.role == Role::Primary);
         self.secondaries += u64::from(session.role == Role::Secondary);
         self.single += u64::from(session.is_single());
+        self.orphans += u64::from(session.role == Role::Orphan);
         self.bytes += session.bytes() as u64;
     }
 
@@ -203,6 +212,7 @@ impl SessionCounts {
         self.primaries -= u64::from(session.role == Role::Primary);
         self.secondaries -= u64::from(session.role == Role::Secondary);
         self.single -= u64::from(session.is_single());
+        self.orphans -= u64::from(session.role == Role::Orphan);
         self.bytes -= session.bytes() as u64;
     }
 }
