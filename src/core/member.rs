@@ -374,6 +374,7 @@ impl Member {
         let sessions = self.session_counts();
         (stats.sessions_primary, stats.sessions_secondary) = (sessions.primaries, sessions.secondaries);
         (stats.sessions_single, stats.session_bytes) = (sessions.single, sessions.bytes);
+        (stats.session_lag_bytes, stats.session_lag_us) = (sessions.lag_bytes, sessions.lag);
         stats
     }
 

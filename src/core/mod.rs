@@ -45,7 +45,7 @@ pub use member::Member;
 pub use messages::{Message, MessageIter, Messages};
 pub use outbox::{Gate, Outbox, PENDING_OVERHEAD, Pending, To};
 pub use plant::Plant;
-pub use sessions::{SessionAnswer, SessionCounts, SessionOp, SessionRequest, SessionRules};
+pub use sessions::{Asynchronous, SessionAnswer, SessionCounts, SessionOp, SessionRequest, SessionRules};
 pub use setup::{MinorityPolicy, ReadyPolicy, Seed, Setup};
 
 /// Counters of one member since it started. Plain numbers, cheap to copy.
@@ -76,4 +76,6 @@ pub struct Stats {
     pub sessions_secondary: u64,
     pub sessions_single: u64,
     pub session_bytes: u64,
+    pub session_lag_bytes: u64,
+    pub session_lag_us: u64,
 }

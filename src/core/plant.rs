@@ -32,6 +32,7 @@ pub enum Plant {
     CountLostCopy,
     LeaveWithSessions,
     MoveWithoutRelease,
+    LagWithoutBound,
 }
 
 impl Plant {
@@ -64,6 +65,7 @@ impl Plant {
         (Plant::CountLostCopy, "count-lost-copy", "S1", "answers OK for a change whose second holder is gone"),
         (Plant::LeaveWithSessions, "leave-with-sessions", "S6", "leaves in order without handing its sessions over"),
         (Plant::MoveWithoutRelease, "move-without-release", "S5", "moves a second copy without waiting until the old holder has let go"),
+        (Plant::LagWithoutBound, "lag-without-bound", "S2", "answers for changes early however many have no second copy"),
     ];
 
     /// Finds a plant by its name.

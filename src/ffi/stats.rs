@@ -61,6 +61,10 @@ pub struct dcn_stats_t {
     pub sessions_single: u64,
     /// Now: memory that all of them take.
     pub session_bytes: u64,
+    /// Now, in asynchronous mode: bytes of changes that were answered for and that no second member has yet.
+    pub session_lag_bytes: u64,
+    /// Now: the age of the oldest of them, in microseconds.
+    pub session_lag_us: u64,
 }
 
 /// Reads the counters of an engine.
@@ -111,6 +115,8 @@ impl From<Stats> for dcn_stats_t {
             sessions_secondary,
             sessions_single,
             session_bytes,
+            session_lag_bytes,
+            session_lag_us,
         } = stats;
         dcn_stats_t {
             struct_size: 0,
@@ -139,6 +145,8 @@ impl From<Stats> for dcn_stats_t {
             sessions_secondary,
             sessions_single,
             session_bytes,
+            session_lag_bytes,
+            session_lag_us,
         }
     }
 }

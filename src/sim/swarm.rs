@@ -8,7 +8,7 @@ use super::mischief::Mischief;
 use super::network::{Conditions, address_of};
 use super::random::Random;
 use super::world::{Settings, World};
-use crate::core::{MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
+use crate::core::{Asynchronous, MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
 use crate::types::{Incarnation, Micros, Name, millis};
 
 /// Each run lasts at least this long, in microseconds of virtual time.
@@ -231,6 +231,15 @@ fn draw_visitors(world: &mut World, seed: u64) {
         if random.chance(200) {
             let bytes = random.between(6_000, 20_000) as usize;
             world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.memory_bytes = bytes);
+        }
+        if random.chance(250) {
+            let bounds = Asynchronous {
+                window_bytes: random.between(500, 8_000) as usize,
+                window: millis(random.between(20, 1_000)),
+                batch_bytes: random.between(1, 3_000) as usize,
+                batch: millis(random.between(0, 300)),
+            };
+            world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.asynchronous = Some(bounds));
         }
         world.add_visitors(count, &mut random);
     }

@@ -195,7 +195,10 @@ impl World {
             fenced: self.view(node).is_some_and(|view| view.fenced),
             acting: self.acts_or_did(node),
             holders: self.holders_of(answer.id, answer.version, answer.epoch),
+            asynchronous: self.nodes[node].setup.sessions.asynchronous.is_some(),
+            owner_gone: self.owner_is_gone(node, answer.id),
         };
+        self.check_lag(node);
         if answer.holders[0].is_some() {
             self.visitors[at].holders = answer.holders;
             self.visitors[at].current = true;
@@ -205,7 +208,7 @@ impl World {
                 self.visitors[at].made = true;
                 self.ledger.session_made(answer, &how);
             }
-            (Asked::Read, Code::Ok) => self.counted(at, answer, pending.before, how.fenced),
+            (Asked::Read, Code::Ok) => self.counted(at, answer, pending.before, &how),
             (Asked::Visit(_), Code::Ok | Code::Unreplicated) => {
                 let repeated =
                     self.visitors[at].unsure.take().is_some_and(|(_, version, _)| answer.version != version + 1);
@@ -219,14 +222,14 @@ impl World {
             // Nobody can say any more whether it was made.
             (Asked::Visit(_), Code::TokenExpired) => self.visitors[at].unsure = None,
             (asked, Code::OutcomeUnknown) => self.unanswered(at, asked),
-            (_, Code::NoSuchSession) => self.denied(at, answer.id),
+            (_, Code::NoSuchSession) => self.denied(at, answer.id, &how),
             _ => {}
         }
     }
 
-    fn denied(&mut self, at: usize, id: SessionId) {
+    fn denied(&mut self, at: usize, id: SessionId, how: &Circumstances) {
         let current = self.visitors[at].current && self.visitors[at].holders[0].is_some();
-        self.ledger.session_denied(id, current);
+        self.ledger.session_denied(id, current, how);
         // It begins anew.
         let lost = self.ledger.sessions.get(id).is_none_or(|h| h.lost);
         if lost && self.visitors[at].shares.is_none() {
@@ -237,11 +240,11 @@ impl World {
     }
 
     /// A visitor sees its counter, and adds one.
-    fn counted(&mut self, at: usize, answer: &SessionAnswer, before: Before, fenced: bool) {
+    fn counted(&mut self, at: usize, answer: &SessionAnswer, before: Before, how: &Circumstances) {
         let shown = answer.attributes.as_ref().and_then(|a| a.get(COUNT)).and_then(|raw| raw.try_into().ok());
         let count = shown.map_or(0, u64::from_le_bytes);
         self.ledger.check(Guarantee::S1, shown.is_some(), || format!("{:?} has lost its counter", answer.id));
-        self.ledger.session_read(answer, count, before, fenced);
+        self.ledger.session_read(answer, count, before, how);
         if self.visitors_gone || self.visitors[at].unsure.is_some() {
             return;
         }
@@ -280,6 +283,26 @@ impl World {
                 (pending.is_some() && *made && living.contains(id), format!("{id:?} cannot be read: {pending:?}"));
             self.ledger.check(Guarantee::S4, !waits, || text);
         }
+    }
+
+    /// Whether the member that answered for a session last is not in this one's view.
+    fn owner_is_gone(&self, node: usize, id: SessionId) -> bool {
+        let owner = self.ledger.sessions.owner(id);
+        let here = |view: &std::sync::Arc<crate::types::View>| {
+            view.members.iter().any(|member| MemberTag::from(member.incarnation) == owner)
+        };
+        !self.view(node).is_some_and(here)
+    }
+
+    /// What a member has answered for early is within its bounds, as far as it says itself.
+    fn check_lag(&mut self, node: usize) {
+        let slot = &self.nodes[node];
+        let (Some(bounds), Some(member)) = (slot.setup.sessions.asynchronous, slot.member.as_deref()) else { return };
+        let counts = member.session_counts();
+        let holds = counts.lag_bytes <= bounds.window_bytes as u64;
+        self.ledger.check(Guarantee::S2, holds, || {
+            format!("n{node} has answered for {} bytes that nobody else has, of {}", counts.lag_bytes, bounds.window_bytes)
+        });
     }
 
     /// Whether a member acts in the primary view, or did at the end of one of its last turns: it may have stopped after it answered.

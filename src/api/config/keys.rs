@@ -134,6 +134,20 @@ pub static KEYS: &[Key] = &[
          have made a change."),
     key("session.restore_bytes_per_s", bytes(64 * 1024, GIBIBYTE), Default::Is("33554432"),
         "Bytes a second at most for making second copies anew after a member was lost, so that live traffic is not held up."),
+    agreed("session.mode", Kind::Choice(&["synchronous", "asynchronous"]), Default::Is("synchronous"),
+        "`synchronous`: a change is answered for once a second member has it. `asynchronous`: at once, and what the crash of one \
+         member can lose is bounded by the window below; both its bytes and its age can be read."),
+    key("session.window_bytes", bytes(4_096, GIBIBYTE), Default::Is("1048576"),
+        "Asynchronous mode: changes, in bytes with 128 for each, that were answered for and that no second member has yet. A change \
+         beyond waits for its second copy as in synchronous mode."),
+    key("session.window_ms", ms(10, 600_000), Default::Is("1000"),
+        "Asynchronous mode: while the oldest change without a second copy is older than this, further ones wait for theirs. So what \
+         can be lost was changed within one span of this length."),
+    key("session.batch_bytes", bytes(1, GIBIBYTE), Default::Is("65536"),
+        "Asynchronous mode: changes for one member are sent once there are so many bytes of them, or `session.batch_ms` have passed."),
+    key("session.batch_ms", ms(0, 60_000), Default::Is("100"),
+        "Asynchronous mode: how long a change waits for others that it can travel with. They are sent at once when somebody else wants \
+         the session, and before this member leaves."),
     agreed("security", Kind::Choice(&["none", "key", "tls"]), Default::Follows("`none` as long as every address of this member is a loopback one; otherwise it must be said"),
         "Who may join and what is encrypted. Only `none` is built: nothing is authenticated or encrypted, anybody who reaches the \
          port can join and read. `key` and `tls` are refused."),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::{Config, Origin, value};
 use crate::api::Resolved;
-use crate::core::{MinorityPolicy, ReadyPolicy, Seed, SessionRules, Setup};
+use crate::core::{Asynchronous, MinorityPolicy, ReadyPolicy, Seed, SessionRules, Setup};
 use crate::types::{Code, Error, Incarnation, Name, Result, millis};
 
 impl Config {
@@ -93,12 +93,19 @@ impl Config {
         setup.send_queue_bytes = self.parsed("send.queue_bytes");
         setup.receive_queue_bytes = self.parsed("receive.queue_bytes");
         setup.message_bytes = self.parsed("message.max_bytes");
+        let asynchronous = (self.text("session.mode") == "asynchronous").then(|| Asynchronous {
+            window_bytes: self.parsed("session.window_bytes"),
+            window: millis(self.parsed("session.window_ms")),
+            batch_bytes: self.parsed("session.batch_bytes"),
+            batch: millis(self.parsed("session.batch_ms")),
+        });
         setup.sessions = SessionRules {
             partners: self.parsed("session.partners"),
             session_bytes: self.parsed("session.max_bytes"),
             memory_bytes: self.parsed("session.memory_bytes"),
             timeout: millis(self.parsed("session.timeout_ms")),
             restore_bytes_per_s: self.parsed("session.restore_bytes_per_s"),
+            asynchronous,
         };
         Ok(())
     }

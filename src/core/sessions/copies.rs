@@ -175,11 +175,18 @@ impl Sessions {
     }
 
     /// Sends a change to whoever holds the other copy.
-    pub(super) fn replicate(&mut self, change: Change) {
+    pub(super) fn replicate(&mut self, change: Change, early: bool) {
         let Some(session) = self.store.get(change.id) else { return };
         let (id, version) = (change.id, change.version);
         match self.present(session.partner) {
-            Some(partner) => self.send(partner, &Frame::Change(change), Some(Step::Written(id, version))),
+            Some(partner) => {
+                if early {
+                    self.cork(partner);
+                } else {
+                    self.uncork(id);
+                }
+                self.send(partner, &Frame::Change(change), Some(Step::Written(id, version)));
+            }
             None => self.ensure_copy(id),
         }
     }
@@ -392,7 +399,7 @@ impl Sessions {
         let mut done = Vec::new();
         active.begun.retain_mut(|begun| {
             begun.done |= begun.version <= version;
-            let answered = begun.done && primary;
+            let answered = begun.done && (primary || begun.early.is_some());
             if answered {
                 done.push(begun.clone());
             }

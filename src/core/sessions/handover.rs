@@ -57,6 +57,7 @@ impl Sessions {
         if wanted.len() < WANTED {
             wanted.push_back((from, question.asked));
         }
+        self.uncork(id);
         self.advance(id);
     }
 

@@ -16,6 +16,7 @@
 
 mod copies;
 mod handover;
+mod lag;
 mod merging;
 mod requests;
 mod retiring;
@@ -38,9 +39,11 @@ use crate::wire::control::DirectAck;
 use crate::wire::session::{Attributes, Frame, Here, Question, Role};
 use copies::Restoring;
 use handover::Claim;
+use lag::{Early, Lag};
 use merging::Past;
 use retiring::Moving;
 use search::Search;
+pub use lag::Asynchronous;
 pub use store::SessionCounts;
 use store::Store;
 
@@ -144,6 +147,8 @@ pub struct SessionRules {
     pub timeout: Micros,
     /// Bytes a second at most for making second copies anew.
     pub restore_bytes_per_s: usize,
+    /// Whether changes are answered for before a second member has them, and within which bounds.
+    pub asynchronous: Option<Asynchronous>,
 }
 
 impl Default for SessionRules {
@@ -154,6 +159,7 @@ impl Default for SessionRules {
             memory_bytes: 512 * 1024 * 1024,
             timeout: millis(10_000),
             restore_bytes_per_s: 32 * 1024 * 1024,
+            asynchronous: None,
         }
     }
 }
@@ -191,6 +197,8 @@ struct Outlet {
     /// Frames put in so far: the number of the last one in its stream.
     sent: u64,
     steps: VecDeque<(u64, Step)>,
+    /// Until when what is in it waits for more: changes that were answered for already.
+    corked: Option<Time>,
 }
 
 /// A change that was made here and is not answered for yet.
@@ -203,6 +211,8 @@ struct Begun {
     done: bool,
     /// The host was told that the outcome is unknown; until it is known, nobody is told anything of the session.
     given_up: bool,
+    /// It was answered for before.
+    early: Option<Early>,
 }
 
 /// A request that has not begun.
@@ -270,6 +280,7 @@ pub(crate) struct Sessions {
     /// Members that have no memory for copies, and until when that is believed.
     full: BTreeMap<Incarnation, Time>,
     restoring: Restoring,
+    lag: Lag,
     past: Past,
     questions: u64,
     review_at: Time,
@@ -282,7 +293,7 @@ impl std::hash::Hash for Sessions {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let Sessions { store, active, streams, outlets, full, restoring, past, questions, review_at, .. } = self;
         (store, active, streams, outlets, full, past).hash(state);
-        (restoring, questions, review_at, self.primary, self.retired, &self.retiring).hash(state);
+        (&self.lag, restoring, questions, review_at, self.primary, self.retired, &self.retiring).hash(state);
     }
 }
 
@@ -308,6 +319,7 @@ impl Sessions {
             retiring: BTreeSet::new(),
             full: BTreeMap::new(),
             restoring: Restoring::default(),
+            lag: Lag::default(),
             past: Past::default(),
             questions: 0,
             review_at: Time::NEVER,
@@ -318,7 +330,7 @@ impl Sessions {
 
     /// How many there are.
     pub(crate) fn counts(&self) -> SessionCounts {
-        self.store.counts()
+        SessionCounts { lag_bytes: self.lag.bytes(), lag: self.lag.age(self.now), ..self.store.counts() }
     }
 
     /// The role, epoch and version of every session held here: for checkers.
@@ -420,7 +432,7 @@ impl Sessions {
 
     /// When to come back at the latest.
     pub(crate) fn deadline(&self) -> Time {
-        self.review_at.min(self.restoring.deadline()).min(self.streams.deadline())
+        self.review_at.min(self.restoring.deadline()).min(self.streams.deadline()).min(self.uncork_at())
     }
 
     /// Events for the host, in order.
@@ -437,8 +449,10 @@ impl Sessions {
     pub(crate) fn batches(&mut self, most: usize) -> Vec<(Incarnation, Bytes)> {
         let Some(view) = self.view.clone() else { return Vec::new() };
         let mut out = Vec::new();
+        let (now, bounds) = (self.now, self.rules.asynchronous);
         for (to, outlet) in &mut self.outlets {
-            let Some(index) = view.index_of(*to) else { continue };
+            let Some(index) = view.index_of(*to).filter(|_| !outlet.is_corked(now, bounds.as_ref())) else { continue };
+            outlet.corked = None;
             let seats = (view.members[self.me].seat, view.members[index].seat);
             for _ in 0..most {
                 let Some(frame) = self.streams.send(self.now, *to, seats, Some(&mut outlet.queue)) else { break };
@@ -453,7 +467,7 @@ impl Sessions {
         let Sessions { streams, outlets, .. } = self;
         let unfinished: Vec<Incarnation> = streams.unfinished().collect();
         streams.acknowledgements(|to| {
-            unfinished.contains(&to) || outlets.get(&to).is_some_and(|outlet| outlet.queue.bytes() > 0)
+            unfinished.contains(&to) || outlets.get(&to).is_some_and(|outlet| outlet.queue.bytes() > 0 && outlet.corked.is_none())
         })
     }
 
@@ -518,6 +532,9 @@ impl Sessions {
     /// Sends a frame; what it brings about happens when it is acknowledged.
     fn send(&mut self, to: Incarnation, frame: &Frame, step: Option<Step>) {
         let outlet = self.outlets.entry(to).or_default();
+        if !matches!(frame, Frame::Change(_)) {
+            outlet.corked = None;
+        }
         outlet.queue.push(Pending { level: Level::Fifo, token: 0, payload: frame.encode() });
         outlet.sent += 1;
         outlet.steps.extend(step.map(|step| (outlet.sent, step)));

@@ -1,6 +1,7 @@
 //! What hosts ask for: in order for each session, answered when it is certain (S1, S4).
 
 use super::copies::{apply, size_of};
+use super::lag::weight;
 use super::store::Session;
 use super::{Active, Begun, REVIEW, SessionAnswer, SessionOp, SessionRequest, Sessions, Waiting};
 use crate::core::io::Event;
@@ -37,7 +38,7 @@ impl Sessions {
                 SessionOp::Write { token, .. } => *token != 0 && self.has_token(id, *token),
                 _ => true,
             };
-            if barrier && !active.begun.is_empty() {
+            if barrier && active.begun.iter().any(|begun| begun.early.is_none()) {
                 break;
             }
             if let Some(active) = self.active.get_mut(&id) {
@@ -67,7 +68,7 @@ impl Sessions {
 
     /// Does one thing; answers what the session is to us afterwards.
     fn carry_out(&mut self, id: SessionId, request: SessionRequest, until: Time) -> Role {
-        let number = request.number;
+        let (number, weight) = (request.number, weight(&request));
         let now = self.seconds();
         match request.op {
             SessionOp::Create { .. } => self.answer(number, id, Code::InvalidArgument),
@@ -79,7 +80,9 @@ impl Sessions {
             }
             SessionOp::Write { token, if_version, whole, sets, removes } => {
                 let change = Change { id, epoch: Epoch::default(), version: if_version, token, whole, sets, removes };
-                match self.write(number, change, until) {
+                let early = self.admits_early(weight);
+                match self.write(number, change, until, early) {
+                    Ok(()) if early => self.answer_early(id, number, weight),
                     Ok(()) => {}
                     Err(code) => self.answer(number, id, code),
                 }
@@ -89,8 +92,9 @@ impl Sessions {
         self.store.role(id)
     }
 
-    /// Makes a change; `change.version` is the version at which the session must be, 0 = any. `Err` is the answer at once.
-    fn write(&mut self, number: u64, mut change: Change, until: Time) -> Result<(), Code> {
+    /// Makes a change; `change.version` is the version at which the session must be, 0 = any; `early`: nothing waits for the second
+    /// copy. `Err` is the answer at once.
+    fn write(&mut self, number: u64, mut change: Change, until: Time, early: bool) -> Result<(), Code> {
         let id = change.id;
         let repeated = self.has_token(id, change.token);
         let session = self.store.get(id).ok_or(Code::NoSuchSession)?;
@@ -118,7 +122,7 @@ impl Sessions {
         let now = self.seconds();
         self.store.update(id, |s| apply(s, &change, &attributes, now));
         self.begin(id, number, change.version, until);
-        self.replicate(change);
+        self.replicate(change, early);
         Ok(())
     }
 
@@ -133,6 +137,7 @@ impl Sessions {
             until,
             done: false,
             given_up: false,
+            early: None,
         });
     }
 
@@ -143,7 +148,7 @@ impl Sessions {
         if !self.primary {
             return true;
         }
-        let (number, until) = (front.request.number, front.until);
+        let (number, until, weight) = (front.request.number, front.until, weight(&front.request));
         if let Some(active) = self.active.get_mut(&id) {
             active.waiting.pop_front();
         }
@@ -166,6 +171,9 @@ impl Sessions {
                 self.store.insert(id, session);
                 self.begin(id, number, 1, until);
                 self.ensure_copy(id);
+                if self.admits_early(weight) {
+                    self.answer_early(id, number, weight);
+                }
                 self.advance(id);
             }
         }
@@ -193,7 +201,8 @@ impl Sessions {
 
     /// Answers a change that was begun, with the version that it made.
     pub(super) fn answer_begun(&mut self, id: SessionId, begun: &Begun, code: Code) {
-        if begun.given_up {
+        self.lag.close(begun);
+        if begun.given_up || begun.early.is_some() {
             return;
         }
         let (epoch, partner) = self.store.get(id).map_or_else(Default::default, |s| (s.epoch, s.partner));
@@ -228,7 +237,7 @@ impl Sessions {
             }
             !late
         });
-        for begun in active.begun.iter_mut().filter(|b| !b.given_up && (lapsed || now >= b.until)) {
+        for begun in active.begun.iter_mut().filter(|b| !b.given_up && b.early.is_none() && (lapsed || now >= b.until)) {
             begun.given_up = true;
             answers.push((begun.number, Code::OutcomeUnknown));
         }

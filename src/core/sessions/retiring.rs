@@ -33,6 +33,7 @@ impl Sessions {
             return;
         }
         self.retired = true;
+        self.uncork_all();
         let me = self.incarnation;
         let others: Vec<Incarnation> = self.present.values().copied().filter(|who| *who != me).collect();
         others.into_iter().for_each(|who| self.send(who, &Frame::Retiring(()), None));

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::types::{Epoch, MemberTag, SessionId, limits};
+use crate::types::{Epoch, MemberTag, Micros, SessionId, limits};
 use crate::wire::session::{Attributes, Role, put_pair};
 
 /// What a record costs beside its content, with its share of the map.
@@ -113,6 +113,10 @@ pub struct SessionCounts {
     pub orphans: u64,
     /// Memory that all of them take, in bytes.
     pub bytes: u64,
+    /// Changes that were answered for and that no second member has yet: their bytes,
+    pub lag_bytes: u64,
+    /// and the age of the oldest.
+    pub lag: Micros,
 }
 
 /// All sessions of a member.

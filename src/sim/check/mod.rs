@@ -43,6 +43,7 @@ pub enum Guarantee {
     V7,
     V8,
     S1,
+    S2,
     S3,
     S4,
     S5,
@@ -53,7 +54,7 @@ pub enum Guarantee {
 impl Guarantee {
     /// Every checked promise, its name, and its words.
     #[rustfmt::skip]
-    pub const ALL: [(Guarantee, &'static str, &'static str); 19] = [
+    pub const ALL: [(Guarantee, &'static str, &'static str); 20] = [
         (Guarantee::D1, "D1", "a stream is delivered in the order sent, once, without a gap, unaltered"),
         (Guarantee::D2, "D2", "that holds while leaders die"),
         (Guarantee::D3, "D3", "who goes on together has delivered the same, with a transition before what comes at the end"),
@@ -68,6 +69,7 @@ impl Guarantee {
         (Guarantee::V7, "V7", "nobody is removed who is well and well connected"),
         (Guarantee::V8, "V8", "a leader and its members, and all leaders, hear each other"),
         (Guarantee::S1, "S1", "what was answered OK is held by two members, and is what is read from then on"),
+        (Guarantee::S2, "S2", "in asynchronous mode what is answered for early stays in its window"),
         (Guarantee::S3, "S3", "epochs of a session grow from answer to answer"),
         (Guarantee::S4, "S4", "a change is made once, however often it is repeated with its token, and every request is answered"),
         (Guarantee::S5, "S5", "a session has one owner at a time, and is not said to be gone while somebody may hold it"),

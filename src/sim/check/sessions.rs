@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{Guarantee, Ledger};
 use crate::core::SessionAnswer;
-use crate::types::{Code, Epoch, SessionId};
+use crate::types::{Code, Epoch, MemberTag, SessionId};
 
 /// What is known of one session.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,10 @@ pub(crate) struct Circumstances {
     pub acting: bool,
     /// Processes that hold at least the version answered for.
     pub holders: usize,
+    /// Changes are answered for before a second member has them.
+    pub asynchronous: bool,
+    /// Who answered for the session last is not in the view of the member that answered.
+    pub owner_gone: bool,
 }
 
 /// What a visitor remembers of a read that it asks for.
@@ -90,6 +94,11 @@ impl Histories {
         self.sessions.entry(id).or_default().maybe -= 1;
     }
 
+    /// Who answered for it last.
+    pub fn owner(&self, id: SessionId) -> MemberTag {
+        self.sessions.get(&id).map_or(MemberTag::NONE, |history| history.epoch.owner)
+    }
+
     pub fn before(&self, id: SessionId) -> Before {
         self.sessions
             .get(&id)
@@ -114,6 +123,7 @@ impl Ledger {
         history.maybe -= 1;
         history.acked += 1;
         history.unfenced |= !how.fenced;
+        forgive_lag(history, answer, how);
         let (id, before) = (answer.id, history.clone());
         history.version = history.version.max(answer.version);
         history.epoch = history.epoch.max(answer.epoch);
@@ -135,7 +145,7 @@ impl Ledger {
         self.check(Guarantee::S5, how.acting, || {
             format!("{:?}: {:?} by a member that does not act in the primary view", answer.id, answer.code)
         });
-        let needed = if answer.code == Code::Ok { 2 } else { 1 };
+        let needed = if answer.code == Code::Ok && !how.asynchronous { 2 } else { 1 };
         let fallen = self.sessions.get(answer.id).is_some_and(|h| h.fallen >= answer.version);
         let holders = how.holders + usize::from(fallen);
         self.check(Guarantee::S1, holders >= needed, || {
@@ -145,9 +155,10 @@ impl Ledger {
     }
 
     /// A visitor was shown its counter.
-    pub fn session_read(&mut self, answer: &SessionAnswer, count: u64, before: Before, fenced: bool) {
+    pub fn session_read(&mut self, answer: &SessionAnswer, count: u64, before: Before, how: &Circumstances) {
         let history = self.sessions.sessions.entry(answer.id).or_default();
-        history.unfenced |= !fenced;
+        history.unfenced |= !how.fenced;
+        forgive_lag(history, answer, how);
         history.shown = history.shown.max(count);
         let (id, history) = (answer.id, history.clone());
         if history.unfenced || history.lost {
@@ -170,8 +181,9 @@ impl Ledger {
     }
 
     /// A visitor was told that its session does not exist.
-    pub fn session_denied(&mut self, id: SessionId, cookie_is_current: bool) {
-        let Some(history) = self.sessions.get(id) else { return };
+    pub fn session_denied(&mut self, id: SessionId, cookie_is_current: bool, how: &Circumstances) {
+        let Some(history) = self.sessions.sessions.get_mut(&id) else { return };
+        history.lost |= how.asynchronous && how.owner_gone;
         let owed = history.exists && !history.lost && !history.unfenced && cookie_is_current;
         self.check(Guarantee::S5, !owed, || format!("{id:?} is said not to exist"));
     }
@@ -182,13 +194,18 @@ impl Ledger {
     }
 }
 
+/// In asynchronous mode, what a member answered for last may be lost with it.
+fn forgive_lag(history: &mut History, answer: &SessionAnswer, how: &Circumstances) {
+    history.lost |= how.asynchronous && how.owner_gone && answer.version <= history.version;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::MemberTag;
 
     const ID: SessionId = SessionId(7);
-    const FINE: Circumstances = Circumstances { fenced: true, acting: true, holders: 2 };
+    const FINE: Circumstances =
+        Circumstances { fenced: true, acting: true, holders: 2, asynchronous: false, owner_gone: false };
 
     fn answer(code: Code, version: u64, counter: u32) -> SessionAnswer {
         let epoch = Epoch { view: 1, counter, owner: MemberTag(1) };
@@ -232,7 +249,7 @@ mod tests {
     fn a_read_that_lacks_a_visit_breaks_s1() {
         let mut ledger = visited();
         let before = ledger.sessions.before(ID);
-        ledger.session_read(&answer(Code::Ok, 2, 1), 0, before, true);
+        ledger.session_read(&answer(Code::Ok, 2, 1), 0, before, &FINE);
         assert_eq!(broken(&ledger), [Guarantee::S1]);
     }
 
@@ -243,7 +260,7 @@ mod tests {
         visit(&mut ledger, 4, 1, &FINE);
         assert_eq!(broken(&ledger), [Guarantee::S3]);
         let before = ledger.sessions.before(ID);
-        ledger.session_read(&answer(Code::Ok, 4, 2), 4, before, true);
+        ledger.session_read(&answer(Code::Ok, 4, 2), 4, before, &FINE);
         assert_eq!(broken(&ledger), [Guarantee::S3, Guarantee::S4]);
     }
 
@@ -258,13 +275,25 @@ mod tests {
     #[test]
     fn a_session_that_is_owed_and_denied_breaks_s5_and_one_that_was_lost_does_not() {
         let mut ledger = visited();
-        ledger.session_denied(ID, false);
+        ledger.session_denied(ID, false, &FINE);
         assert_eq!(broken(&ledger), [], "the cookie may be out of date");
-        ledger.session_denied(ID, true);
+        ledger.session_denied(ID, true, &FINE);
         assert_eq!(broken(&ledger), [Guarantee::S5]);
         ledger.sessions.lose(ID);
-        ledger.session_denied(ID, true);
+        ledger.session_denied(ID, true, &FINE);
         assert_eq!(broken(&ledger), [Guarantee::S5]);
+    }
+
+    #[test]
+    fn in_asynchronous_mode_a_change_may_go_with_its_owner_and_not_otherwise() {
+        let late = Circumstances { holders: 1, asynchronous: true, ..FINE };
+        for owner_gone in [true, false] {
+            let mut ledger = visited();
+            visit(&mut ledger, 3, 1, &late);
+            let before = ledger.sessions.before(ID);
+            ledger.session_read(&answer(Code::Ok, 2, 2), 1, before, &Circumstances { owner_gone, ..late });
+            assert_eq!(broken(&ledger).is_empty(), owner_gone);
+        }
     }
 
     #[test]
