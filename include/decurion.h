@@ -248,7 +248,7 @@
 // `list` of `dcn_view_member`: those who were not in the view before. Known for the view of an event only.
 #define DCN_VIEW_JOINED 1
 
-// `list` of `dcn_view_member`: those of the view before who are gone: name, incarnation and seat only.
+// `list` of `dcn_view_member`: those of the view before who are gone: name, incarnation, holder and seat only.
 #define DCN_VIEW_LEFT 2
 
 // A member without a task in its group. Also of one that has left.
@@ -271,6 +271,9 @@
 
 // Bytes of an address as text, its NUL included, rounded up.
 #define DCN_ADDRESS_BYTES 64
+
+// Bytes of a member as cookies name it (16 hexadecimal digits), its NUL included, rounded up.
+#define DCN_HOLDER_BYTES 24
 
 // Most attributes in one call.
 #define DCN_ATTRIBUTES_MAX 65536
@@ -420,6 +423,8 @@ typedef struct dcn_member_t {
     char incarnation[DCN_INCARNATION_BYTES];
     // Where it is reached (`10.0.0.7:7100`, `[fd00::7]:7100`), NUL-terminated.
     char address[DCN_ADDRESS_BYTES];
+    // How the cookie of a session names it as a holder (`id!primary!secondary`), NUL-terminated.
+    char holder[DCN_HOLDER_BYTES];
 } dcn_member_t;
 
 // A named value of a session, in the caller's memory.

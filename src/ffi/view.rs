@@ -10,7 +10,7 @@ use super::guard::call;
 use super::handle::{Kind, Table};
 use super::input;
 use crate::core::{MemberRef, ViewChange};
-use crate::types::{Code, Result, View, ViewId};
+use crate::types::{Code, MemberTag, Result, View, ViewId};
 
 /// An immutable snapshot of the membership. All zero = no view.
 #[repr(C)]
@@ -24,7 +24,7 @@ pub struct dcn_view_t {
 pub const DCN_VIEW_MEMBERS: u32 = 0;
 /// `list` of `dcn_view_member`: those who were not in the view before. Known for the view of an event only.
 pub const DCN_VIEW_JOINED: u32 = 1;
-/// `list` of `dcn_view_member`: those of the view before who are gone: name, incarnation and seat only.
+/// `list` of `dcn_view_member`: those of the view before who are gone: name, incarnation, holder and seat only.
 pub const DCN_VIEW_LEFT: u32 = 2;
 
 /// A member without a task in its group. Also of one that has left.
@@ -42,6 +42,8 @@ pub const DCN_NAME_BYTES: usize = 72;
 pub const DCN_INCARNATION_BYTES: usize = 40;
 /// Bytes of an address as text, its NUL included, rounded up.
 pub const DCN_ADDRESS_BYTES: usize = 64;
+/// Bytes of a member as cookies name it (16 hexadecimal digits), its NUL included, rounded up.
+pub const DCN_HOLDER_BYTES: usize = 24;
 
 /// What a view says of itself. Set `struct_size` to `sizeof(dcn_view_info_t)` before the call.
 #[repr(C)]
@@ -97,6 +99,8 @@ pub struct dcn_member_t {
     pub incarnation: [c_char; DCN_INCARNATION_BYTES],
     /// Where it is reached (`10.0.0.7:7100`, `[fd00::7]:7100`), NUL-terminated.
     pub address: [c_char; DCN_ADDRESS_BYTES],
+    /// How the cookie of a session names it as a holder (`id!primary!secondary`), NUL-terminated.
+    pub holder: [c_char; DCN_HOLDER_BYTES],
 }
 
 static VIEWS: Table<Arc<Snapshot>> = Table::new(Kind::View);
@@ -290,8 +294,10 @@ fn absent(member: &MemberRef) -> dcn_member_t {
         name: [0; DCN_NAME_BYTES],
         incarnation: [0; DCN_INCARNATION_BYTES],
         address: [0; DCN_ADDRESS_BYTES],
+        holder: [0; DCN_HOLDER_BYTES],
     };
     input::copy_text(member.name.as_str(), &mut answer.name);
     input::copy_text(&member.incarnation.to_string(), &mut answer.incarnation);
+    input::copy_text(&MemberTag::from(member.incarnation).to_string(), &mut answer.holder);
     answer
 }

@@ -43,6 +43,23 @@ static void reads(dcn_engine_t engine, dcn_session_t *session, const char *name,
     OK(dcn_buf_release(attributes));
 }
 
+/* Whether a cookie means the member of this name by these 16 characters. */
+static int is_holder(dcn_engine_t engine, const char *name, const char *part) {
+    dcn_view_t view;
+    dcn_view_info_t info = {.struct_size = sizeof info};
+    int is = 0;
+    OK(dcn_engine_view(engine, &view));
+    OK(dcn_view_info(view, &info));
+    for (uint32_t i = 0; i < info.member_count; i++) {
+        dcn_member_t member = {.struct_size = sizeof member};
+        OK(dcn_view_member(view, DCN_VIEW_MEMBERS, i, &member));
+        CHECK(strlen(member.holder) == 16);
+        is |= strcmp(member.name, name) == 0 && strncmp(member.holder, part, 16) == 0;
+    }
+    OK(dcn_view_release(view));
+    return is;
+}
+
 static void a_session_is_found_everywhere_and_outlives_its_owner(void) {
     dcn_engine_t a = open_member("a", NULL), b = open_member("b", address_of(a)), c = open_member("c", address_of(a));
     await_members(a, 3);
@@ -52,8 +69,11 @@ static void a_session_is_found_everywhere_and_outlives_its_owner(void) {
     char made_by[DCN_COOKIE_BYTES];
     strcpy(made_by, session.cookie);
 
+    CHECK(is_holder(a, "a", session.cookie + 33) && !is_holder(a, "a", session.cookie + 50));
+    CHECK(is_holder(a, "b", session.cookie + 50) != is_holder(a, "c", session.cookie + 50));
     reads(b, &session, "user", "ada");
     CHECK(strncmp(session.cookie, made_by, 32) == 0 && strcmp(session.cookie, made_by) != 0);
+    CHECK(is_holder(c, "b", session.cookie + 33));
 
     const dcn_attribute_t grace = {NAMED("user"), VALUE("grace")}, gone[] = {{NAMED("cart"), NULL, 0}, {NAMED("x"), NULL, 0}};
     dcn_session_change_t change = set(&grace, 7);
