@@ -110,11 +110,12 @@ fn what_is_installed_is_found_by_pkg_config_and_cmake() {
     run(Command::new("cmake").arg("--build").arg(&build));
     says_usage(&mut Command::new(build.join("hello")));
     says_usage(&mut Command::new(build.join("epoll_loop")));
+    says_usage(&mut Command::new(build.join("session_server")));
 
     // The same with the static target: it runs without the shared library.
     let project = folder.join("static-project");
     fs::create_dir_all(&project).expect("a folder");
-    for source in ["hello.c", "epoll_loop.c"] {
+    for source in ["hello.c", "epoll_loop.c", "session_server.c"] {
         fs::copy(example.join(source), project.join(source)).expect("a copy");
     }
     let rules = fs::read_to_string(example.join("CMakeLists.txt")).expect("CMakeLists.txt");
