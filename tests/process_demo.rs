@@ -1,4 +1,5 @@
-//! The demo end to end: a file streams from two members to all, a leader and the coordinator are killed, nothing is lost.
+//! The demo end to end: a file streams from two members to all, sessions change on all of them, a leader and the coordinator
+//! are killed, nothing is lost.
 
 mod command_support;
 
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 const MEMBERS: usize = 9;
 const GROUPS: usize = 3;
+const SESSIONS: u64 = 300;
 
 fn list<'a>(of: &'a Value, field: &str) -> &'a [Value] {
     of[field].as_array().unwrap_or_else(|| panic!("a list '{field}' in {of}"))
@@ -28,21 +30,22 @@ fn file(test: &str) -> (String, Vec<u8>) {
     (path.to_str().expect("text").to_owned(), bytes)
 }
 
-fn demo(file: &str, members: usize, groups: usize, faults: &str) -> Ended {
-    let (members, groups) = (members.to_string(), groups.to_string());
-    let shape = ["--members", &members, "--groups", &groups, "--faults", faults, "--seconds", "3"];
+fn demo(file: &str, members: usize, groups: usize, faults: &str, sessions: u64) -> Ended {
+    let (members, groups, sessions) = (members.to_string(), groups.to_string(), sessions.to_string());
+    let shape =
+        ["--members", &members, "--groups", &groups, "--faults", faults, "--seconds", "3", "--sessions", &sessions];
     run(&[&["demo", "--json", "--file", file], &shape[..]].concat())
 }
 
 #[test]
 fn a_leader_and_the_coordinator_die_and_every_receiver_has_every_byte() {
     let (file, bytes) = file("demo-faults");
-    let ended = demo(&file, MEMBERS, GROUPS, "on");
+    let ended = demo(&file, MEMBERS, GROUPS, "on", SESSIONS);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let summary = ended.summary();
     assert_eq!((&summary["ok"], list(summary, "broken").len()), (&true.into(), 0), "{summary}");
     assert!(summary["elapsed_ms"].as_u64() > Some(2_000), "{summary}");
-    assert!(summary.get("sessions").is_none(), "what is not built is absent");
+    sessions_are_read_back(summary);
 
     let cast = list(summary, "members");
     assert_eq!(names(cast).len(), MEMBERS);
@@ -67,6 +70,7 @@ fn a_leader_and_the_coordinator_die_and_every_receiver_has_every_byte() {
     assert_eq!(connections.len(), MEMBERS - 1);
     assert!(connections.iter().all(|c| c["count"].as_u64() >= Some(1)), "{connections:?}");
     assert!(ended.stderr.contains("SIGKILL to") && ended.stderr.contains("nothing lost, nothing double"));
+    assert!(ended.stderr.contains("300 acknowledged, 300 read back, 0 lost, 0 stale"), "{}", ended.stderr);
     assert!(ended.lines.iter().all(|line| line["schema"] == 1 && line["type"].is_string()));
 }
 
@@ -104,13 +108,23 @@ fn everybody_has_all(summary: &Value, bytes: &[u8]) {
     assert_eq!(returned, 2, "one came back and hears both");
 }
 
+/// Every session was acknowledged, was changed after it was made, and is there after both deaths as it was acknowledged last.
+fn sessions_are_read_back(summary: &Value) {
+    let sessions = &summary["sessions"];
+    let count = |field: &str| sessions[field].as_u64().unwrap_or_else(|| panic!("a number '{field}' in {sessions}"));
+    assert_eq!((count("acked"), count("read")), (SESSIONS, SESSIONS));
+    assert_eq!(["lost", "stale", "garbled", "made_twice"].map(count), [0; 4], "{sessions}");
+    assert!(count("writes") >= 2 * SESSIONS && count("repeated") <= count("writes"), "{sessions}");
+}
+
 #[test]
 fn without_faults_nobody_dies() {
     let (file, bytes) = file("demo-no-faults");
-    let ended = demo(&file, 3, 1, "off");
+    let ended = demo(&file, 3, 1, "off", 0);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let summary = ended.summary();
     assert_eq!((list(summary, "faults").len(), list(summary, "deaths").len()), (0, 0));
+    assert!(summary.get("sessions").is_none() && !ended.stderr.contains("session"), "none were wanted: {summary}");
     assert_eq!(list(summary, "receivers").len(), 4);
     assert!(list(summary, "receivers").iter().all(|r| r["bytes"].as_u64() >= Some(6 * bytes.len() as u64)));
 }
@@ -125,7 +139,7 @@ fn what_the_demo_cannot_do_is_refused() {
         (&["--security", "tls"], "not built"),
         (&["--security", "key"], "not built"),
         (&["--loss", "0.05"], "not built"),
-        (&["--sessions", "2000"], "not built"),
+        (&["--sessions", "20001"], "0 to 20000"),
         (&["--members", "5", "--groups", "4"], "do not fill"),
         (&["--members", "4", "--groups", "1"], "--faults off"),
         (&["--file", "/no/such/file"], "/no/such/file"),

@@ -67,6 +67,9 @@ pub struct DemoArguments {
     /// Whether to kill a group leader and the coordinator.
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = ["on", "off"])]
     pub faults: String,
+    /// How many sessions to make and to change meanwhile, on all members, and to read back in the end.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = count(0, 20_000))]
+    pub sessions: usize,
     /// Go on streaming until Ctrl-C, and print the process ids: kill one by hand and watch.
     #[arg(long)]
     pub hold: bool,
@@ -79,9 +82,6 @@ pub struct DemoArguments {
     /// Lost datagrams (not built).
     #[arg(long, hide = true)]
     pub loss: Option<String>,
-    /// Sessions (not built).
-    #[arg(long, hide = true)]
-    pub sessions: Option<String>,
 }
 
 fn count(min: usize, max: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {

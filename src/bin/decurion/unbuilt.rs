@@ -35,8 +35,3 @@ pub fn security(name: &str) -> Failure {
 pub fn loss() -> Failure {
     refuse("--loss", "`decurion simulate` loses up to 30 % of the datagrams on a simulated network")
 }
-
-/// Sessions.
-pub fn sessions() -> Failure {
-    refuse("--sessions", "the demo streams a file from two members to all and checks every byte")
-}

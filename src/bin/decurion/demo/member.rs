@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use decurion::api::{Ended, Event, Messages, To};
 use decurion::types::{Code, View};
-use decurion::{Engine, Level, Mode};
+use decurion::{Cookie, Engine, Level, Mode, SessionAnswer, SessionChange, SessionOp};
 
 use super::payload::{HEADER_BYTES, PIECE_BYTES, Piece, Tracker};
-use super::protocol::{MemberSaid, Order, Said, ViewSaid, monotonic_us};
+use super::protocol::{MemberSaid, Order, Said, SessionAsk, SessionTold, SessionWant, ViewSaid, monotonic_us};
+use super::sessions;
 use crate::arguments::Settings;
 use crate::output::{Exit, Failure, Outcome};
 
@@ -72,12 +73,12 @@ impl Receiving {
             engine.poll(&mut events, 256, due.saturating_duration_since(Instant::now()))?;
             for event in events.drain(..) {
                 if let Some(ended) = self.take(event) {
-                    self.progress();
+                    self.progress(engine);
                     return Ok(ended);
                 }
             }
             if Instant::now() >= due {
-                self.progress();
+                self.progress(engine);
                 due = Instant::now() + PROGRESS_EVERY;
             }
         }
@@ -87,6 +88,8 @@ impl Receiving {
         match event {
             Event::Messages(run) => self.messages(&run),
             Event::View(change) => say(&Said::View(view_said(&change.view))),
+            Event::Session(answer) => say(&Said::Session(session_told(&answer))),
+            Event::RedundancyRestored { view, .. } => say(&Said::Restored { number: view.number }),
             Event::Suspected { member, why } => trouble("suspected", format!("{}: {why}", member.name)),
             Event::Slow { member, lag_bytes } => trouble("slow", format!("{}, {lag_bytes} bytes behind", member.name)),
             Event::Expelled { view, why } => trouble("expelled", format!("after view {}: {why}", view.number)),
@@ -115,11 +118,13 @@ impl Receiving {
         }
     }
 
-    fn progress(&self) {
+    fn progress(&self, engine: &Engine) {
+        let stats = engine.stats();
         say(&Said::Progress {
             streams: self.trackers.values().map(|t| t.said().clone()).collect(),
             sent_bytes: self.shared.sent_bytes.load(Ordering::Relaxed),
             sent_messages: self.shared.sent_messages.load(Ordering::Relaxed),
+            sessions: stats.sessions_primary + stats.sessions_secondary,
         });
     }
 }
@@ -165,6 +170,12 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
 fn obey(order: Order, engine: &Arc<Engine>, shared: &Arc<Shared>) {
     match order {
         Order::Phase { phase } => shared.phase.store(phase, Ordering::Relaxed),
+        Order::Session(ask) => {
+            let code = ask_session(engine, &ask).unwrap_or_else(|error| error.code());
+            if code != Code::Ok {
+                say(&Said::Session(SessionTold::refused(ask.request, code)));
+            }
+        }
         Order::Stop => shared.stop.store(true, Ordering::Relaxed),
         Order::Leave => {
             shared.stop.store(true, Ordering::Relaxed);
@@ -183,6 +194,31 @@ fn obey(order: Order, engine: &Arc<Engine>, shared: &Arc<Shared>) {
                 trouble("send", failure.text);
             }
         }
+    }
+}
+
+/// Hands a request in; after `Ok` an event has the answer.
+fn ask_session(engine: &Engine, ask: &SessionAsk) -> decurion::Result<Code> {
+    let cookie = if ask.cookie.is_empty() { None } else { Some(ask.cookie.parse::<Cookie>()?) };
+    let content = || sessions::content(ask.session, ask.change);
+    let op = match ask.want {
+        SessionWant::Create => SessionOp::Create { ttl_s: 0, attributes: content()? },
+        SessionWant::Change => {
+            SessionChange { token: ask.change, whole: true, sets: content()?, ..SessionChange::default() }.into()
+        }
+        SessionWant::Read => SessionOp::Read,
+    };
+    engine.session_request(ask.request, cookie.as_ref(), op)
+}
+
+fn session_told(answer: &SessionAnswer) -> SessionTold {
+    let text = |name| std::str::from_utf8(answer.attributes.as_ref()?.get(name)?).ok();
+    SessionTold {
+        cookie: Cookie::from(answer).to_string(),
+        version: answer.version,
+        change: text("change").and_then(|change| change.parse().ok()),
+        sum: answer.attributes.as_ref().map(sessions::sum),
+        ..SessionTold::refused(answer.number, answer.code)
     }
 }
 

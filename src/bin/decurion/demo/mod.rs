@@ -1,5 +1,6 @@
 //! `decurion demo`: twelve member processes in three groups, a file that streams from two of them to all, a group
-//! leader and then the coordinator killed, one brought back; and a table that shows what it cost.
+//! leader and then the coordinator killed, one brought back, sessions that are changed on all of them meanwhile; and a table that
+//! shows what it cost.
 
 mod connections;
 pub mod member;
@@ -8,6 +9,7 @@ mod picture;
 mod plan;
 mod process;
 mod protocol;
+mod sessions;
 mod story;
 mod verdict;
 
@@ -25,7 +27,8 @@ use crate::output::{Exit, Failure, Outcome, Output};
 use picture::Picture;
 use plan::{Plan, Ports};
 use process::{Heard, Process};
-use protocol::{Order, monotonic_us};
+use protocol::{Order, Said, monotonic_us};
+use sessions::Sessions;
 use story::Story;
 use verdict::Verdict;
 
@@ -33,6 +36,7 @@ use verdict::Verdict;
 const FORM_PATIENCE: Duration = Duration::from_secs(20);
 const NOTICE_PATIENCE: Duration = Duration::from_secs(10);
 const ARRIVE_PATIENCE: Duration = Duration::from_secs(10);
+const SETTLE_PATIENCE: Duration = Duration::from_secs(15);
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the verb.
@@ -56,6 +60,8 @@ struct Demo<'a> {
     to_demo: Sender<Heard>,
     processes: Vec<Process>,
     story: Story,
+    /// The client of sessions: its journal is here, where nobody is killed.
+    sessions: Sessions,
     picture: Picture,
     faults: Vec<Value>,
     /// The members as they began: name, pid, group, role.
@@ -79,6 +85,7 @@ impl<'a> Demo<'a> {
             .map_err(|e| environment("cannot start a thread", e))?;
         let ports = Ports::take(plan.members).map_err(|e| environment("cannot take ports on 127.0.0.1", e))?;
         let program = std::env::current_exe().map_err(|e| environment("cannot find the command itself", e))?;
+        let sessions = Sessions::new(plan.sessions, plan.seconds);
         Ok(Demo {
             plan,
             output,
@@ -88,6 +95,7 @@ impl<'a> Demo<'a> {
             to_demo,
             processes: Vec::new(),
             story: Story::default(),
+            sessions,
             picture: Picture::new(),
             faults: Vec::new(),
             cast: Vec::new(),
@@ -163,7 +171,11 @@ impl<'a> Demo<'a> {
         for sender in self.story.senders.clone() {
             self.processes[sender].tell(&order);
         }
+        self.sessions.begin();
         let patience = self.plan.patience();
+        if self.sessions.wanted() && !self.plan.hold {
+            self.make_sessions()?;
+        }
         if self.plan.faults {
             self.wait("a third of the file sent", patience, |s| s.sent_part(stream_bytes) >= 1.0 / 3.0)?;
             let leader = self.victim("leader")?;
@@ -171,10 +183,45 @@ impl<'a> Demo<'a> {
             self.bring_back(leader)?;
             self.wait("two thirds of the file sent", patience, |s| s.sent_part(stream_bytes) >= 2.0 / 3.0)?;
             self.wait("the member that came back in everybody's view", NOTICE_PATIENCE, Story::agreed)?;
+            // Two deaths may take both copies of a session, unless those that the first took are made anew in between.
+            self.wait("two copies of each session", NOTICE_PATIENCE, Story::is_restored)?;
             let coordinator = self.victim("coordinator")?;
             self.kill(coordinator, "coordinator", 2)?;
         }
         self.wait("the whole file sent", patience, |s| s.sent_part(stream_bytes) >= 1.0)
+    }
+
+    /// Waits until every session is there, so that each death meets all of them.
+    fn make_sessions(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.plan.patience();
+        while !self.sessions.is_made() {
+            self.step(Some(deadline), "all sessions")?;
+        }
+        let count = self.sessions.count();
+        self.picture.tell(&format!("{count} sessions made on all members; each is changed on another one every time"));
+        Ok(())
+    }
+
+    /// The client begins nothing new; then it reads everything back from whoever lives.
+    fn read_sessions(&mut self) -> Result<(), Failure> {
+        if !self.sessions.wanted() {
+            return Ok(());
+        }
+        self.sessions.stop();
+        for stage in ["the last changes of sessions", "all sessions read back"] {
+            let deadline = Instant::now() + SETTLE_PATIENCE;
+            while !self.sessions.is_settled() {
+                match self.step(Some(deadline), stage) {
+                    // What has no answer by then counts as lost, or as not acknowledged.
+                    Err(failure) if failure.exit == Exit::Deadline => break,
+                    other => other?,
+                }
+            }
+            if !self.sessions.is_reading() {
+                self.sessions.read_back();
+            }
+        }
+        Ok(())
     }
 
     /// The first living process of a role that does not send.
@@ -282,8 +329,9 @@ impl<'a> Demo<'a> {
                 _ => {}
             }
         }
+        self.read_sessions()?;
         self.picture.finish(&self.plan, &self.story);
-        let verdict = Verdict::new(&self.plan, &self.story);
+        let verdict = Verdict::new(&self.plan, &self.story, &self.sessions);
         self.leave();
         let elapsed_ms = self.picture.elapsed_ms();
         verdict.print(&self.plan, &self.story, self.output);
@@ -314,20 +362,24 @@ impl<'a> Demo<'a> {
     fn wait(&mut self, what: &str, patience: Duration, done: impl Fn(&Story) -> bool) -> Result<(), Failure> {
         let deadline = Instant::now() + patience;
         while !done(&self.story) {
-            match self.hear(Some(deadline)) {
-                None => {
-                    return Err(self.failure(Exit::Deadline, &format!("waited {} s for {what}", patience.as_secs())));
-                }
-                Some(Heard::Signal) => {
-                    return Err(self.failure(Exit::Broken, &format!("interrupted; waited for {what}")));
-                }
-                Some(heard) => self.take(heard),
+            self.step(Some(deadline), what)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next thing heard, on the way to `what`.
+    fn step(&mut self, deadline: Option<Instant>, what: &str) -> Result<(), Failure> {
+        match self.hear(deadline) {
+            None => return Err(self.failure(Exit::Deadline, &format!("waited too long for {what}"))),
+            Some(Heard::Signal) => {
+                return Err(self.failure(Exit::Broken, &format!("interrupted; waited for {what}")));
             }
-            if self.held {
-                self.note_deaths_by_hand();
-            } else if let Some(process) = self.story.unexpected_end() {
-                return Err(self.ended_by_itself(process));
-            }
+            Some(heard) => self.take(heard),
+        }
+        if self.held {
+            self.note_deaths_by_hand();
+        } else if let Some(process) = self.story.unexpected_end() {
+            return Err(self.ended_by_itself(process));
         }
         Ok(())
     }
@@ -363,7 +415,9 @@ impl<'a> Demo<'a> {
     fn hear(&mut self, deadline: Option<Instant>) -> Option<Heard> {
         loop {
             self.picture.show(&self.plan, &self.story);
-            let until = deadline.map_or(self.picture.due(), |d| d.min(self.picture.due()));
+            self.ask_sessions();
+            let dues = [Some(self.picture.due()), self.sessions.due(), deadline];
+            let until = dues.into_iter().flatten().min().expect("the picture is always due");
             match self.heard.recv_deadline(until) {
                 Ok(heard) => return Some(heard),
                 Err(RecvTimeoutError::Timeout) if deadline.is_some_and(|d| Instant::now() >= d) => return None,
@@ -373,8 +427,21 @@ impl<'a> Demo<'a> {
         }
     }
 
+    /// Gives out the requests about sessions that are due.
+    fn ask_sessions(&mut self) {
+        if self.sessions.due().is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        let able = |p: &usize| self.story.seen[*p].view.is_some() && !self.story.seen[*p].gone;
+        let living: Vec<usize> = self.story.living().filter(able).collect();
+        for (process, ask) in self.sessions.turn(&living) {
+            self.processes[process].tell(&Order::Session(ask));
+        }
+    }
+
     fn take(&mut self, heard: Heard) {
         match heard {
+            Heard::Said { said: Said::Session(told), .. } => self.sessions.told(&told),
             Heard::Said { process, said } => self.story.take(process, said),
             Heard::Stderr { process, line } => self.story.hear(process, line),
             Heard::Gone { process } => self.story.seen[process].gone = true,

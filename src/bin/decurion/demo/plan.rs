@@ -42,6 +42,8 @@ pub struct Plan {
     pub seconds: u64,
     /// Whether a leader and the coordinator are killed.
     pub faults: bool,
+    /// How many sessions are made, changed and read back.
+    pub sessions: usize,
     /// Whether to go on until told to end.
     pub hold: bool,
 }
@@ -72,8 +74,21 @@ impl Plan {
         let seconds = arguments.seconds;
         let passes = (SLOWEST_BYTES_PER_S * seconds).div_ceil(file_bytes).max(FEWEST_PASSES);
         let bytes_per_s = (passes * file_bytes).div_ceil(seconds);
-        let hold = arguments.hold;
-        Ok(Plan { members, groups, group_size, file, file_bytes, sha256, passes, bytes_per_s, seconds, faults, hold })
+        let (sessions, hold) = (arguments.sessions, arguments.hold);
+        Ok(Plan {
+            members,
+            groups,
+            group_size,
+            file,
+            file_bytes,
+            sha256,
+            passes,
+            bytes_per_s,
+            seconds,
+            faults,
+            sessions,
+            hold,
+        })
     }
 
     /// What each sender sends in the whole run.
@@ -96,9 +111,6 @@ fn refuse_what_is_not_built(arguments: &DemoArguments) -> Result<(), Failure> {
     }
     if arguments.loss.is_some() {
         return Err(unbuilt::loss());
-    }
-    if arguments.sessions.is_some() {
-        return Err(unbuilt::sessions());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use decurion::types::Code;
 use serde::{Deserialize, Serialize};
 
 /// What the demo tells a member.
@@ -22,6 +23,8 @@ pub enum Order {
         /// 0 before, 1 between, 2 after the kills.
         phase: usize,
     },
+    /// Ask for something about a session; the answer is a [`Said::Session`].
+    Session(SessionAsk),
     /// Send no more.
     Stop,
     /// Leave the cluster in order, and end.
@@ -47,6 +50,15 @@ pub enum Said {
         sent_bytes: u64,
         /// In so many messages.
         sent_messages: u64,
+        /// Sessions of which it holds a copy.
+        sessions: u64,
+    },
+    /// What became of a request about a session.
+    Session(SessionTold),
+    /// Every session that it owns has two copies again.
+    Restored {
+        /// In the view of this number.
+        number: u64,
     },
     /// It will send no more.
     Sent {
@@ -71,6 +83,72 @@ pub enum Said {
         /// Whether it was asked to.
         in_order: bool,
     },
+}
+
+/// What is wanted of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionWant {
+    /// A new one.
+    Create,
+    /// Another content.
+    Change,
+    /// What is in it.
+    Read,
+}
+
+/// A request about a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionAsk {
+    /// Comes back with the answer.
+    pub request: u64,
+    /// The demo's number of it.
+    pub session: usize,
+    /// What to do.
+    pub want: SessionWant,
+    /// Which change it is: its token, and what decides its content.
+    pub change: u64,
+    /// What its user carries; empty for a new one.
+    pub cookie: String,
+}
+
+/// The answer to one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionTold {
+    /// Which request.
+    pub request: u64,
+    /// The name of the code.
+    pub code: String,
+    /// What its user should carry now.
+    pub cookie: String,
+    /// The session's version.
+    pub version: u64,
+    /// Of a read: the change that is in it.
+    pub change: Option<u64>,
+    /// Of a read: a sum over all that is in it.
+    pub sum: Option<String>,
+}
+
+impl SessionTold {
+    /// That nothing was found out, for this reason.
+    pub fn refused(request: u64, code: Code) -> SessionTold {
+        SessionTold {
+            request,
+            code: code.name().to_owned(),
+            cookie: String::new(),
+            version: 0,
+            change: None,
+            sum: None,
+        }
+    }
+
+    /// The code, of those that a client tells apart.
+    pub fn code(&self) -> Option<Code> {
+        use Code::{HoldersUnreachable, NoSuchSession, Ok, OutcomeUnknown, Unreplicated};
+        [Ok, Unreplicated, NoSuchSession, HoldersUnreachable, OutcomeUnknown]
+            .into_iter()
+            .find(|code| code.name() == self.code)
+    }
 }
 
 /// A view, as a member saw it installed.

@@ -1,6 +1,6 @@
 //! What the demo knows of its members: all that they said, and what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::protocol::{Said, StreamSaid, ViewSaid};
 
@@ -46,6 +46,8 @@ pub struct Death {
     pub survivors: Vec<usize>,
     /// When they did, counted from the death.
     pub noticed_us: BTreeMap<usize, u64>,
+    /// Survivors whose sessions have two copies again since they noticed.
+    pub restored: BTreeSet<usize>,
     /// The phase that it began.
     pub phase: usize,
 }
@@ -56,6 +58,11 @@ impl Death {
         let times: Option<Vec<u64>> = self.survivors.iter().map(|p| self.noticed_us.get(p).copied()).collect();
         // Nobody has to notice any more when all had a view without it before it was known to be dead.
         Some(times?.into_iter().max().unwrap_or(0))
+    }
+
+    /// Whether no living survivor has a session without a second copy since then.
+    pub fn is_restored(&self, lives: impl Fn(usize) -> bool) -> bool {
+        self.survivors.iter().all(|p| self.restored.contains(p) || !lives(*p))
     }
 }
 
@@ -100,10 +107,19 @@ impl Story {
         match said {
             Said::Open { .. } => {}
             Said::View(view) => self.view(process, view),
-            Said::Progress { streams, sent_bytes, .. } => {
+            Said::Progress { streams, sent_bytes, sessions, .. } => {
                 seen.streams = streams;
                 seen.sent_bytes = sent_bytes;
+                // Who holds none has none to restore, and will not say that it has.
+                if sessions == 0 {
+                    self.restored(process);
+                }
             }
+            Said::Restored { number } if seen.view.as_ref().is_some_and(|v| v.number <= number) => {
+                self.restored(process);
+            }
+            // The demo's client of sessions takes these.
+            Said::Restored { .. } | Said::Session(_) => {}
             Said::Sent { messages, .. } => seen.sent_messages = Some(messages),
             Said::Trouble { kind, text } if self.troubles.len() < MOST_TROUBLES => {
                 self.troubles.push((process, kind, text));
@@ -132,6 +148,20 @@ impl Story {
         self.seen[process].view = Some(view);
     }
 
+    /// A process has no session without a second copy, in its newest view.
+    fn restored(&mut self, process: usize) {
+        for death in &mut self.deaths {
+            if death.noticed_us.contains_key(&process) {
+                death.restored.insert(process);
+            }
+        }
+    }
+
+    /// Whether every session has two copies again after all deaths.
+    pub fn is_restored(&self) -> bool {
+        self.deaths.iter().all(|death| death.is_restored(|p| self.seen[p].expected))
+    }
+
     /// Notes that a process was killed just now, and who has to notice.
     pub fn kill(&mut self, process: usize, role: &str, phase: usize, at_us: u64) {
         self.seen[process].expected = false;
@@ -142,8 +172,8 @@ impl Story {
         let incarnation = incarnation.unwrap_or_default();
         let has_it = |view: &ViewSaid| view.members.iter().any(|m| m.incarnation == incarnation);
         let survivors = self.living().filter(|p| self.seen[*p].view.as_ref().is_some_and(has_it)).collect();
-        let (role, noticed_us) = (role.to_owned(), BTreeMap::new());
-        self.deaths.push(Death { process, incarnation, role, at_us, survivors, noticed_us, phase });
+        let (role, noticed_us, restored) = (role.to_owned(), BTreeMap::new(), BTreeSet::new());
+        self.deaths.push(Death { process, incarnation, role, at_us, survivors, noticed_us, restored, phase });
     }
 
     /// Processes that should be running.
@@ -261,6 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn copies_are_restored_when_each_survivor_says_so_after_it_has_noticed() {
+        let mut story = three();
+        let holds = |sessions| Said::Progress { streams: Vec::new(), sent_bytes: 0, sent_messages: 0, sessions };
+        story.kill(0, "coordinator", 1, 100);
+        story.take(1, Said::Restored { number: 1 });
+        story.take(2, holds(0));
+        story.take(1, view(2, 350, &["b", "c"]));
+        story.take(2, view(2, 350, &["b", "c"]));
+        assert!(!story.is_restored(), "nobody has said it since");
+        story.take(1, Said::Restored { number: 1 });
+        story.take(2, holds(3));
+        assert!(!story.is_restored(), "one speaks of the view before, one holds some");
+        story.take(1, Said::Restored { number: 2 });
+        assert!(!story.is_restored());
+        story.take(2, holds(0));
+        assert!(story.is_restored());
+    }
+
+    #[test]
     fn a_process_that_ends_by_itself_is_seen() {
         let mut story = three();
         assert_eq!(story.unexpected_end(), None);
@@ -278,7 +327,7 @@ mod tests {
         let stream = |last| StreamSaid { sender: "a".to_owned(), last, ..StreamSaid::default() };
         for process in [1, 2] {
             let streams = vec![stream(5)];
-            story.take(process, Said::Progress { streams, sent_bytes: 0, sent_messages: 0 });
+            story.take(process, Said::Progress { streams, sent_bytes: 0, sent_messages: 0, sessions: 0 });
         }
         assert!(story.all_received());
     }
@@ -288,7 +337,8 @@ mod tests {
         let mut story = three();
         story.senders = vec![0];
         let stream = |last| StreamSaid { sender: "a".to_owned(), last, ..StreamSaid::default() };
-        let progress = |last| Said::Progress { streams: vec![stream(last)], sent_bytes: 0, sent_messages: 0 };
+        let progress =
+            |last| Said::Progress { streams: vec![stream(last)], sent_bytes: 0, sent_messages: 0, sessions: 0 };
         story.take(1, progress(7));
         story.take(2, progress(6));
         assert!(story.all_received(), "it is still sending");

@@ -6,6 +6,7 @@ use super::connections;
 use super::picture::counted;
 use super::plan::{Plan, sum_from};
 use super::protocol::StreamSaid;
+use super::sessions::{Counted, Sessions};
 use super::story::Story;
 use crate::output::Output;
 
@@ -20,11 +21,13 @@ pub struct Verdict {
     /// Every promise that was broken; empty when all is well.
     pub broken: Vec<String>,
     connections: Vec<(String, Option<usize>)>,
+    /// What came of the sessions, if there were any.
+    sessions: Option<Counted>,
 }
 
 impl Verdict {
     /// Judges a run. The members must still be running: their connections are counted.
-    pub fn new(plan: &Plan, story: &Story) -> Verdict {
+    pub fn new(plan: &Plan, story: &Story, sessions: &Sessions) -> Verdict {
         let living = story.living().map(|p| &story.seen[p]);
         let connections = living.map(|seen| (seen.name.clone(), connections::count(seen.pid))).collect();
         let mut broken = Vec::new();
@@ -37,7 +40,10 @@ impl Verdict {
                 broken.push(format!("{}: {kind}: {text}", story.seen[*process].name));
             }
         }
-        Verdict { broken, connections }
+        let sessions = sessions.wanted().then(|| sessions.result());
+        // Held open, a run may end before all are made.
+        broken.extend(sessions.iter().flat_map(|counted| counted.broken(!plan.hold)));
+        Verdict { broken, connections, sessions }
     }
 
     /// The tables, for people.
@@ -59,6 +65,9 @@ impl Verdict {
             let head = if at == 0 { "connections" } else { "" };
             print(format!("{head:11}  {}", some.join("  ")));
         }
+        if let Some(counted) = &self.sessions {
+            print(counted.line());
+        }
         let noise = noise(story);
         if !noise.is_empty() {
             print("on the way, without breaking a promise:".to_owned());
@@ -73,6 +82,9 @@ impl Verdict {
         }
         if self.broken.is_empty() {
             print("nothing lost, nothing double, nothing out of order; every sum is the file's".to_owned());
+            if self.sessions.is_some() {
+                print("every session is as it was acknowledged last, read on members that live".to_owned());
+            }
             if !story.deaths.is_empty() {
                 let deaths = counted(story.deaths.len(), "death");
                 print(format!("{deaths} noticed by all within {NOTICED_WITHIN_MS} ms"));
@@ -93,7 +105,7 @@ impl Verdict {
                 "delivery_gap_ms": delivery_gap_us(story, death.phase).map(ms),
             })
         });
-        json!({
+        let mut fields = json!({
             "file": plan.file.display().to_string(),
             "file_bytes": plan.file_bytes,
             "file_sha256": plan.sha256,
@@ -103,7 +115,11 @@ impl Verdict {
                 .collect::<Vec<_>>(),
             "broken": self.broken,
             "elapsed_ms": elapsed_ms,
-        })
+        });
+        if let Some(counted) = &self.sessions {
+            fields["sessions"] = counted.field();
+        }
+        fields
     }
 }
 
