@@ -4,8 +4,11 @@ mod command_support;
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::time::Duration;
 
-use command_support::{nodes, run};
+use command_support::{PATIENCE, Process, nodes, run};
+use decurion::{Config, Engine, Event, Mode, SessionChange, attributes};
+use serde_json::Value;
 
 #[test]
 fn a_member_tells_who_is_there_and_how_its_links_are() {
@@ -46,6 +49,77 @@ fn a_member_tells_who_is_there_and_how_its_links_are() {
     }
     nodes[0].wait_members(3);
     assert!(nodes.iter().all(|n| n.lines("refused_joiner").is_empty() && n.lines("fault").is_empty()));
+}
+
+/// What a node says of the sessions that it holds.
+fn asked(node: &Process) -> Value {
+    let ended = run(&["members", "--at", &node.address().to_string(), "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.summary().clone()
+}
+
+fn count(summary: &Value, field: &str) -> u64 {
+    summary[field].as_u64().unwrap_or_else(|| panic!("a number '{field}' in {summary}"))
+}
+
+/// A node makes no sessions by itself: a member in this process makes them, and holds them together with the nodes.
+#[test]
+fn a_member_tells_how_many_sessions_it_holds_and_which_of_them_have_one_copy() {
+    let nodes = nodes(2, &[]);
+    assert_eq!(count(&asked(&nodes[0]), "sessions_primary"), 0);
+    let mut config = Config::new();
+    let seed = nodes[0].address().to_string();
+    let pairs = [
+        ("cluster.name", "command-test"),
+        ("cluster.seeds", &seed),
+        ("node.name", "host"),
+        ("node.bind", "127.0.0.1:0"),
+    ];
+    pairs.into_iter().for_each(|(key, value)| config.set(key, value).expect("a setting"));
+    let host = Engine::open(&config, Mode::Poll).expect("a port is free");
+    let mut events = Vec::new();
+    nodes[0].wait_world("the third member", || {
+        host.poll(&mut events, 64, Duration::from_millis(20)).expect("it runs");
+        let three = |e: Event| matches!(e, Event::View(change) if change.view.len() == 3);
+        events.drain(..).any(three).then_some(())
+    });
+    nodes.iter().for_each(|node| drop(node.wait_members(3)));
+    let made: Vec<_> = (0..20)
+        .map(|_| host.session_create(0, attributes([("user", &b"ada"[..])]).expect("legal"), PATIENCE).expect("made"))
+        .collect();
+    made.iter().take(5).for_each(|session| {
+        let sets = attributes([("cart", &b"pears"[..])]).expect("legal");
+        let change = SessionChange { token: 1, sets, ..SessionChange::default() };
+        host.session_write(&session.cookie, change, PATIENCE).expect("changed");
+    });
+    let told: Vec<Value> = nodes.iter().map(asked).collect();
+    let sum = |told: &[Value], field: &str| told.iter().map(|t| count(t, field)).sum::<u64>();
+    assert_eq!((sum(&told, "sessions_primary"), sum(&told, "sessions_secondary")), (0, 20), "{told:?}");
+    assert!(told.iter().all(|t| (count(t, "session_bytes") > 0) == (count(t, "sessions_secondary") > 0)), "{told:?}");
+    assert_eq!(sum(&told, "sessions_single"), 0);
+
+    // Their owner goes: the nodes own them, and then each holds the other's copies.
+    host.close();
+    let told = nodes[0].wait_world("two copies of each on the nodes", || {
+        let told: Vec<Value> = nodes.iter().map(asked).collect();
+        let counts = ["sessions_primary", "sessions_secondary", "sessions_single"].map(|f| sum(&told, f));
+        (counts == [20, 20, 0]).then_some(told)
+    });
+    let first = &told[0];
+    let table = run(&["members", "--at", &seed]);
+    let line = format!(
+        "sessions of n0: {} owned, 0 of them without a second copy; {} second copies; {} bytes",
+        first["sessions_primary"], first["sessions_secondary"], first["session_bytes"]
+    );
+    assert!(table.stdout.contains(&line), "{line}: {}", table.stdout);
+
+    // And with one node left there is one copy of each.
+    nodes[1].signal(libc::SIGKILL);
+    nodes[0].wait_world("one copy of each", || {
+        let told = asked(&nodes[0]);
+        let all = count(&told, "sessions_primary") == 20 && count(&told, "sessions_secondary") == 0;
+        (all && count(&told, "sessions_single") == 20).then_some(())
+    });
 }
 
 #[test]

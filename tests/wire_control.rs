@@ -196,9 +196,23 @@ fn report() -> BoxedStrategy<Control> {
             ReportLink { peer, state, queued_bytes, rtt_us, unstable_bytes }
         });
     let flags = any::<(bool, bool, bool)>();
-    (name(), prop::option::of(view_id()), flags, members(0), prop::collection::vec(link, 0..4))
-        .prop_map(|(name, view, (fenced, primary, ready), members, links)| {
-            Control::Report(Report { name, view, fenced, primary, ready, members, links })
+    let sessions = any::<(u64, u64, u64, u64)>();
+    (name(), prop::option::of(view_id()), flags, members(0), prop::collection::vec(link, 0..4), sessions)
+        .prop_map(|(name, view, (fenced, primary, ready), members, links, sessions)| {
+            let (sessions_primary, sessions_secondary, sessions_single, session_bytes) = sessions;
+            Control::Report(Report {
+                name,
+                view,
+                fenced,
+                primary,
+                ready,
+                members,
+                links,
+                sessions_primary,
+                sessions_secondary,
+                sessions_single,
+                session_bytes,
+            })
         })
         .boxed()
 }

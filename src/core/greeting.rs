@@ -456,6 +456,7 @@ impl Member {
             rtt_us: l.rtt_us,
             unstable_bytes: l.unstable_bytes,
         });
+        let sessions = self.session_counts();
         let report = Report {
             name: self.setup.name.clone(),
             view: self.view().map(|(v, _)| v.id),
@@ -464,6 +465,10 @@ impl Member {
             ready: self.view().is_some_and(|(v, me)| v.members[me].ready),
             members: self.view().map(|(v, _)| v.members.clone()).unwrap_or_default(),
             links: links.collect(),
+            sessions_primary: sessions.primaries,
+            sessions_secondary: sessions.secondaries,
+            sessions_single: sessions.single,
+            session_bytes: sessions.bytes,
         };
         self.links.send_control(conn, &Control::Report(report));
         self.close(conn);

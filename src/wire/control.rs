@@ -397,6 +397,14 @@ pub struct Report {
     pub members: Vec<MemberInfo>,
     /// Links of the member that answers.
     pub links: Vec<ReportLink>,
+    /// Sessions that the member that answers owns.
+    pub sessions_primary: u64,
+    /// Sessions whose second copy it holds.
+    pub sessions_secondary: u64,
+    /// Of those that it owns: without a second copy, as far as it has looked.
+    pub sessions_single: u64,
+    /// Memory that all of them take.
+    pub session_bytes: u64,
 }
 
 wire_struct! {
@@ -424,7 +432,8 @@ wire_struct! {
     DirectAck { tag: u64, receiver: Incarnation, batch: u64, after: u64 }
     Routed { from: Incarnation, to: Incarnation, frame: Bytes }
     ReportLink { peer: Name, state: String, queued_bytes: u64, rtt_us: u64, unstable_bytes: u64 }
-    Report { name: Name, view: Option<ViewId>, fenced: bool, primary: bool, ready: bool, members: Vec<MemberInfo>, links: Vec<ReportLink> }
+    Report { name: Name, view: Option<ViewId>, fenced: bool, primary: bool, ready: bool, members: Vec<MemberInfo>, links: Vec<ReportLink>,
+        sessions_primary: u64, sessions_secondary: u64, sessions_single: u64, session_bytes: u64 }
 }
 
 /// A proposal is checked as a whole: positions must be usable without further checks.

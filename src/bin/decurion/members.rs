@@ -126,6 +126,17 @@ fn table(report: &Report, view: Option<&View>, output: &Output) {
         let (group, role, state) = (member.group, view.role_of(at), state(view, at));
         output.table(&format!("{name:name_width$}  {address:address_width$}  {group:<5}  {role:7}  {state:8}  {rtt}"));
     }
+    output.table(&sessions_line(report));
+}
+
+/// What the asked member holds; of the others it does not know.
+fn sessions_line(report: &Report) -> String {
+    let Report { sessions_primary: primary, sessions_secondary: secondary, .. } = report;
+    let (single, bytes) = (report.sessions_single, report.session_bytes);
+    format!(
+        "sessions of {}: {primary} owned, {single} of them without a second copy; {secondary} second copies; {bytes} bytes",
+        report.name
+    )
 }
 
 fn state(view: &View, member: Index) -> &'static str {
@@ -168,5 +179,9 @@ fn summary(report: &Report, view: Option<&View>) -> Value {
         "coordinator": view.map(|v| v.members[v.coordinator()].name.to_string()),
         "members": view.map(|v| (0..v.len()).map(|at| member(v, at)).collect::<Vec<_>>()).unwrap_or_default(),
         "links": report.links.iter().map(link).collect::<Vec<_>>(),
+        "sessions_primary": report.sessions_primary,
+        "sessions_secondary": report.sessions_secondary,
+        "sessions_single": report.sessions_single,
+        "session_bytes": report.session_bytes,
     })
 }
