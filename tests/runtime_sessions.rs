@@ -243,3 +243,26 @@ fn the_end_wakes_who_waits_and_says_that_the_outcome_is_unknown() {
     node.engine.close();
     assert_eq!(code_of(waiting.join().unwrap()), Code::OutcomeUnknown);
 }
+
+/// Two members that have more for each other than fits the window: what each waits for is the other's acknowledgement.
+#[test]
+fn full_windows_in_both_directions_do_not_wait_for_each_other() {
+    const EACH: usize = 64;
+    let mut nodes = cluster(2);
+    let long = "x".repeat(200 * 1024);
+    // In turns, so that both have much to say before either is answered.
+    for token in 0..EACH {
+        for node in &mut nodes {
+            let op = SessionOp::Create { ttl_s: 0, attributes: pairs(&[("a", &long)]) };
+            while node.engine.session_request(token as u64, None, op.clone()).unwrap() == Code::Again {
+                node.pump(Duration::from_millis(1));
+            }
+        }
+    }
+    let mut all: Vec<&mut Node> = nodes.iter_mut().collect();
+    let answers = |node: &Node| -> Vec<Code> {
+        node.seen.others.iter().filter_map(|e| if let Event::Session(a) = e { Some(a.code) } else { None }).collect()
+    };
+    wait_until(&mut all, "all answers", |nodes| nodes.iter().all(|n| answers(n).len() == EACH));
+    assert!(all.iter().all(|n| answers(n).iter().all(|code| *code == Code::Ok)));
+}

@@ -1,5 +1,5 @@
 //! Streams to one member: numbered per pair of incarnations, acknowledged end to end, alive across views (R1). One set of them
-//! carries what hosts send, another one the frames of sessions: neither waits for the other.
+//! carries what hosts send, others the frames of sessions and what is said against those: none waits for another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -25,13 +25,19 @@ pub(crate) enum Kind {
     Messages,
     /// Frames of sessions.
     Sessions,
+    /// What is said against frames of sessions.
+    Objections,
 }
 
 impl Kind {
     /// The tag in the headers of the stream from one member to another.
     pub(crate) fn tag(self, from: Incarnation, to: Incarnation) -> u64 {
         let tag = pair_tag(from, to);
-        if self == Kind::Messages { tag } else { mix(tag, 0x7365_7373) }
+        match self {
+            Kind::Messages => tag,
+            Kind::Sessions => mix(tag, 0x7365_7373),
+            Kind::Objections => mix(tag, 0x6f62_6a65),
+        }
     }
 }
 
@@ -118,6 +124,16 @@ impl Direct {
         self.outgoing.iter().filter(|(_, out)| out.builder.has_large()).map(|(to, _)| *to)
     }
 
+    /// Batches sent to a member so far.
+    pub(crate) fn sent(&self, to: Incarnation) -> u64 {
+        self.outgoing.get(&to).map_or(0, |out| out.builder.next_batch - 1)
+    }
+
+    /// Batches of a member's that were taken so far.
+    pub(crate) fn taken(&self, from: Incarnation) -> u64 {
+        self.incoming.get(&from).map_or(0, |i| i.taken)
+    }
+
     /// Whether everything sent was acknowledged.
     pub(crate) fn is_settled(&self) -> bool {
         self.outgoing.values().all(|out| out.unacked.is_empty() && !out.builder.has_large())
@@ -187,16 +203,16 @@ impl Direct {
         self.incoming.values().any(|i| !i.waiting.is_empty())
     }
 
-    /// Acknowledgements that are due, and for whom; not for those to whom something is `unsent` that belongs before them.
-    pub(crate) fn acknowledgements(&mut self, unsent: impl Fn(Incarnation) -> bool) -> Vec<(Incarnation, DirectAck)> {
-        let Direct { kind, me, outgoing, incoming, .. } = self;
-        let due = incoming.iter_mut().filter(|(from, i)| i.acknowledge && !unsent(**from)).map(|(from, i)| {
+    /// Acknowledgements that are due, and for whom. `before` says how many batches of another stream to that member belong before its
+    /// acknowledgement; none: it has to wait.
+    pub(crate) fn acknowledgements(
+        &mut self, before: impl Fn(Incarnation) -> Option<u64>,
+    ) -> Vec<(Incarnation, DirectAck)> {
+        let Direct { kind, me, incoming, .. } = self;
+        let due = incoming.iter_mut().filter(|(_, i)| i.acknowledge).filter_map(|(from, i)| {
+            let after = before(*from)?;
             i.acknowledge = false;
-            let after = match kind {
-                Kind::Messages => 0,
-                Kind::Sessions => outgoing.get(from).map_or(0, |out| out.builder.next_batch - 1),
-            };
-            (*from, DirectAck { tag: kind.tag(*from, *me), receiver: *me, batch: i.taken, after })
+            Some((*from, DirectAck { tag: kind.tag(*from, *me), receiver: *me, batch: i.taken, after }))
         });
         due.collect()
     }
@@ -211,10 +227,9 @@ impl Direct {
         ack.tag == self.kind.tag(self.me, ack.receiver)
     }
 
-    /// A receiver has taken our stream so far. What it sent us before it said so belongs before that: the acknowledgement
-    /// waits until we have taken it.
-    pub(crate) fn acknowledged(&mut self, now: Time, ack: &DirectAck) {
-        let taken = self.incoming.get(&ack.receiver).map_or(0, |i| i.taken);
+    /// A receiver has taken our stream so far. What it sent us before it said so, in another stream of which `taken` batches are here,
+    /// belongs before that: the acknowledgement waits until we have taken it.
+    pub(crate) fn acknowledged(&mut self, now: Time, ack: &DirectAck, taken: u64) {
         let Some(out) = self.outgoing.get_mut(&ack.receiver) else { return };
         if ack.tag != out.tag {
             return;
@@ -240,10 +255,10 @@ impl Direct {
     }
 
     /// Looks again at acknowledgements that came too early.
-    pub(crate) fn recall_early(&mut self, now: Time) {
+    pub(crate) fn recall_early(&mut self, now: Time, taken: impl Fn(Incarnation) -> u64) {
         let early: Vec<DirectAck> = self.outgoing.values_mut().filter_map(|out| out.early.take()).collect();
         for ack in early {
-            self.acknowledged(now, &ack);
+            self.acknowledged(now, &ack, taken(ack.receiver));
         }
     }
 

@@ -8,6 +8,7 @@ use super::fanout::Verdict;
 use super::io::{Event, MemberRef};
 use super::member::Member;
 use super::outbox::{Gate, Outbox, To};
+use super::sessions::Sessions;
 use crate::types::{ConnId, Incarnation, Index, Seat, Time, limits};
 use crate::wire::Malformed;
 use crate::wire::batch::Header;
@@ -222,19 +223,19 @@ impl Member {
         let Some(to) = view.index_of_seat(header.receiver).map(|i| view.members[i].incarnation) else { return Ok(()) };
         let sender_ref = MemberRef::from(&view.members[sender]);
         if to != self.incarnation {
-            let kinds = [Kind::Messages, Kind::Sessions];
-            let known = kinds.iter().any(|kind| header.tag == kind.tag(sender_ref.incarnation, to));
+            let sender = sender_ref.incarnation;
+            let known = header.tag == Kind::Messages.tag(sender, to) || Sessions::carries(header.tag, sender, to);
             if known && view.is_leader(me) {
                 self.stats.batches_relayed += 1;
                 self.route_direct(to, frame, view.group_at(from) != view.group_at(me));
             }
             return Ok(());
         }
-        let streams = match header.tag == Kind::Messages.tag(sender_ref.incarnation, to) {
-            true => &mut self.direct,
-            false => self.sessions.streams(),
+        let verdict = match header.tag == Kind::Messages.tag(sender_ref.incarnation, to) {
+            true => self.direct.accept(&sender_ref, header, frame),
+            false => self.sessions.accept(&sender_ref, header, frame),
         };
-        match streams.accept(&sender_ref, header, frame) {
+        match verdict {
             Verdict::Bad(what) => {
                 self.bad_content(header.sender, what);
                 return Err(Malformed(what));
@@ -392,7 +393,7 @@ impl Member {
             self.direct.take(f.view.id, &mut self.budget, &mut fx.events);
         }
         self.apply(&mut fx);
-        for (to, ack) in self.direct.acknowledgements(|_| false) {
+        for (to, ack) in self.direct.acknowledgements(|_| Some(0)) {
             self.send_to(to, Control::DirectAck(ack));
         }
         for (to, frame) in self.direct.retries(self.now) {

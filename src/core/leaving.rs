@@ -32,7 +32,8 @@ impl Member {
             return self.end(reason);
         }
         self.sessions.retire();
-        self.leaving = Some(Leaving { reason, since: self.now, next: self.now, drained: false, said: false, released: false });
+        self.leaving =
+            Some(Leaving { reason, since: self.now, next: self.now, drained: false, said: false, released: false });
     }
 
     pub(super) fn tick_leaving(&mut self) {

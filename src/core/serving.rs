@@ -30,7 +30,7 @@ impl Member {
         for (to, ack) in self.sessions.acknowledgements() {
             self.send_to(to, Control::DirectAck(ack));
         }
-        for (to, frame) in self.sessions.streams().retries(self.now) {
+        for (to, frame) in self.sessions.retries(self.now) {
             self.route_direct(to, frame, false);
         }
         for (who, what) in self.sessions.take_faulty() {
@@ -53,8 +53,8 @@ impl Member {
     /// A receiver has taken a stream of ours so far.
     pub(super) fn on_direct_ack(&mut self, ack: &DirectAck) {
         match self.direct.is_ours(ack) {
-            true => self.direct.acknowledged(self.now, ack),
-            false => self.sessions.streams().acknowledged(self.now, ack),
+            true => self.direct.acknowledged(self.now, ack, 0),
+            false => self.sessions.acknowledged(self.now, ack),
         }
     }
 }

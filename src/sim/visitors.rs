@@ -301,7 +301,10 @@ impl World {
         let counts = member.session_counts();
         let holds = counts.lag_bytes <= bounds.window_bytes as u64;
         self.ledger.check(Guarantee::S2, holds, || {
-            format!("n{node} has answered for {} bytes that nobody else has, of {}", counts.lag_bytes, bounds.window_bytes)
+            format!(
+                "n{node} has answered for {} bytes that nobody else has, of {}",
+                counts.lag_bytes, bounds.window_bytes
+            )
         });
     }
 

@@ -119,15 +119,11 @@ impl Sessions {
         let copy = self.copy_of(id, session);
         let version = session.version;
         self.store.update(id, |s| s.partner = partner.into());
-        self.send(partner, &Frame::Copy(copy), Some(Step::Copied(id)));
+        self.send(partner, &Frame::Copy(copy), Some(Step::Copied(id, version)));
         self.restoring.made += 1;
         self.restoring.busy = true;
-        let active = self.active.entry(id).or_default();
-        active.copy_sent = version;
-        if active.begun.iter().any(|begun| !begun.done) {
-            let number = self.outlets.get(&partner).map_or(0, |outlet| outlet.sent);
-            let outlet = self.outlets.entry(partner).or_default();
-            outlet.steps.push_back((number, Step::Written(id, version)));
+        if let Some(active) = self.active.get_mut(&id) {
+            active.copy_sent = version;
         }
     }
 
@@ -199,7 +195,7 @@ impl Sessions {
     pub(super) fn object(&mut self, to: Incarnation, id: SessionId, about: (crate::types::Epoch, u64), why: Objection) {
         let (epoch, version) = about;
         let held = self.store.get(id).map_or_else(Default::default, |s| s.epoch);
-        self.send(to, &Frame::Refused(Refused { id, epoch, version, held, why }), None);
+        self.send_objection(to, Refused { id, epoch, version, held, why });
     }
 
     /// Somebody who owns a session wants us to hold the other copy; `beside` holds one until it is told to let go.
@@ -285,7 +281,9 @@ impl Sessions {
         let Some(session) = self.store.get(id) else { return };
         let given = self.active.get(&id).and_then(|a| a.given);
         match session.role {
-            Role::Claimant if session.epoch == epoch || self.outlives_in_vain(id, from, epoch) => self.claim_refused(id),
+            Role::Claimant if session.epoch == epoch || self.outlives_in_vain(id, from, epoch) => {
+                self.claim_refused(id)
+            }
             Role::Given if given == Some((from, epoch)) => self.take_back(id),
             Role::Primary if session.epoch == epoch && self.moves_to(id, from).is_some() => {
                 self.full.insert(from, self.now + FULL);
@@ -363,11 +361,17 @@ impl Sessions {
         let id = step.id();
         match step {
             Step::Written(_, version) => self.written(id, version),
-            Step::Copied(_) => {
-                let peer = peer.into();
-                self.store.update(id, |s| s.copied |= s.role == Role::Primary && s.partner == peer);
+            Step::Copied(_, version) => {
+                let held = self.store.update(id, |s| {
+                    let holds = s.role == Role::Primary && s.partner == peer.into();
+                    s.copied |= holds;
+                    holds
+                });
                 let over = self.restoring.pending && self.store.counts().single == 0;
                 self.restoring.hurry_if(over || self.retired, self.now);
+                if held == Some(true) {
+                    self.written(id, version);
+                }
             }
             Step::Beside(_) => self.copied_beside(peer, id),
             Step::Moved(_) => self.moved(id),
@@ -382,7 +386,7 @@ impl Sessions {
         let id = step.id();
         match step {
             Step::Written(_, version) if self.plants.has(Plant::CountLostCopy) => self.written(id, version),
-            Step::Written(..) | Step::Copied(_) | Step::Beside(_) | Step::Moved(_) => {}
+            Step::Written(..) | Step::Copied(..) | Step::Beside(_) | Step::Moved(_) => {}
             Step::Claimed(_, epoch) => self.claim_lost_voice(peer, id, epoch),
             Step::Ended(_) => self.ended(id),
         }

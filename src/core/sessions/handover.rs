@@ -132,7 +132,9 @@ impl Sessions {
     }
 
     /// Begins to claim a session: `voice` must agree first.
-    pub(super) fn claim(&mut self, id: SessionId, follows: Epoch, giver: Option<Incarnation>, voice: Option<Incarnation>) {
+    pub(super) fn claim(
+        &mut self, id: SessionId, follows: Epoch, giver: Option<Incarnation>, voice: Option<Incarnation>,
+    ) {
         match voice {
             Some(voice) => {
                 self.active.entry(id).or_default().claim = Some(Claim { follows, giver, stage: Stage::Adopt(voice) });

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Begun, Outlet, SessionOp, SessionRequest, Sessions};
+use super::transport::Outlet;
+use super::{Begun, SessionOp, SessionRequest, Sessions};
 use crate::core::plant::Plant;
 use crate::types::{Code, Incarnation, Micros, SessionId, Time};
 

@@ -22,30 +22,26 @@ mod requests;
 mod retiring;
 mod search;
 mod store;
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::direct::{Direct, Kind};
-use super::fanout::Budget;
 use super::io::Event;
-use super::outbox::{Pending, Queue};
 use super::plant::Plants;
-use crate::types::{Code, Epoch, Incarnation, Index, MemberTag, Micros, SessionId, Time, View, ViewId, millis};
-use crate::wire::batch::Level;
-use crate::wire::control::DirectAck;
+use crate::types::{Code, Epoch, Incarnation, Index, MemberTag, Micros, SessionId, Time, View, millis};
 use crate::wire::session::{Attributes, Frame, Here, Question, Role};
 use copies::Restoring;
 use handover::Claim;
+pub use lag::Asynchronous;
 use lag::{Early, Lag};
 use merging::Past;
 use retiring::Moving;
 use search::Search;
-pub use lag::Asynchronous;
 pub use store::SessionCounts;
 use store::Store;
+use transport::Outlet;
 
 /// How often requests that have waited too long are looked for.
 const REVIEW: Micros = millis(50);
@@ -169,8 +165,8 @@ impl Default for SessionRules {
 enum Step {
     /// The copy there is at this version.
     Written(SessionId, u64),
-    /// There is a whole copy there.
-    Copied(SessionId),
+    /// There is a whole copy there, at this version.
+    Copied(SessionId, u64),
     /// There is a whole copy there, beside that of a member that leaves.
     Beside(SessionId),
     /// There is no copy there any more, because another member has it.
@@ -184,21 +180,10 @@ enum Step {
 impl Step {
     fn id(self) -> SessionId {
         match self {
-            Step::Written(id, _) | Step::Claimed(id, _) => id,
-            Step::Copied(id) | Step::Beside(id) | Step::Moved(id) | Step::Ended(id) => id,
+            Step::Written(id, _) | Step::Copied(id, _) | Step::Claimed(id, _) => id,
+            Step::Beside(id) | Step::Moved(id) | Step::Ended(id) => id,
         }
     }
-}
-
-/// What is on its way to one member.
-#[derive(Clone, Hash, Default, Debug)]
-struct Outlet {
-    queue: Queue,
-    /// Frames put in so far: the number of the last one in its stream.
-    sent: u64,
-    steps: VecDeque<(u64, Step)>,
-    /// Until when what is in it waits for more: changes that were answered for already.
-    corked: Option<Time>,
 }
 
 /// A change that was made here and is not answered for yet.
@@ -269,7 +254,8 @@ pub(crate) struct Sessions {
     primary: bool,
     store: Store,
     active: BTreeMap<SessionId, Active>,
-    streams: Direct,
+    frames: Direct,
+    objections: Direct,
     outlets: BTreeMap<Incarnation, Outlet>,
     /// Members that can hold second copies of our sessions, and how far down in preference.
     partners: Vec<(u8, Incarnation)>,
@@ -291,15 +277,16 @@ pub(crate) struct Sessions {
 
 impl std::hash::Hash for Sessions {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let Sessions { store, active, streams, outlets, full, restoring, past, questions, review_at, .. } = self;
-        (store, active, streams, outlets, full, past).hash(state);
+        let Sessions {
+            store, active, frames, objections, outlets, full, restoring, past, questions, review_at, ..
+        } = self;
+        (store, active, frames, objections, outlets, full, past).hash(state);
         (&self.lag, restoring, questions, review_at, self.primary, self.retired, &self.retiring).hash(state);
     }
 }
 
 impl Sessions {
     pub(crate) fn new(rules: SessionRules, plants: Plants, me: Incarnation, window: usize) -> Sessions {
-        let streams = Direct::new(Kind::Sessions, me, window);
         Sessions {
             rules,
             plants,
@@ -312,7 +299,8 @@ impl Sessions {
             primary: false,
             store: Store::default(),
             active: BTreeMap::new(),
-            streams,
+            frames: Direct::new(Kind::Sessions, me, window),
+            objections: Direct::new(Kind::Objections, me, window),
             outlets: BTreeMap::new(),
             partners: Vec::new(),
             retired: false,
@@ -339,11 +327,6 @@ impl Sessions {
         self.store.iter().map(|(id, s)| (id, s.role, s.epoch, s.version))
     }
 
-    /// The streams, for the one who routes their batches.
-    pub(crate) fn streams(&mut self) -> &mut Direct {
-        &mut self.streams
-    }
-
     /// A view was installed.
     pub(crate) fn installed(&mut self, now: Time, view: &Arc<View>, me: Index) {
         // Whether this member acts in it is known at the end of the turn.
@@ -355,8 +338,10 @@ impl Sessions {
         self.full.retain(|i, _| present(*i));
         self.retiring.retain(|i| present(*i));
         self.rank_partners();
-        self.streams.keep_only(present);
-        self.streams.retry_now(now);
+        for streams in [&mut self.frames, &mut self.objections] {
+            streams.keep_only(present);
+            streams.retry_now(now);
+        }
         self.follow_departures(before.as_deref(), view);
         self.tell_newcomers(before.as_deref(), view);
         let lost = before.is_some_and(|b| b.members.iter().any(|m| !present(m.incarnation)));
@@ -394,7 +379,7 @@ impl Sessions {
             active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::NotPrimary));
             active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
         }
-        let window = self.streams.window();
+        let window = self.frames.window();
         let mut fresh = Sessions::new(self.rules.clone(), self.plants, incarnation, window);
         fresh.events = std::mem::take(&mut self.events);
         fresh.store = std::mem::take(&mut self.store);
@@ -432,7 +417,7 @@ impl Sessions {
 
     /// When to come back at the latest.
     pub(crate) fn deadline(&self) -> Time {
-        self.review_at.min(self.restoring.deadline()).min(self.streams.deadline()).min(self.uncork_at())
+        self.review_at.min(self.restoring.deadline()).min(self.next_transmission())
     }
 
     /// Events for the host, in order.
@@ -443,101 +428,6 @@ impl Sessions {
     /// Who sent what is no frame, since the last look.
     pub(crate) fn take_faulty(&mut self) -> Vec<(Incarnation, &'static str)> {
         std::mem::take(&mut self.faulty)
-    }
-
-    /// Batches that can go out now, and for whom.
-    pub(crate) fn batches(&mut self, most: usize) -> Vec<(Incarnation, Bytes)> {
-        let Some(view) = self.view.clone() else { return Vec::new() };
-        let mut out = Vec::new();
-        let (now, bounds) = (self.now, self.rules.asynchronous);
-        for (to, outlet) in &mut self.outlets {
-            let Some(index) = view.index_of(*to).filter(|_| !outlet.is_corked(now, bounds.as_ref())) else { continue };
-            outlet.corked = None;
-            let seats = (view.members[self.me].seat, view.members[index].seat);
-            for _ in 0..most {
-                let Some(frame) = self.streams.send(self.now, *to, seats, Some(&mut outlet.queue)) else { break };
-                out.push((*to, frame));
-            }
-        }
-        out
-    }
-
-    /// Acknowledgements that are due, and for whom: what is said to a member goes before what it is acknowledged.
-    pub(crate) fn acknowledgements(&mut self) -> Vec<(Incarnation, DirectAck)> {
-        let Sessions { streams, outlets, .. } = self;
-        let unfinished: Vec<Incarnation> = streams.unfinished().collect();
-        streams.acknowledgements(|to| {
-            unfinished.contains(&to) || outlets.get(&to).is_some_and(|outlet| outlet.queue.bytes() > 0 && outlet.corked.is_none())
-        })
-    }
-
-    /// Members with whom something is under way.
-    pub(crate) fn busy_with(&self) -> impl Iterator<Item = Incarnation> {
-        self.outlets.iter().filter(|(_, outlet)| !outlet.steps.is_empty()).map(|(who, _)| *who)
-    }
-
-    fn receive(&mut self) {
-        let view = self.view.as_ref().map_or(ViewId::NONE, |v| v.id);
-        let mut events = Vec::new();
-        // Its bound is the window of each sender.
-        let mut budget = Budget { outstanding: 0, bound: usize::MAX };
-        self.streams.take(view, &mut budget, &mut events);
-        for event in events {
-            let Event::Messages(run) = event else { continue };
-            let from = run.sender.incarnation;
-            for message in &run {
-                match Frame::decode(&message.payload) {
-                    Ok(frame) => self.on_frame(from, frame),
-                    Err(bad) => self.faulty.push((from, bad.0)),
-                }
-            }
-        }
-        self.streams.recall_early(self.now);
-        self.take_acknowledged();
-    }
-
-    fn on_frame(&mut self, from: Incarnation, frame: Frame) {
-        match frame {
-            Frame::Copy(copy) => self.on_copy(from, &copy, MemberTag::NONE),
-            Frame::Change(change) => self.on_change(from, &change),
-            Frame::Adopt(adopt) => self.on_adopt(from, &adopt),
-            Frame::Release(about) => self.on_release(about),
-            Frame::End(about) => self.on_end(from, about),
-            Frame::Refused(refused) => self.on_refused(from, &refused),
-            Frame::Want(question) => self.on_want(from, &question),
-            Frame::Give(give) => self.on_give(from, give),
-            Frame::Where(question) => self.tell(from, &question),
-            Frame::Here(here) => self.on_here(from, &here),
-            Frame::Departed(departed) => self.on_departed(&departed),
-            Frame::Move(it) => self.on_copy(from, &it.copy, it.beside),
-            Frame::Outlive(about) => self.on_outlive(from, &about),
-            Frame::Inherit(will) => self.on_inherit(from, &will),
-            Frame::Retiring(()) => self.on_retiring(from),
-        }
-    }
-
-    fn take_acknowledged(&mut self) {
-        let peers: Vec<Incarnation> = self.busy_with().collect();
-        for peer in peers {
-            let acked = self.streams.acked(peer);
-            while let Some(outlet) = self.outlets.get_mut(&peer)
-                && outlet.steps.front().is_some_and(|(number, _)| *number <= acked)
-            {
-                let Some((_, step)) = outlet.steps.pop_front() else { break };
-                self.step_done(peer, step);
-            }
-        }
-    }
-
-    /// Sends a frame; what it brings about happens when it is acknowledged.
-    fn send(&mut self, to: Incarnation, frame: &Frame, step: Option<Step>) {
-        let outlet = self.outlets.entry(to).or_default();
-        if !matches!(frame, Frame::Change(_)) {
-            outlet.corked = None;
-        }
-        outlet.queue.push(Pending { level: Level::Fifo, token: 0, payload: frame.encode() });
-        outlet.sent += 1;
-        outlet.steps.extend(step.map(|step| (outlet.sent, step)));
     }
 
     /// Tells what this member has of a session.

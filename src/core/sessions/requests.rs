@@ -237,7 +237,8 @@ impl Sessions {
             }
             !late
         });
-        for begun in active.begun.iter_mut().filter(|b| !b.given_up && b.early.is_none() && (lapsed || now >= b.until)) {
+        for begun in active.begun.iter_mut().filter(|b| !b.given_up && b.early.is_none() && (lapsed || now >= b.until))
+        {
             begun.given_up = true;
             answers.push((begun.number, Code::OutcomeUnknown));
         }

@@ -1,0 +1,189 @@
+//! How frames of sessions travel: in a stream for each member, acknowledged as a whole, many in a batch. What a frame brings about
+//! happens when it is acknowledged.
+//!
+//! What is said against frames has streams of its own, and an acknowledgement names the objections that belong before it. So
+//! they never wait for room behind other frames, and two members that have much to say to each other cannot stop one another.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Sessions, Step};
+use crate::core::direct::{Direct, Kind};
+use crate::core::fanout::{Budget, Verdict};
+use crate::core::io::{Event, MemberRef};
+use crate::core::outbox::{Pending, Queue};
+use crate::types::{Incarnation, MemberTag, Time, ViewId};
+use crate::wire::batch::{Header, Level};
+use crate::wire::control::DirectAck;
+use crate::wire::session::{Frame, Refused};
+
+/// What is on its way to one member.
+#[derive(Clone, Hash, Default, Debug)]
+pub(super) struct Outlet {
+    pub(super) queue: Queue,
+    objections: Queue,
+    /// Frames put in so far: the number of the last one in its stream.
+    pub(super) sent: u64,
+    pub(super) steps: VecDeque<(u64, Step)>,
+    /// Until when what is in it waits for more: changes that were answered for already.
+    pub(super) corked: Option<Time>,
+}
+
+impl Sessions {
+    /// Sends a frame; what it brings about happens when it is acknowledged.
+    pub(super) fn send(&mut self, to: Incarnation, frame: &Frame, step: Option<Step>) {
+        let outlet = self.outlets.entry(to).or_default();
+        if !matches!(frame, Frame::Change(_)) {
+            outlet.corked = None;
+        }
+        outlet.queue.push(pending(frame));
+        outlet.sent += 1;
+        outlet.steps.extend(step.map(|step| (outlet.sent, step)));
+    }
+
+    /// Says something against a frame.
+    pub(super) fn send_objection(&mut self, to: Incarnation, refused: Refused) {
+        self.outlets.entry(to).or_default().objections.push(pending(&Frame::Refused(refused)));
+    }
+
+    /// A batch of one of the streams came in.
+    pub(crate) fn accept(&mut self, sender: &MemberRef, header: &Header, frame: Bytes) -> Verdict {
+        let objects = header.tag == Kind::Objections.tag(sender.incarnation, self.incarnation);
+        let streams = if objects { &mut self.objections } else { &mut self.frames };
+        streams.accept(sender, header, frame)
+    }
+
+    /// A receiver has taken one of our streams so far.
+    pub(crate) fn acknowledged(&mut self, now: Time, ack: &DirectAck) {
+        if self.objections.is_ours(ack) {
+            return self.objections.acknowledged(now, ack, 0);
+        }
+        self.frames.acknowledged(now, ack, self.objections.taken(ack.receiver));
+    }
+
+    /// Takes what has come in.
+    pub(super) fn receive(&mut self) {
+        for (from, frame) in take(&mut self.objections, &mut self.faulty) {
+            match frame {
+                Frame::Refused(refused) => self.on_refused(from, &refused),
+                _ => self.faulty.push((from, "a frame of sessions that is no objection, among those")),
+            }
+        }
+        for (from, frame) in take(&mut self.frames, &mut self.faulty) {
+            self.on_frame(from, frame);
+        }
+        let Sessions { frames, objections, now, .. } = self;
+        frames.recall_early(*now, |who| objections.taken(who));
+        self.take_acknowledged();
+    }
+
+    fn on_frame(&mut self, from: Incarnation, frame: Frame) {
+        match frame {
+            Frame::Copy(copy) => self.on_copy(from, &copy, MemberTag::NONE),
+            Frame::Change(change) => self.on_change(from, &change),
+            Frame::Adopt(adopt) => self.on_adopt(from, &adopt),
+            Frame::Release(about) => self.on_release(about),
+            Frame::End(about) => self.on_end(from, about),
+            Frame::Refused(_) => self.faulty.push((from, "an objection among other frames of sessions")),
+            Frame::Want(question) => self.on_want(from, &question),
+            Frame::Give(give) => self.on_give(from, give),
+            Frame::Where(question) => self.tell(from, &question),
+            Frame::Here(here) => self.on_here(from, &here),
+            Frame::Departed(departed) => self.on_departed(&departed),
+            Frame::Move(it) => self.on_copy(from, &it.copy, it.beside),
+            Frame::Outlive(about) => self.on_outlive(from, &about),
+            Frame::Inherit(will) => self.on_inherit(from, &will),
+            Frame::Retiring(()) => self.on_retiring(from),
+        }
+    }
+
+    fn take_acknowledged(&mut self) {
+        let peers: Vec<Incarnation> = self.busy_with().collect();
+        for peer in peers {
+            let acked = self.frames.acked(peer);
+            while let Some(outlet) = self.outlets.get_mut(&peer)
+                && outlet.steps.front().is_some_and(|(number, _)| *number <= acked)
+            {
+                let Some((_, step)) = outlet.steps.pop_front() else { break };
+                self.step_done(peer, step);
+            }
+        }
+    }
+
+    /// Batches that can go out now, at most so many of each stream, and for whom.
+    pub(crate) fn batches(&mut self, most: usize) -> Vec<(Incarnation, Bytes)> {
+        let Some(view) = self.view.clone() else { return Vec::new() };
+        let mut out = Vec::new();
+        let Sessions { now, me, frames, objections, outlets, rules, .. } = self;
+        for (to, outlet) in outlets {
+            let Some(index) = view.index_of(*to) else { continue };
+            let seats = (view.members[*me].seat, view.members[index].seat);
+            let mut drain = |streams: &mut Direct, queue: &mut Queue| {
+                let batch = || streams.send(*now, *to, seats, Some(&mut *queue));
+                out.extend(std::iter::from_fn(batch).take(most).map(|frame| (*to, frame)));
+            };
+            drain(objections, &mut outlet.objections);
+            if !outlet.is_corked(*now, rules.asynchronous.as_ref()) {
+                outlet.corked = None;
+                drain(frames, &mut outlet.queue);
+            }
+        }
+        out
+    }
+
+    /// Acknowledgements that are due, and for whom. What is said against frames goes before what acknowledges them.
+    pub(crate) fn acknowledgements(&mut self) -> Vec<(Incarnation, DirectAck)> {
+        let Sessions { frames, objections, outlets, .. } = self;
+        let said = |to| outlets.get(&to).is_none_or(|outlet| outlet.objections.bytes() == 0);
+        let mut due = frames.acknowledgements(|to| said(to).then(|| objections.sent(to)));
+        due.extend(objections.acknowledgements(|_| Some(0)));
+        due
+    }
+
+    /// What must be sent again because no acknowledgement came, and for whom.
+    pub(crate) fn retries(&mut self, now: Time) -> Vec<(Incarnation, Bytes)> {
+        let mut again = self.objections.retries(now);
+        again.extend(self.frames.retries(now));
+        again
+    }
+
+    /// When something must be sent, or sent again.
+    pub(super) fn next_transmission(&self) -> Time {
+        self.frames.deadline().min(self.objections.deadline()).min(self.uncork_at())
+    }
+
+    /// Members with whom something is under way.
+    pub(crate) fn busy_with(&self) -> impl Iterator<Item = Incarnation> {
+        self.outlets.iter().filter(|(_, outlet)| !outlet.steps.is_empty()).map(|(who, _)| *who)
+    }
+
+    /// Whether a stream has that tag.
+    pub(crate) fn carries(tag: u64, from: Incarnation, to: Incarnation) -> bool {
+        [Kind::Sessions, Kind::Objections].iter().any(|kind| tag == kind.tag(from, to))
+    }
+}
+
+fn pending(frame: &Frame) -> Pending {
+    Pending { level: Level::Fifo, token: 0, payload: frame.encode() }
+}
+
+/// The frames that have come in, in the order of each sender.
+fn take(streams: &mut Direct, faulty: &mut Vec<(Incarnation, &'static str)>) -> Vec<(Incarnation, Frame)> {
+    let mut events = Vec::new();
+    // Its bound is the window of each sender.
+    let mut budget = Budget { outstanding: 0, bound: usize::MAX };
+    streams.take(ViewId::NONE, &mut budget, &mut events);
+    let mut frames = Vec::new();
+    for event in events {
+        let Event::Messages(run) = event else { continue };
+        let from = run.sender.incarnation;
+        for message in &run {
+            match Frame::decode(&message.payload) {
+                Ok(frame) => frames.push((from, frame)),
+                Err(bad) => faulty.push((from, bad.0)),
+            }
+        }
+    }
+    frames
+}
