@@ -275,6 +275,9 @@
 // Bytes of a member as cookies name it (16 hexadecimal digits), its NUL included, rounded up.
 #define DCN_HOLDER_BYTES 24
 
+// Bytes of a member's tags, its NUL included, rounded up.
+#define DCN_TAGS_BYTES 72
+
 // Most attributes in one call.
 #define DCN_ATTRIBUTES_MAX 65536
 
@@ -425,6 +428,9 @@ typedef struct dcn_member_t {
     char address[DCN_ADDRESS_BYTES];
     // How the cookie of a session names it as a holder (`id!primary!secondary`), NUL-terminated.
     char holder[DCN_HOLDER_BYTES];
+    // What its operator says of it (`node.tags`): `name=value` pairs in the order of their names, with commas between them,
+    // NUL-terminated. Empty of one that has left.
+    char tags[DCN_TAGS_BYTES];
 } dcn_member_t;
 
 // A named value of a session, in the caller's memory.
@@ -529,6 +535,10 @@ typedef struct dcn_stats_t {
     uint64_t sessions_single;
     // Now: memory that all of them take.
     uint64_t session_bytes;
+    // Now, in asynchronous mode: bytes of changes that were answered for and that no second member has yet.
+    uint64_t session_lag_bytes;
+    // Now: the age of the oldest of them, in microseconds.
+    uint64_t session_lag_us;
 } dcn_stats_t;
 
 #ifdef __cplusplus
@@ -958,6 +968,16 @@ int32_t dcn_session_read(struct dcn_engine_t engine,
                          uint64_t token,
                          const char *cookie);
 
+// Asks for a look at a session: its attributes, and in the cookie who holds it. Its owner stays the same, and it is no use.
+// A balancer that cannot see a visitor's cookie asks so who serves it.
+//
+// Parameters: as for `dcn_session_read`.
+// Threads: any. Blocking: never blocks.
+// Returns: as `dcn_session_read`, and so is the event's status.
+int32_t dcn_session_peek(struct dcn_engine_t engine,
+                         uint64_t token,
+                         const char *cookie);
+
 // Asks for a change of a session.
 //
 // Parameters: `token`, any number, comes back with the event; `cookie`, as for `dcn_session_read`; `change`, not NULL, with its
@@ -1017,6 +1037,18 @@ int32_t dcn_session_create_wait(struct dcn_engine_t engine,
 // Returns: what `dcn_session_read` returns, or the status of its event; `DCN_ERR_TIMEOUT` also when the time is over before the
 // answer; `DCN_ERR_HELD_LIMIT`: there is no room for the buffer. Nothing is written unless it is `DCN_OK`.
 int32_t dcn_session_read_wait(struct dcn_engine_t engine,
+                              const char *cookie,
+                              uint32_t timeout_ms,
+                              struct dcn_session_t *session,
+                              struct dcn_buf_t *attributes);
+
+// As `dcn_session_peek`, and waits for the answer, of which no event tells.
+//
+// Parameters: as for `dcn_session_read_wait`.
+// Ownership: the caller gives the buffer back with `dcn_buf_release`.
+// Threads: any that may wait (`dcn_session_create_wait`), else `DCN_ERR_WOULD_DEADLOCK`. Blocking: blocks up to timeout.
+// Returns: as `dcn_session_read_wait`.
+int32_t dcn_session_peek_wait(struct dcn_engine_t engine,
                               const char *cookie,
                               uint32_t timeout_ms,
                               struct dcn_session_t *session,

@@ -266,3 +266,141 @@ fn full_windows_in_both_directions_do_not_wait_for_each_other() {
     wait_until(&mut all, "all answers", |nodes| nodes.iter().all(|n| answers(n).len() == EACH));
     assert!(all.iter().all(|n| answers(n).iter().all(|code| *code == Code::Ok)));
 }
+
+#[test]
+fn a_look_at_a_session_moves_nothing() {
+    let nodes = cluster(3);
+    let made = create(&nodes[0]);
+    for node in &nodes {
+        let seen = node.engine.session_peek(&made.cookie, PATIENCE).unwrap();
+        assert_eq!((seen.attributes.get("user"), seen.version, seen.cookie), (Some(&b"ada"[..]), 1, made.cookie));
+    }
+    // Without a hint where it is, too.
+    let bare = Cookie { holders: [MemberTag::NONE; 2], ..made.cookie };
+    assert_eq!(nodes[2].engine.session_peek(&bare, PATIENCE).unwrap().cookie, made.cookie);
+    assert_eq!(nodes[0].engine.stats().sessions_primary, 1);
+    let never = Cookie { id: SessionId(1), ..bare };
+    assert_eq!(code_of(nodes[1].engine.session_peek(&never, PATIENCE)), Code::NoSuchSession);
+}
+
+#[test]
+fn who_leaves_hands_everything_over_first() {
+    let mut nodes = cluster(4);
+    let cookies: Vec<Cookie> =
+        (0..40).map(|at| create(&nodes[at % 4]).cookie).chain((0..20).map(|_| create(&nodes[0]).cookie)).collect();
+    let leaver = nodes.remove(0);
+    assert!(leaver.engine.stats().sessions_secondary > 0 && leaver.engine.stats().sessions_primary >= 30);
+    leaver.engine.leave(PATIENCE).unwrap();
+    let mut all: Vec<&mut Node> = nodes.iter_mut().collect();
+    wait_view(&mut all, 3);
+    // At once, and not after a while: nothing had to be made anew.
+    let counts = |of: fn(&decurion::Stats) -> u64| all.iter().map(|n| of(&n.engine.stats())).sum::<u64>();
+    assert_eq!(
+        (counts(|s| s.sessions_primary), counts(|s| s.sessions_secondary), counts(|s| s.sessions_single)),
+        (60, 60, 0)
+    );
+    for (at, cookie) in cookies.iter().enumerate() {
+        assert_eq!(read(all[at % 3], cookie).attributes.get("user"), Some(&b"ada"[..]));
+    }
+}
+
+#[test]
+fn second_copies_go_where_the_operator_wants_them() {
+    // The first one has in its preferred group one on its own machine and one elsewhere, and another machine outside.
+    let tags = ["machine=a", "machine=a,replication_group=b", "machine=c,replication_group=b", "machine=d"];
+    let mut nodes: Vec<Node> = Vec::new();
+    for (at, tags) in tags.iter().enumerate() {
+        let seeds: Vec<_> = nodes.first().map(Node::address).into_iter().collect();
+        let mut config = settings(&format!("m{at}"), 0, &seeds);
+        config.set("node.tags", tags).unwrap();
+        config.set("session.preferred_group", "b").unwrap();
+        nodes.push(Node::with(&config).unwrap());
+    }
+    wait_view(&mut nodes.iter_mut().collect::<Vec<_>>(), 4);
+    // As they go, the next best one is chosen.
+    for best in [2, 1, 3] {
+        let tag = MemberTag::from(nodes[best].incarnation());
+        (0..8).for_each(|_| assert_eq!(create(&nodes[0]).cookie.holders[1], tag));
+        let view = nodes[0].engine.view().unwrap().view;
+        let seen = view.members.iter().find(|m| MemberTag::from(m.incarnation) == tag).unwrap();
+        assert_eq!(seen.tags.as_str(), tags[best]);
+        let gone = nodes[best].name();
+        nodes[best].engine.leave(PATIENCE).unwrap();
+        let mut all: Vec<&mut Node> = nodes.iter_mut().collect();
+        wait_until(&mut all, "it is gone", |nodes| {
+            nodes[0].seen.views.last().is_some_and(|view| view.members.iter().all(|m| m.name.as_str() != gone))
+        });
+    }
+}
+
+fn asynchronous(batch_ms: &str, window_bytes: &str) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for at in 0..2 {
+        let seeds: Vec<_> = nodes.first().map(Node::address).into_iter().collect();
+        let mut config = settings(&format!("m{at}"), 0, &seeds);
+        for (key, value) in [
+            ("session.mode", "asynchronous"),
+            ("session.batch_ms", batch_ms),
+            ("session.window_bytes", window_bytes),
+            ("session.window_ms", "600000"),
+        ] {
+            config.set(key, value).unwrap();
+        }
+        nodes.push(Node::with(&config).unwrap());
+    }
+    wait_view(&mut nodes.iter_mut().collect::<Vec<_>>(), 2);
+    nodes
+}
+
+#[test]
+fn in_asynchronous_mode_changes_are_answered_first_and_travel_together() {
+    let mut nodes = asynchronous("60000", "1048576");
+    let cookie = create(&nodes[0]).cookie;
+    for n in 1..=20 {
+        assert_eq!(nodes[0].engine.session_write(&cookie, set("n", "1", n), PATIENCE).unwrap().code, Code::Ok);
+    }
+    let lag = nodes[0].engine.stats();
+    assert!(lag.session_lag_bytes > 20 * 128, "{} bytes wait", lag.session_lag_bytes);
+    wait_until(&mut [&mut nodes[0]], "the lag grows older", |nodes| {
+        nodes[0].engine.stats().session_lag_us > lag.session_lag_us
+    });
+    // Who wants the session does not wait for the batch, and gets everything.
+    assert_eq!(read(&nodes[1], &cookie).version, 21);
+    assert_eq!(nodes[0].engine.stats().session_lag_bytes, 0);
+
+    // Nor does a member that leaves take anything along.
+    nodes[1].engine.session_write(&cookie, set("n", "2", 21), PATIENCE).unwrap();
+    assert!(nodes[1].engine.stats().session_lag_bytes > 0);
+    nodes.remove(1).engine.leave(PATIENCE).unwrap();
+    let seen = read(&nodes[0], &cookie);
+    assert_eq!((seen.version, seen.attributes.get("n")), (22, Some(&b"2"[..])));
+}
+
+#[test]
+fn beyond_the_window_a_change_waits_for_its_second_copy() {
+    let nodes = asynchronous("60000", "4096");
+    let cookie = create(&nodes[0]).cookie;
+    let long = "x".repeat(1_500);
+    for n in 1..=20 {
+        nodes[0].engine.session_write(&cookie, set("n", &long, n), PATIENCE).unwrap();
+        assert!(nodes[0].engine.stats().session_lag_bytes <= 4_096);
+    }
+    assert_eq!(read(&nodes[1], &cookie).version, 21);
+}
+
+/// Alone on the wire, with its acknowledgement: nothing that could be shared with others is.
+#[test]
+fn a_change_costs_what_has_changed_and_not_the_session() {
+    let nodes = cluster(2);
+    let big = "x".repeat(64 * 1024);
+    let cookie = nodes[0].engine.session_create(0, pairs(&[("big", &big), ("cart", "")]), PATIENCE).unwrap().cookie;
+    let sent = || nodes.iter().map(|n| n.engine.stats().bytes_sent).sum::<u64>();
+    const CHANGES: u64 = 200;
+    let before = sent();
+    for n in 1..=CHANGES {
+        nodes[0].engine.session_write(&cookie, set("cart", &"y".repeat(200), n), PATIENCE).unwrap();
+    }
+    let each = (sent() - before) / CHANGES;
+    println!("a change of 200 bytes of a session of 64 KiB: {each} bytes on the wire");
+    assert!((200..=400).contains(&each), "{each} bytes");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use decurion::types::{Ballot, Incarnation, MemberInfo, Name, Seat, ViewId};
+use decurion::types::{Ballot, Incarnation, MemberInfo, Name, Seat, Tags, ViewId};
 use decurion::wire::control::{
     Control, Credit, Cut, DirectAck, Expelled, Fetch, Fetched, HEADER_BYTES, Hello, Install, Join, MAGIC, Observation,
     Prepare, Progress, Promise, Proposal, Propose, Purpose, RefusalCode, Refuse, Reject, Report, ReportLink, Routed,
@@ -55,15 +55,21 @@ fn summary() -> BoxedStrategy<ViewSummary> {
         .boxed()
 }
 
+fn tags() -> BoxedStrategy<Tags> {
+    select(vec!["", "machine=m1", "machine=m-2,replication_group=eu:1/b"])
+        .prop_map(|text| Tags::parse(text).unwrap())
+        .boxed()
+}
+
 /// Members in the order of their seats, as a proposal must have them.
 fn members(fewest: usize) -> BoxedStrategy<Vec<MemberInfo>> {
-    let one = (name(), incarnation(), address(), 1..50u32, any::<u64>(), any::<u16>(), any::<bool>());
+    let one = (name(), incarnation(), address(), 1..50u32, any::<u64>(), any::<u16>(), any::<bool>(), tags());
     prop::collection::vec(one, fewest..6)
         .prop_map(|members| {
             let mut seat = 0;
-            let place = |(name, incarnation, address, gap, admitted, group, ready)| {
+            let place = |(name, incarnation, address, gap, admitted, group, ready, tags)| {
                 seat += gap;
-                MemberInfo { name, incarnation, address, seat: Seat(seat), admitted, group, ready }
+                MemberInfo { name, incarnation, address, seat: Seat(seat), admitted, group, ready, tags }
             };
             members.into_iter().map(place).collect()
         })
@@ -128,13 +134,13 @@ fn join() -> BoxedStrategy<Control> {
 }
 
 fn promise() -> BoxedStrategy<Control> {
-    let vote = (any::<u64>(), ballot());
+    let vote = (any::<u64>(), ballot(), tags());
     let held = (prop::collection::vec(any::<u64>(), 0..6), prop::collection::vec(any::<u32>(), 0..6));
     let times = any::<(bool, bool, u32, u32, u32, u64)>();
     (vote, held, times, prop::option::of((ballot(), proposal())))
         .prop_map(
             |(
-                (number, ballot),
+                (number, ballot, tags),
                 (have, grants_ms),
                 (memory, announces_ready, up_ms, fence_ms, hold_ms, newest),
                 accepted,
@@ -145,6 +151,7 @@ fn promise() -> BoxedStrategy<Control> {
                     have,
                     memory,
                     announces_ready,
+                    tags,
                     up_ms,
                     fence_ms,
                     hold_ms,
@@ -360,6 +367,7 @@ fn sound_proposal() -> Proposal {
         admitted: 1,
         group: 0,
         ready: true,
+        tags: Default::default(),
     };
     let id = |number| ViewId { number, ballot: Ballot { round: 1, coordinator: Incarnation(1) } };
     Proposal {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use decurion::types::{Epoch, MemberTag, SessionId, limits};
 use decurion::wire::session::{
-    About, Adopt, Attributes, Change, Copy, Departed, Frame, Give, Here, Objection, Question, Refused, Role,
+    About, Adopt, Attributes, Change, Copy, Departed, Frame, Give, Here, Move, Objection, Question, Refused, Role,
 };
 use proptest::prelude::*;
 
@@ -45,6 +45,20 @@ fn about() -> impl Strategy<Value = About> {
     (id(), epoch()).prop_map(|(id, epoch)| About { id, epoch })
 }
 
+fn adopt() -> impl Strategy<Value = Adopt> {
+    (id(), epoch(), epoch(), any::<u64>()).prop_map(|(id, epoch, follows, version)| Adopt {
+        id,
+        epoch,
+        follows,
+        version,
+    })
+}
+
+fn give() -> impl Strategy<Value = Give> {
+    let made = |(asked, copy, tag)| Give { asked, copy, secondary: MemberTag(tag) };
+    (any::<u64>(), copy(), any::<u64>()).prop_map(made)
+}
+
 fn frame() -> impl Strategy<Value = Frame> {
     let objection = prop::sample::select(vec![Objection::Epoch, Objection::Missing, Objection::Full]);
     let role = prop::sample::select(vec![
@@ -68,22 +82,13 @@ fn frame() -> impl Strategy<Value = Frame> {
                 removes
             })
         ),
-        (id(), epoch(), epoch(), any::<u64>()).prop_map(|(id, epoch, follows, version)| Frame::Adopt(Adopt {
-            id,
-            epoch,
-            follows,
-            version
-        })),
+        adopt().prop_map(Frame::Adopt),
         about().prop_map(Frame::Release),
         about().prop_map(Frame::End),
         (id(), epoch(), any::<u64>(), epoch(), objection)
             .prop_map(|(id, epoch, version, held, why)| Frame::Refused(Refused { id, epoch, version, held, why })),
         question().prop_map(Frame::Want),
-        (any::<u64>(), copy(), any::<u64>()).prop_map(|(asked, copy, tag)| Frame::Give(Give {
-            asked,
-            copy,
-            secondary: MemberTag(tag)
-        })),
+        give().prop_map(Frame::Give),
         question().prop_map(Frame::Where),
         (id(), any::<u64>(), role, epoch(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
             |(id, asked, role, epoch, version, owner, was)| Frame::Here(Here {
@@ -98,6 +103,12 @@ fn frame() -> impl Strategy<Value = Frame> {
         ),
         prop::collection::vec((any::<u64>().prop_map(MemberTag), any::<u64>()), 0..9)
             .prop_map(|members| Frame::Departed(Departed { members })),
+        (copy(), any::<u64>()).prop_map(|(copy, tag)| Frame::Move(Move { copy, beside: MemberTag(tag) })),
+        about().prop_map(Frame::Outlive),
+        adopt().prop_map(Frame::Inherit),
+        Just(Frame::Retiring(())),
+        question().prop_map(Frame::Fetch),
+        give().prop_map(Frame::Shown),
     ]
 }
 

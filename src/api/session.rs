@@ -203,6 +203,15 @@ impl Engine {
         self.wait_for(Some(session), SessionOp::Read, timeout)
     }
 
+    /// Looks at a session where it is, and who holds it: its owner stays the same, and it is no use. For a balancer that wants to know
+    /// where a visitor belongs, and for a member that needs to see what is not its own.
+    ///
+    /// # Errors
+    /// As [`Engine::session_read`].
+    pub fn session_peek(&self, session: &Cookie, timeout: Duration) -> Result<Session> {
+        self.wait_for(Some(session), SessionOp::Peek, timeout)
+    }
+
     /// Changes a session, and waits until two members hold the change.
     ///
     /// # Errors
@@ -298,7 +307,7 @@ impl Engine {
                 check_attributes(sets, bound)?;
                 check_attributes(removes, bound)
             }
-            SessionOp::Read | SessionOp::Touch | SessionOp::Remove => Ok(()),
+            SessionOp::Read | SessionOp::Peek | SessionOp::Touch | SessionOp::Remove => Ok(()),
         }
     }
 }

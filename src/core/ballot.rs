@@ -216,6 +216,7 @@ mod tests {
             admitted: 1,
             group,
             ready: true,
+            tags: Default::default(),
         }
     }
 

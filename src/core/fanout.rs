@@ -400,6 +400,7 @@ mod tests {
             admitted: 1,
             group: *group,
             ready: true,
+            tags: Default::default(),
         });
         View::new(ViewId::NONE, members.collect(), true)
     }

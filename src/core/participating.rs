@@ -132,6 +132,7 @@ impl Member {
             have: self.fanout.as_ref().map(Fanout::holds).unwrap_or_default(),
             memory: self.acceptor.memory,
             announces_ready: self.setup.ready == super::ReadyPolicy::Host && !self.host_ready,
+            tags: self.setup.tags.clone(),
             up_ms: (self.now.since(self.remembers_since) / 1_000).min(u64::from(u32::MAX)) as u32,
             fence_ms: left(self.lease.fence),
             hold_ms: left(self.lease.hold),

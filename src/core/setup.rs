@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::types::{Incarnation, Micros, Name, millis};
+use crate::types::{Incarnation, Micros, Name, Tags, millis};
 
 /// A well-known or listed address, as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,6 +60,8 @@ pub struct Setup {
     pub refusal_proves_death: bool,
     /// When a joiner is ready.
     pub ready: ReadyPolicy,
+    /// What its operator says of this member.
+    pub tags: Tags,
     /// Bound of a group; 0 = grows like the square root of the cluster (R13).
     pub group_size: usize,
     /// Period of heartbeats.
@@ -117,6 +119,7 @@ impl Setup {
             two_members_serve: true,
             refusal_proves_death: true,
             ready: ReadyPolicy::OnAdmission,
+            tags: Tags::default(),
             group_size: 0,
             heartbeat: millis(250),
             silence: millis(1_500),

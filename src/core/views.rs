@@ -7,7 +7,7 @@ use super::ballot::{Attempt, Part, Participant, Phase, place};
 use super::io::Event;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
-use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Time, View, ViewId, millis};
+use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, View, ViewId, millis};
 use crate::wire::control::{
     Control, Cut, Install, Join, Prepare, Promise, Proposal, Propose, RefusalCode, Refuse, Reject, Vote,
 };
@@ -495,6 +495,7 @@ impl Member {
                 admitted: 0,
                 group: 0,
                 ready: !p.promise.as_ref().is_some_and(|promise| promise.announces_ready),
+                tags: p.promise.as_ref().map_or_else(Tags::default, |promise| promise.tags.clone()),
             };
             (info, p.unheard.clone())
         });

@@ -43,6 +43,10 @@ const _: () = {
     assert!(size_of::<event::dcn_event_t>() == 9 * 8 + 4 * 4 + 8);
     assert!(size_of::<view::dcn_view_info_t>() == 4 * 8 + 8 * 4 + view::DCN_VIEW_ID_BYTES);
     assert!(size_of::<stats::dcn_stats_t>() == 28 * 8);
-    let texts = view::DCN_NAME_BYTES + view::DCN_INCARNATION_BYTES + view::DCN_ADDRESS_BYTES + view::DCN_HOLDER_BYTES;
+    let texts = view::DCN_NAME_BYTES
+        + view::DCN_INCARNATION_BYTES
+        + view::DCN_ADDRESS_BYTES
+        + view::DCN_HOLDER_BYTES
+        + view::DCN_TAGS_BYTES;
     assert!(size_of::<view::dcn_member_t>() == 2 * 8 + 4 * 4 + texts);
 };

@@ -103,6 +103,21 @@ pub unsafe extern "C" fn dcn_session_read(engine: dcn_engine_t, token: u64, cook
     unsafe { request(engine, token, cookie, SessionOp::Read) }
 }
 
+/// Asks for a look at a session: its attributes, and in the cookie who holds it. Its owner stays the same, and it is no use.
+/// A balancer that cannot see a visitor's cookie asks so who serves it.
+///
+/// Parameters: as for `dcn_session_read`.
+/// Threads: any. Blocking: never blocks.
+/// Returns: as `dcn_session_read`, and so is the event's status.
+///
+/// # Safety
+/// `cookie` is null or a NUL-terminated text.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_session_peek(engine: dcn_engine_t, token: u64, cookie: *const c_char) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { request(engine, token, cookie, SessionOp::Peek) }
+}
+
 /// Asks for a change of a session.
 ///
 /// Parameters: `token`, any number, comes back with the event; `cookie`, as for `dcn_session_read`; `change`, not NULL, with its
@@ -202,12 +217,44 @@ pub unsafe extern "C" fn dcn_session_read_wait(
     engine: dcn_engine_t, cookie: *const c_char, timeout_ms: u32, session: *mut dcn_session_t,
     attributes: *mut dcn_buf_t,
 ) -> i32 {
+    let read = |engine: &Engine, cookie: &Cookie| engine.session_read(cookie, input::timeout(timeout_ms));
+    // SAFETY: the caller's promises.
+    unsafe { seen(engine, cookie, session, attributes, read) }
+}
+
+/// As `dcn_session_peek`, and waits for the answer, of which no event tells.
+///
+/// Parameters: as for `dcn_session_read_wait`.
+/// Ownership: the caller gives the buffer back with `dcn_buf_release`.
+/// Threads: any that may wait (`dcn_session_create_wait`), else `DCN_ERR_WOULD_DEADLOCK`. Blocking: blocks up to timeout.
+/// Returns: as `dcn_session_read_wait`.
+///
+/// # Safety
+/// As for [`dcn_session_read_wait`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_session_peek_wait(
+    engine: dcn_engine_t, cookie: *const c_char, timeout_ms: u32, session: *mut dcn_session_t,
+    attributes: *mut dcn_buf_t,
+) -> i32 {
+    let read = |engine: &Engine, cookie: &Cookie| engine.session_peek(cookie, input::timeout(timeout_ms));
+    // SAFETY: the caller's promises.
+    unsafe { seen(engine, cookie, session, attributes, read) }
+}
+
+/// Tells what a session is, by one of the ways to read it.
+///
+/// # Safety
+/// As for [`dcn_session_read_wait`].
+unsafe fn seen(
+    engine: dcn_engine_t, cookie: *const c_char, session: *mut dcn_session_t, attributes: *mut dcn_buf_t,
+    read: impl FnOnce(&Engine, &Cookie) -> Result<Session>,
+) -> i32 {
     with_engine(engine, |member, engine| {
         // SAFETY: the caller's promises.
         unsafe {
             let cookie = read_cookie(cookie)?;
             check_session(session)?;
-            let read = engine.session_read(&cookie, input::timeout(timeout_ms))?;
+            let read = read(engine, &cookie)?;
             if !attributes.is_null() {
                 keep(member, &read.attributes, input::place(attributes, "attributes")?)?;
             }

@@ -44,6 +44,8 @@ pub const DCN_INCARNATION_BYTES: usize = 40;
 pub const DCN_ADDRESS_BYTES: usize = 64;
 /// Bytes of a member as cookies name it (16 hexadecimal digits), its NUL included, rounded up.
 pub const DCN_HOLDER_BYTES: usize = 24;
+/// Bytes of a member's tags, its NUL included, rounded up.
+pub const DCN_TAGS_BYTES: usize = 72;
 
 /// What a view says of itself. Set `struct_size` to `sizeof(dcn_view_info_t)` before the call.
 #[repr(C)]
@@ -101,6 +103,9 @@ pub struct dcn_member_t {
     pub address: [c_char; DCN_ADDRESS_BYTES],
     /// How the cookie of a session names it as a holder (`id!primary!secondary`), NUL-terminated.
     pub holder: [c_char; DCN_HOLDER_BYTES],
+    /// What its operator says of it (`node.tags`): `name=value` pairs in the order of their names, with commas between them,
+    /// NUL-terminated. Empty of one that has left.
+    pub tags: [c_char; DCN_TAGS_BYTES],
 }
 
 static VIEWS: Table<Arc<Snapshot>> = Table::new(Kind::View);
@@ -274,6 +279,7 @@ impl Snapshot {
             _ => DCN_ROLE_MEMBER,
         };
         input::copy_text(&info.address.to_string(), &mut member.address);
+        input::copy_text(info.tags.as_str(), &mut member.tags);
         member
     }
 
@@ -295,6 +301,7 @@ fn absent(member: &MemberRef) -> dcn_member_t {
         incarnation: [0; DCN_INCARNATION_BYTES],
         address: [0; DCN_ADDRESS_BYTES],
         holder: [0; DCN_HOLDER_BYTES],
+        tags: [0; DCN_TAGS_BYTES],
     };
     input::copy_text(member.name.as_str(), &mut answer.name);
     input::copy_text(&member.incarnation.to_string(), &mut answer.incarnation);

@@ -119,6 +119,7 @@ impl World {
                 (SessionOp::Create { ttl_s: 0, attributes }, Asked::Create)
             }
             (true, Some((token, version, count))) => (add_one(token, version, count), Asked::Visit(count)),
+            (true, None) if self.visitors[at].random.chance(150) => (SessionOp::Peek, Asked::Read),
             (true, None) => (SessionOp::Read, Asked::Read),
         };
         self.ask(at, op.0, op.1);

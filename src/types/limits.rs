@@ -20,6 +20,8 @@ pub const GREETING_BYTES: usize = 4 * 1024;
 pub const DATAGRAM_BYTES: usize = 1_400;
 /// Longest text of a refusal.
 pub const REASON_BYTES: usize = 512;
+/// Longest text of a member's tags.
+pub const TAGS_BYTES: usize = 64;
 /// Longest name of a session's attribute.
 pub const ATTRIBUTE_NAME_BYTES: usize = 255;
 /// Tokens of changes that a session remembers.

@@ -6,6 +6,7 @@ mod error;
 mod ids;
 pub mod limits;
 mod session;
+mod tags;
 mod time;
 mod view;
 
@@ -13,5 +14,6 @@ pub use error::{Code, Error, Result};
 pub use ids::{Ballot, ConnId, Incarnation, Name, Seat, ViewId};
 pub(crate) use ids::{mix, pair_tag};
 pub use session::{Epoch, MemberTag, SessionId};
+pub use tags::Tags;
 pub use time::{Micros, Time, millis};
 pub use view::{Group, Index, MemberInfo, View};

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Incarnation, Name, Seat, ViewId};
+use super::{Incarnation, Name, Seat, Tags, ViewId};
 
 /// A member's position in one view. Order of seniority: index 0 is the most senior.
 pub type Index = usize;
@@ -24,6 +24,8 @@ pub struct MemberInfo {
     pub group: u16,
     /// Whether it counts for stability and windows (V5, R24).
     pub ready: bool,
+    /// What its operator says of it.
+    pub tags: Tags,
 }
 
 /// One group of a view.

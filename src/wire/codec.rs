@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::types::{Ballot, Incarnation, Name, Seat, ViewId, limits};
+use crate::types::{Ballot, Incarnation, Name, Seat, Tags, ViewId, limits};
 
 /// The bytes are not a legal value; the text says which rule they break.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -168,6 +168,19 @@ impl Wire for Name {
             "" => Err(Malformed("a name is empty")),
             name => Ok(Name::new(name)),
         }
+    }
+}
+
+/// Text in its canonical form, of at most [`limits::TAGS_BYTES`].
+impl Wire for Tags {
+    const MIN_BYTES: usize = 2;
+    fn put(&self, out: &mut Vec<u8>) {
+        put_text(self.as_str(), limits::TAGS_BYTES, out);
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let text = take_text(from, limits::TAGS_BYTES)?;
+        let tags = Tags::parse(text).ok().filter(|tags| tags.as_str() == text);
+        tags.ok_or(Malformed("tags are no name=value pairs in order"))
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::codec::{wire_enum, wire_struct};
 use super::{BATCH_TYPE, Malformed, Reader, Wire};
-use crate::types::{Ballot, Incarnation, MemberInfo, Name, Seat, ViewId, limits};
+use crate::types::{Ballot, Incarnation, MemberInfo, Name, Seat, Tags, ViewId, limits};
 
 /// Bytes of a control header.
 pub const HEADER_BYTES: usize = 16;
@@ -205,6 +205,8 @@ pub struct Promise {
     pub memory: bool,
     /// Whether a joiner says itself when it is ready (R24).
     pub announces_ready: bool,
+    /// What its operator says of it.
+    pub tags: Tags,
     /// How long the process has been up.
     pub up_ms: u32,
     /// How long a lease can still be alive somewhere, as far as this process answered heartbeats (R22).
@@ -414,9 +416,9 @@ wire_struct! {
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
     Join { name: Name, incarnation: Incarnation, address: SocketAddr, unheard: Vec<Incarnation> }
-    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool }
+    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool, tags: Tags }
     Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
-    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, up_ms: u32, fence_ms: u32, hold_ms: u32,
+    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, tags: Tags, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }
     Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, newest: u64, proposal: Option<Proposal> }
     Cut { number: u64, ballot: Ballot, upto: Vec<(u64, Incarnation)> }

@@ -191,12 +191,12 @@ pub struct Question {
     pub asked: u64,
 }
 
-/// The owner hands a session over: from now on it is the receiver's, as soon as whoever else has a claim has agreed.
+/// A whole session, and who holds the other copy. Given, it is the receiver's as soon as whoever else has a claim has agreed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Give {
     /// Answers this question; 0 = nobody asked.
     pub asked: u64,
-    /// The state, in the epoch of the receiver.
+    /// The state: given, in the epoch of the receiver; shown, in that of the owner.
     pub copy: Copy,
     /// Who holds the other copy.
     pub secondary: MemberTag,
@@ -356,4 +356,8 @@ frames! {
     Inherit(Adopt) = 14,
     /// I am about to leave.
     Retiring(()) = 15,
+    /// Show it to me.
+    Fetch(Question) = 16,
+    /// This is what it is; it stays mine.
+    Shown(Give) = 17,
 }

@@ -131,7 +131,7 @@ static int32_t call_about_a_session(caller_t *caller, dcn_engine_t engine) {
     const char *cookie = any_cookie(caller);
     uint32_t timeout_ms = (uint32_t)draw(caller, 3);
     size_t count = (size_t)draw(caller, 2);
-    switch (draw(caller, 10)) {
+    switch (draw(caller, 12)) {
         case 0: return dcn_session_create(engine, 1, 1, &attribute, sizeof attribute, count);
         case 1: return dcn_session_read(engine, 2, cookie);
         case 2: return dcn_session_write(engine, 3, cookie, draw(caller, 8) ? &change : NULL);
@@ -141,6 +141,8 @@ static int32_t call_about_a_session(caller_t *caller, dcn_engine_t engine) {
         case 6: return dcn_session_read_wait(engine, cookie, timeout_ms, &session, NULL);
         case 7: return dcn_session_write_wait(engine, cookie, &change, timeout_ms, &session);
         case 8: return dcn_session_touch_wait(engine, cookie, timeout_ms, &session);
+        case 9: return dcn_session_peek(engine, 6, cookie);
+        case 10: return dcn_session_peek_wait(engine, cookie, timeout_ms, &session, NULL);
         default: return dcn_session_remove_wait(engine, cookie, timeout_ms, NULL);
     }
 }

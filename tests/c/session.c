@@ -71,6 +71,12 @@ static void a_session_is_found_everywhere_and_outlives_its_owner(void) {
 
     CHECK(is_holder(a, "a", session.cookie + 33) && !is_holder(a, "a", session.cookie + 50));
     CHECK(is_holder(a, "b", session.cookie + 50) != is_holder(a, "c", session.cookie + 50));
+    /* A look moves nothing: the cookie stays as it was made. */
+    dcn_buf_t attributes;
+    OK(dcn_session_peek_wait(c, session.cookie, PATIENCE_MS, &session, &attributes));
+    OK(dcn_buf_release(attributes));
+    CHECK(strcmp(session.cookie, made_by) == 0);
+
     reads(b, &session, "user", "ada");
     CHECK(strncmp(session.cookie, made_by, 32) == 0 && strcmp(session.cookie, made_by) != 0);
     CHECK(is_holder(c, "b", session.cookie + 33));

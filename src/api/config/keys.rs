@@ -82,6 +82,9 @@ pub static KEYS: &[Key] = &[
          operating system choose one."),
     key("node.advertise", Kind::Address, Default::Follows("the bound address; when that is `0.0.0.0` or `[::]`, the machine's only address of that family that is not loopback"),
         "Where the other members reach this one. Port 0 stands for the bound port."),
+    key("node.tags", Kind::Tags, Default::Is(""),
+        "What else is to be known of this member, as `name=value`: all members see it in every view. `machine` says who fails \
+         together (without it, members with the same address do), `replication_group` is what `session.preferred_group` names."),
     key("join.ready", Kind::Choice(&["admission", "host"]), Default::Is("admission"),
         "When a joiner counts for stability and windows: as soon as a view admits it, or when its host says so."),
     key("join.timeout_ms", ms(0, DAY_MS), Default::Is("60000"),
@@ -123,6 +126,9 @@ pub static KEYS: &[Key] = &[
     key("session.partners", Kind::Number { min: 1, max: 64 }, Default::Is("8"),
         "Among how many members one chooses whoever holds the second copies of its sessions. Fewer mean fewer members to wait for, \
          more mean that the load of a member that dies is spread wider."),
+    key("session.preferred_group", Kind::Label { max_bytes: limits::TAGS_BYTES }, Default::Follows("no group: only the machine counts"),
+        "The `replication_group` (see `node.tags`) in which second copies are kept if possible: first on another machine of that group, \
+         then on this machine, then on another machine of any other group, then anywhere."),
     agreed("session.max_bytes", bytes(1_024, limits::SESSION_BYTES as u64), Default::Is("262144"),
         "Longest session: the names and values of its attributes, and 6 bytes for each of them. A change that would make a longer \
          one is refused."),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{Config, Origin, value};
 use crate::api::Resolved;
 use crate::core::{Asynchronous, MinorityPolicy, ReadyPolicy, Seed, SessionRules, Setup};
-use crate::types::{Code, Error, Incarnation, Name, Result, millis};
+use crate::types::{Code, Error, Incarnation, Name, Result, Tags, millis};
 
 impl Config {
     /// Checks the settings together and works out what follows from them. `Code::Config` names the keys that do not
@@ -43,6 +43,7 @@ impl Config {
             "host" => ReadyPolicy::Host,
             _ => ReadyPolicy::OnAdmission,
         };
+        setup.tags = Tags::parse(&self.text("node.tags")).expect("checked when it was set");
         setup.group_size = self.parsed("group.size");
         setup.join_timeout = millis(self.parsed("join.timeout_ms"));
         setup.form_wait = millis(self.parsed("form.wait_ms"));
@@ -105,6 +106,7 @@ impl Config {
             memory_bytes: self.parsed("session.memory_bytes"),
             timeout: millis(self.parsed("session.timeout_ms")),
             restore_bytes_per_s: self.parsed("session.restore_bytes_per_s"),
+            preferred_group: self.strongest("session.preferred_group").map(|setting| setting.text.clone()),
             asynchronous,
         };
         Ok(())

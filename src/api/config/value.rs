@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::core::Seed;
-use crate::types::{Name, limits};
+use crate::types::{Name, Tags, limits};
 
 use super::keys::nearest_choice;
 
@@ -48,6 +48,8 @@ pub enum Kind {
     Seeds,
     /// A list of members' names.
     Names,
+    /// A list of `name=value`.
+    Tags,
 }
 
 impl Kind {
@@ -72,6 +74,7 @@ impl Kind {
                 Ok(seeds.iter().map(seed_text).collect::<Vec<_>>().join(","))
             }
             Kind::Names => names(text),
+            Kind::Tags => Tags::parse(text).map(|tags| tags.as_str().to_owned()),
         }
     }
 
@@ -88,6 +91,9 @@ impl Kind {
             Kind::Address => "an address and a port, such as 127.0.0.1:7100 or [::1]:7100".to_owned(),
             Kind::Seeds => "a list of host:port or name@host:port".to_owned(),
             Kind::Names => "a list of members' names; empty for nobody".to_owned(),
+            Kind::Tags => {
+                format!("a list of name=value, each name once, {} bytes in all; empty for none", limits::TAGS_BYTES)
+            }
         }
     }
 
@@ -99,7 +105,7 @@ impl Kind {
             Kind::Flag => "flag",
             Kind::Number { .. } | Kind::Milliseconds { .. } | Kind::Bytes { .. } => "number",
             Kind::Address => "address",
-            Kind::Seeds | Kind::Names => "list",
+            Kind::Seeds | Kind::Names | Kind::Tags => "list",
         }
     }
 

@@ -119,12 +119,18 @@ fn table(report: &Report, view: Option<&View>, output: &Output) {
     let widest = |width: &dyn Fn(usize) -> usize| (0..view.len()).map(width).max().unwrap_or(0);
     let name_width = widest(&|i| view.members[i].name.as_str().chars().count()).max(4);
     let address_width = widest(&|i| view.members[i].address.to_string().len()).max(7);
-    output.table(&format!("{:name_width$}  {:address_width$}  group  role     state     rtt_us", "name", "address"));
+    output.table(&format!(
+        "{:name_width$}  {:address_width$}  group  role     state     rtt_us  tags",
+        "name", "address"
+    ));
     for (at, member) in view.members.iter().enumerate() {
         let rtt = rtt(report, &member.name).map_or_else(|| "-".to_owned(), |us| us.to_string());
         let (name, address) = (member.name.as_str(), member.address.to_string());
         let (group, role, state) = (member.group, view.role_of(at), state(view, at));
-        output.table(&format!("{name:name_width$}  {address:address_width$}  {group:<5}  {role:7}  {state:8}  {rtt}"));
+        output.table(&format!(
+            "{name:name_width$}  {address:address_width$}  {group:<5}  {role:7}  {state:8}  {rtt:>6}  {}",
+            member.tags.as_str()
+        ));
     }
     output.table(&sessions_line(report));
 }
@@ -158,6 +164,7 @@ fn summary(report: &Report, view: Option<&View>) -> Value {
             "role": view.role_of(at),
             "state": state(view, at),
             "rtt_us": rtt(report, &info.name),
+            "tags": info.tags.iter().collect::<std::collections::BTreeMap<_, _>>(),
         })
     };
     let link = |link: &control::ReportLink| {

@@ -154,19 +154,16 @@ impl Sessions {
         same.max_by_key(|who| lot(*who))
     }
 
-    /// The members that hold copies of our sessions: at most so many as configured, the best ones first. Another machine is
-    /// better than our own.
+    /// The members that hold copies of our sessions: at most so many as configured, the best ones first.
     pub(super) fn rank_partners(&mut self) {
         let Some(view) = self.view.clone() else { return };
-        let mine = view.members[self.me].address.ip();
+        let me = &view.members[self.me];
         let stays = |m: &&MemberInfo| m.incarnation != self.incarnation && !self.retiring.contains(&m.incarnation);
+        let lot = |m: &MemberInfo| mix(self.tag.0, MemberTag::from(m.incarnation).0);
         let others = view.members.iter().filter(stays);
-        let mut ranked: Vec<(u8, u64, Incarnation)> = others
-            .map(|m| {
-                (u8::from(m.address.ip() == mine), mix(self.tag.0, MemberTag::from(m.incarnation).0), m.incarnation)
-            })
-            .collect();
-        ranked.sort_unstable_by_key(|(rank, lot, _)| (*rank, *lot));
+        let mut ranked: Vec<(u8, u64, Incarnation)> =
+            others.map(|m| (rank(me, m, self.rules.preferred_group.as_deref()), lot(m), m.incarnation)).collect();
+        ranked.sort_unstable();
         self.partners = ranked.into_iter().take(self.rules.partners).map(|(rank, _, who)| (rank, who)).collect();
     }
 
@@ -520,6 +517,13 @@ impl Sessions {
         let stage = self.active.get(&id).and_then(|a| a.claim.as_ref()).map(|c| c.stage);
         matches!(stage, Some(Stage::Adopt(who) | Stage::Release(who)) if who == peer)
     }
+}
+
+/// How far down another member is in preference: the preferred group counts more than another machine.
+fn rank(me: &MemberInfo, other: &MemberInfo, group: Option<&str>) -> u8 {
+    let machine = |m: &MemberInfo| m.tags.get("machine").map_or_else(|| m.address.ip().to_string(), str::to_owned);
+    let elsewhere = group.is_some_and(|group| other.tags.get("replication_group") != Some(group));
+    2 * u8::from(elsewhere) + u8::from(machine(me) == machine(other))
 }
 
 /// Makes a change on a record.

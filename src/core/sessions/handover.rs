@@ -79,7 +79,8 @@ impl Sessions {
     }
 
     /// Whoever else wants a session that is not ours any more is told where it went.
-    fn turn_away(&mut self, id: SessionId) {
+    pub(super) fn turn_away(&mut self, id: SessionId) {
+        self.turn_lookers_away(id);
         let wanted = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.wanted)).unwrap_or_default();
         for (who, asked) in wanted {
             self.tell(who, &Question { id, asked });

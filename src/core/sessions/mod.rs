@@ -18,6 +18,7 @@ mod copies;
 mod handover;
 mod lag;
 mod merging;
+mod peeking;
 mod requests;
 mod retiring;
 mod search;
@@ -60,6 +61,8 @@ pub enum SessionOp {
     },
     /// Its attributes. Counts as a use.
     Read,
+    /// Its attributes, and who holds it, without becoming its owner. No use.
+    Peek,
     /// A change.
     Write {
         /// The same change is made once, however often it is asked for with the same token (S4); 0 = no token. Tokens of one
@@ -80,7 +83,7 @@ pub enum SessionOp {
     Remove,
 }
 
-/// A request of a host. Whichever member gets it becomes the owner of the session, if it is not yet.
+/// A request of a host. Whichever member gets it becomes the owner of the session, if it is not yet; but for a look.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SessionRequest {
     /// Comes back with the answer.
@@ -143,6 +146,8 @@ pub struct SessionRules {
     pub timeout: Micros,
     /// Bytes a second at most for making second copies anew.
     pub restore_bytes_per_s: usize,
+    /// The replication group in which second copies are kept if possible.
+    pub preferred_group: Option<String>,
     /// Whether changes are answered for before a second member has them, and within which bounds.
     pub asynchronous: Option<Asynchronous>,
 }
@@ -155,6 +160,7 @@ impl Default for SessionRules {
             memory_bytes: 512 * 1024 * 1024,
             timeout: millis(10_000),
             restore_bytes_per_s: 32 * 1024 * 1024,
+            preferred_group: None,
             asynchronous: None,
         }
     }
@@ -221,6 +227,8 @@ struct Active {
     moving: Option<Moving>,
     /// Members that want to have it, with the number of their question.
     wanted: VecDeque<(Incarnation, u64)>,
+    /// Members that want to look at it, with the number of their question.
+    lookers: VecDeque<(Incarnation, u64)>,
     /// The request that ends it.
     ending: Option<u64>,
 }
@@ -234,6 +242,7 @@ impl Active {
             && self.given.is_none()
             && self.moving.is_none()
             && self.wanted.is_empty()
+            && self.lookers.is_empty()
             && self.ending.is_none()
     }
 }
@@ -351,6 +360,7 @@ impl Sessions {
         for id in ids {
             if let Some(active) = self.active.get_mut(&id) {
                 active.wanted.retain(|(who, _)| present(*who));
+                active.lookers.retain(|(who, _)| present(*who));
             }
             self.search_again(id);
             self.advance(id);
@@ -468,7 +478,10 @@ impl Sessions {
         match self.store.role(id) {
             Role::Primary => self.serve(id),
             Role::Claimant => {}
-            Role::None | Role::Secondary | Role::Given | Role::Orphan => self.look_for(id),
+            Role::None | Role::Secondary | Role::Given | Role::Orphan => {
+                self.turn_away(id);
+                self.look_for(id);
+            }
         }
         if self.active.get(&id).is_some_and(Active::is_idle) {
             self.active.remove(&id);

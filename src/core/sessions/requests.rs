@@ -50,6 +50,7 @@ impl Sessions {
             }
         }
         self.ensure_copy(id);
+        self.show(id);
         let at_rest = self.active.get(&id).is_some_and(|a| a.begun.is_empty() && !a.wanted.is_empty());
         if at_rest {
             self.give(id);
@@ -72,6 +73,10 @@ impl Sessions {
         let now = self.seconds();
         match request.op {
             SessionOp::Create { .. } => self.answer(number, id, Code::InvalidArgument),
+            SessionOp::Peek => {
+                let shown = self.store.get(id).map(Session::attributes);
+                self.answer_with(number, id, Code::Ok, shown);
+            }
             SessionOp::Read | SessionOp::Touch => {
                 self.store.update(id, |s| s.used_s = now);
                 let shown =
@@ -211,7 +216,7 @@ impl Sessions {
         self.push_answer(SessionAnswer { number, id, code, epoch, version, holders, attributes: None });
     }
 
-    fn push_answer(&mut self, answer: SessionAnswer) {
+    pub(super) fn push_answer(&mut self, answer: SessionAnswer) {
         self.events.push(Event::Session(Box::new(answer)));
     }
 

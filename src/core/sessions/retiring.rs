@@ -85,6 +85,7 @@ impl Sessions {
         self.store.update(id, |s| s.role = Role::Given);
         self.send(heir, &Frame::Inherit(Adopt { id, epoch, follows, version }), None);
         self.restoring.busy = true;
+        self.turn_away(id);
     }
 
     /// The owner of a session whose other copy we hold leaves it to us.

@@ -77,8 +77,10 @@ impl Sessions {
     }
 
     fn want(&mut self, id: SessionId, whom: Incarnation, vain: BTreeSet<Incarnation>) {
+        let looks = self.only_looks(id);
         let question = self.ask(id, vain, Stage::Wanted(whom));
-        self.send(whom, &Frame::Want(question), None);
+        let frame = if looks { Frame::Fetch(question) } else { Frame::Want(question) };
+        self.send(whom, &frame, None);
     }
 
     /// Asks all members what they have of a session of which we hold a copy of another life.
@@ -131,6 +133,12 @@ impl Sessions {
             }
             _ => {}
         }
+    }
+
+    /// Whether this member was asked for a session in the question of that number.
+    pub(super) fn was_asked(&self, id: SessionId, whom: Incarnation, asked: u64) -> bool {
+        let search = self.active.get(&id).and_then(|a| a.search.as_ref());
+        search.is_some_and(|s| s.asked == asked && matches!(s.stage, Stage::Wanted(who) if who == whom))
     }
 
     fn pause(&mut self, id: SessionId) {

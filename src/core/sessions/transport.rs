@@ -95,6 +95,8 @@ impl Sessions {
             Frame::Outlive(about) => self.on_outlive(from, &about),
             Frame::Inherit(will) => self.on_inherit(from, &will),
             Frame::Retiring(()) => self.on_retiring(from),
+            Frame::Fetch(question) => self.on_fetch(from, &question),
+            Frame::Shown(shown) => self.on_shown(from, shown),
         }
     }
 

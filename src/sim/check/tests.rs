@@ -36,6 +36,7 @@ fn view(number: u64, members: &[u16]) -> View {
         admitted: 1,
         group: 1,
         ready: true,
+        tags: Default::default(),
     };
     View::new(view_id(number), members.iter().map(info).collect(), true)
 }
