@@ -404,3 +404,31 @@ fn a_change_costs_what_has_changed_and_not_the_session() {
     println!("a change of 200 bytes of a session of 64 KiB: {each} bytes on the wire");
     assert!((200..=400).contains(&each), "{each} bytes");
 }
+
+#[test]
+fn a_member_that_is_cut_off_from_the_majority_answers_for_nothing() {
+    let mut nodes: Vec<Node> = Vec::new();
+    for at in 0..3 {
+        let seeds: Vec<_> = nodes.first().map(Node::address).into_iter().collect();
+        let mut config = settings(&format!("m{at}"), 0, &seeds);
+        config.set("cluster.voters", "m0,m1,m2").unwrap();
+        // Two of three that end at once prove nothing about each other.
+        config.set("cluster.refusal_proves_death", "false").unwrap();
+        nodes.push(Node::with(&config).unwrap());
+    }
+    wait_view(&mut nodes.iter_mut().collect::<Vec<_>>(), 3);
+    let cookie = create(&nodes[0]).cookie;
+    let alone = nodes.remove(0);
+    nodes.iter().for_each(|node| node.engine.close());
+    let deadline = Instant::now() + PATIENCE;
+    let code = loop {
+        // For the length of a lease it may still be the primary.
+        match alone.engine.session_write(&cookie, set("n", "1", 0), PATIENCE) {
+            Err(error) if error.code() == Code::OutcomeUnknown && Instant::now() < deadline => {}
+            other => break code_of(other),
+        }
+    };
+    assert_eq!(code, Code::NotPrimary);
+    assert_eq!(code_of(alone.engine.session_read(&cookie, PATIENCE)), Code::NotPrimary);
+    assert_eq!(code_of(alone.engine.session_peek(&cookie, PATIENCE)), Code::NotPrimary);
+}

@@ -54,6 +54,8 @@ struct Outgoing {
     acked: u64,
     /// An acknowledgement that counts once we have taken what the receiver sent us before it.
     early: Option<DirectAck>,
+    /// What the receiver lacks was sent again since it has last taken something.
+    mended: bool,
     retry: Micros,
     retry_at: Time,
 }
@@ -101,6 +103,7 @@ impl Direct {
             long: VecDeque::new(),
             acked: 0,
             early: None,
+            mended: false,
             retry: FIRST_RETRY,
             retry_at: Time::NEVER,
         });
@@ -249,7 +252,11 @@ impl Direct {
             out.long.pop_front();
         }
         if out.unacked.len() < before {
-            out.retry = FIRST_RETRY;
+            (out.retry, out.mended) = (FIRST_RETRY, false);
+        } else if !out.mended && !out.unacked.is_empty() {
+            // It got something, and not what comes next: on another way, perhaps, which was the faster one. Asked for once.
+            (out.retry_at, out.mended) = (now, true);
+            return;
         }
         out.retry_at = if out.unacked.is_empty() { Time::NEVER } else { now + out.retry };
     }

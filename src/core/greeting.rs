@@ -343,6 +343,7 @@ impl Member {
                 self.dial(member.address, Purpose::Link, Some(member.incarnation));
             }
         }
+        self.dial_partners();
         let needed = |i: Incarnation| {
             peers.iter().any(|p| view.members[*p].incarnation == i) || self.changes.joiners.contains_key(&i)
         };
@@ -355,6 +356,19 @@ impl Member {
             .collect();
         for conn in unneeded {
             self.close(conn);
+        }
+    }
+
+    /// Whoever holds copies of our sessions has a connection of its own while something goes there (R14).
+    fn dial_partners(&mut self) {
+        let busy: Vec<Incarnation> = self.sessions.busy_partners().collect();
+        for partner in busy {
+            let known = self.links.link(partner).or(self.links.dialing(partner));
+            let Some(address) = self.address_of(partner).filter(|_| known.is_none()) else { continue };
+            if self.now.since(self.suspicion.dialed_at(partner)) >= REDIAL {
+                self.suspicion.note_dial(partner, self.now);
+                self.dial(address, Purpose::Link, Some(partner));
+            }
         }
     }
 

@@ -380,9 +380,13 @@ impl Member {
         if member && reject.installed.number < mine.number {
             return self.send_install(from);
         }
-        if self.fanout.is_none() && reject.installed != ViewId::NONE {
+        let elsewhere = !member && reject.installed != ViewId::NONE;
+        match self.fanout.is_some() {
+            // It asked for admission once, and got into another view: it would hold up every change here.
+            true if elsewhere => drop(self.changes.joiners.remove(&from)),
             // No starter like us any more: its view is found by asking it anew.
-            self.on_starter_in_view(from);
+            false if reject.installed != ViewId::NONE => self.on_starter_in_view(from),
+            _ => {}
         }
         let ours = self.attempt.as_ref().is_some_and(|a| (a.number, a.ballot) == (reject.number, reject.ballot));
         if ours {

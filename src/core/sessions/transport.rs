@@ -160,6 +160,11 @@ impl Sessions {
         self.outlets.iter().filter(|(_, outlet)| !outlet.steps.is_empty()).map(|(who, _)| *who)
     }
 
+    /// Those of them that hold copies of our sessions.
+    pub(crate) fn busy_partners(&self) -> impl Iterator<Item = Incarnation> {
+        self.busy_with().filter(|who| self.partners.iter().any(|(_, partner)| partner == who))
+    }
+
     /// Whether a stream has that tag.
     pub(crate) fn carries(tag: u64, from: Incarnation, to: Incarnation) -> bool {
         [Kind::Sessions, Kind::Objections].iter().any(|kind| tag == kind.tag(from, to))
