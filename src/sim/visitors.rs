@@ -1,10 +1,10 @@
 //! Visitors of the hosts: each has a session, finds it again through any member, and counts its visits in it.
 
-use super::check::{Before, Circumstances, Guarantee};
+use super::check::{Before, Circumstances, Guarantee, holds};
 use super::node::State;
 use super::random::Random;
 use super::world::World;
-use crate::core::{SessionAnswer, SessionOp, SessionRequest};
+use crate::core::{Member, SessionAnswer, SessionOp, SessionRequest};
 use crate::types::{Code, Epoch, MemberTag, SessionId, millis};
 use crate::wire::session::{Attributes, Role};
 
@@ -323,17 +323,11 @@ impl World {
 
     /// A process is about to end, or to forget what it holds: what nobody else holds is lost, and nobody is to blame.
     pub(super) fn note_lost_sessions(&mut self, node: usize) {
-        let held = self.nodes[node].member.as_deref().into_iter().flat_map(|m| m.sessions_held());
-        held.for_each(|(id, _, _, version)| self.ledger.sessions.fall(id, version));
-        let owed: Vec<(SessionId, u64, Epoch)> = self.ledger.sessions.owed().collect();
-        for (id, version, epoch) in owed {
-            let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
-            let mut others = others.filter_map(|(_, slot)| slot.member.as_deref());
-            let kept = others.any(|member| holds(member, id, version, epoch));
-            if !kept {
-                self.trace.line(self.now, || format!("n{node} had the only copy of {id:?}"));
-                self.ledger.sessions.lose(id);
-            }
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
+        let others: Vec<&Member> = others.filter_map(|(_, slot)| slot.member.as_deref()).collect();
+        let Some(gone) = self.nodes[node].member.as_deref() else { return };
+        for id in self.ledger.sessions.process_ends(gone, &others) {
+            self.trace.line(self.now, || format!("n{node} had the only copy of {id:?}"));
         }
     }
 
@@ -380,11 +374,6 @@ impl World {
             self.ledger.session_at_rest(id, &names, fine);
         }
     }
-}
-
-/// Whether a member has a copy of a session that is as new as this, in this epoch or one that follows.
-fn holds(member: &crate::core::Member, id: SessionId, version: u64, epoch: Epoch) -> bool {
-    member.sessions_held().any(|(held, _, in_epoch, at)| held == id && at >= version && in_epoch >= epoch)
 }
 
 fn add_one(token: u64, if_version: u64, count: u64) -> SessionOp {

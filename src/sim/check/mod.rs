@@ -21,7 +21,7 @@ use crate::types::{Incarnation, View, ViewId};
 
 pub(crate) use delivery::{Received, Stream};
 pub(crate) use primary::Primaries;
-pub(crate) use sessions::{Before, Circumstances};
+pub(crate) use sessions::{Before, Circumstances, holds};
 use views::Passage;
 
 /// A promise that is checked.
@@ -191,7 +191,7 @@ impl Hash for Ledger {
         // That something happened counts, not when.
         self.memberships.iter().for_each(|(id, (members, _))| (id, members).hash(state));
         self.forgot_at.is_some().hash(state);
-        (&self.passages, &self.starts).hash(state);
+        (&self.passages, &self.starts, &self.sessions).hash(state);
     }
 }
 

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::{Guarantee, Ledger};
-use crate::core::SessionAnswer;
+use crate::core::{Member, SessionAnswer};
 use crate::types::{Code, Epoch, MemberTag, SessionId};
 
 /// What is known of one session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct History {
     /// Visits that were answered for, and those that may have been made or may still be.
     acked: u64,
@@ -31,7 +31,7 @@ pub(crate) struct History {
 }
 
 /// All sessions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Histories {
     sessions: BTreeMap<SessionId, History>,
 }
@@ -74,7 +74,7 @@ impl Histories {
     }
 
     /// All that could hold a session are gone, one after the other, before another copy could be made.
-    pub fn lose(&mut self, id: SessionId) {
+    fn lose(&mut self, id: SessionId) {
         self.sessions.entry(id).or_default().lost = true;
     }
 
@@ -82,6 +82,16 @@ impl Histories {
     pub fn fall(&mut self, id: SessionId, version: u64) {
         let history = self.sessions.entry(id).or_default();
         history.fallen = history.fallen.max(version);
+    }
+
+    /// A process ends, or forgets what it holds: what nobody else holds is lost, and nobody is to blame.
+    pub fn process_ends(&mut self, gone: &Member, others: &[&Member]) -> Vec<SessionId> {
+        gone.sessions_held().for_each(|(id, _, _, version)| self.fall(id, version));
+        let owed: Vec<(SessionId, u64, Epoch)> = self.owed().collect();
+        let kept = |(id, version, epoch): &(SessionId, u64, Epoch)| others.iter().any(|m| holds(m, *id, *version, *epoch));
+        let lost: Vec<SessionId> = owed.iter().filter(|session| !kept(session)).map(|(id, ..)| *id).collect();
+        lost.iter().for_each(|id| self.lose(*id));
+        lost
     }
 
     /// A visit is on its way: it may be made from now on.
@@ -192,6 +202,11 @@ impl Ledger {
     pub fn session_at_rest(&mut self, id: SessionId, holders: &[String], even: bool) {
         self.check(Guarantee::S6, even, || format!("{id:?} is held by {holders:?} when all is quiet"));
     }
+}
+
+/// Whether a member has a copy of a session that is as new as this, in this epoch or one that follows.
+pub(crate) fn holds(member: &Member, id: SessionId, version: u64, epoch: Epoch) -> bool {
+    member.sessions_held().any(|(held, _, in_epoch, at)| held == id && at >= version && in_epoch >= epoch)
 }
 
 /// In asynchronous mode, what a member answered for last may be lost with it.

@@ -15,6 +15,8 @@ pub(super) enum Trigger {
     Crash(usize),
     /// Three processes start.
     Form,
+    /// Three are in a view with a session, and this one's host changes it.
+    Visit(usize),
 }
 
 /// How many faults of each kind may be made, at any step.
@@ -35,6 +37,8 @@ pub(super) struct Case {
     pub trigger: Trigger,
     /// Nodes whose hosts send one message to everybody, at any moment.
     pub senders: &'static [usize],
+    /// Nodes whose hosts make one change of a session, at any moment. It is the first node's, with its copy at the second one.
+    pub visitors: &'static [usize],
     pub faults: Faults,
     /// How often another delivery than the first of the fixed order is chosen in one run; none: any number of times.
     pub deviations: Option<u8>,
@@ -54,7 +58,13 @@ const TWO: Faults = Faults { crashes: 1, cuts: 1, losses: 0 };
 const fn case(
     name: &'static str, trigger: Trigger, senders: &'static [usize], faults: Faults, deviations: Option<u8>,
 ) -> Case {
-    Case { name, trigger, senders, faults, deviations }
+    Case { name, trigger, senders, visitors: &[], faults, deviations }
+}
+
+const fn session(
+    name: &'static str, trigger: Trigger, visitors: &'static [usize], faults: Faults, deviations: Option<u8>,
+) -> Case {
+    Case { name, trigger, senders: &[], visitors, faults, deviations }
 }
 
 /// All cases. Node 0 coordinates and leads the one group, node 1 is its deputy.
@@ -86,6 +96,18 @@ pub(super) const CASES: &[Case] = &[
     case("crash-coordinator/loss", Trigger::Crash(0), &[0], LOSS, None),
     case("crash-coordinator/loss-two-senders", Trigger::Crash(0), &[0, 1], LOSS, Some(2)),
     case("crash-coordinator/two-faults", Trigger::Crash(0), &[1], TWO, Some(1)),
+    session("handover/orders", Trigger::Visit(2), &[0], ORDERS, None),
+    session("handover/crash", Trigger::Visit(2), &[], CRASH, None),
+    session("handover/crash-with-visitor", Trigger::Visit(2), &[0], CRASH, Some(1)),
+    session("handover/loss", Trigger::Visit(2), &[], LOSS, Some(1)),
+    session("handover-to-holder/crash", Trigger::Visit(1), &[0], CRASH, Some(1)),
+    session("promotion/orders", Trigger::Crash(0), &[1, 2], ORDERS, Some(2)),
+    session("promotion/crash", Trigger::Crash(0), &[2], CRASH, Some(1)),
+    session("promotion/loss", Trigger::Crash(0), &[2], LOSS, Some(1)),
+    session("leave-with-session/orders", Trigger::Leave(0), &[2], ORDERS, Some(2)),
+    session("leave-with-session/crash", Trigger::Leave(0), &[2], CRASH, Some(1)),
+    session("leave-with-copy/orders", Trigger::Leave(1), &[0], ORDERS, Some(2)),
+    session("leave-with-copy/crash", Trigger::Leave(1), &[0], CRASH, Some(1)),
     case("form/orders", Trigger::Form, &[], ORDERS, Some(4)),
     case("form/crash", Trigger::Form, &[], CRASH, Some(2)),
     case("form/loss", Trigger::Form, &[], LOSS, Some(1)),
@@ -100,10 +122,13 @@ impl Case {
             Trigger::Leave(at) => format!("n{at} leaves"),
             Trigger::Crash(at) => format!("n{at} crashes"),
             Trigger::Form => "three start".to_owned(),
+            Trigger::Visit(at) => format!("n{at} changes a session"),
         };
         let senders: Vec<String> = self.senders.iter().map(|at| format!("n{at}")).collect();
         let mut parts = vec![event];
         parts.extend((!senders.is_empty()).then(|| format!("{} send at any step", senders.join(" and "))));
+        let visitors: Vec<String> = self.visitors.iter().map(|at| format!("n{at}")).collect();
+        parts.extend((!visitors.is_empty()).then(|| format!("{} change n0's session at any step", visitors.join(" and "))));
         parts.extend((cuts > 0).then(|| "any one frame is lost with its connection".to_owned()));
         parts.extend((crashes > 0).then(|| "any process ends at any step".to_owned()));
         parts.extend((losses > 0).then(|| "any one datagram is lost".to_owned()));
@@ -112,6 +137,10 @@ impl Case {
             Some(most) => format!("every order with at most {most} deviations"),
         });
         parts.join("; ")
+    }
+
+    fn is_about_a_session(&self) -> bool {
+        !self.visitors.is_empty() || matches!(self.trigger, Trigger::Visit(_))
     }
 
     /// The cluster as it is before anything may happen in more than one way.
@@ -136,10 +165,15 @@ impl Case {
             assert!(cluster.send(*at), "the members that are there when a case begins serve");
         }
         cluster.run_until(cluster.now + STAGGER_US, |_| false);
+        if self.is_about_a_session() {
+            cluster = cluster.with_session();
+        }
+        let mut visits = [false; NODES];
+        self.visitors.iter().for_each(|at| visits[*at] = true);
         let mut sends = [false; NODES];
         self.senders.iter().for_each(|at| sends[*at] = true);
         cluster.touched.all = true;
-        cluster.todo = Todo { trigger: true, sends, faults: self.faults, left: None };
+        cluster.todo = Todo { trigger: true, sends, visits, faults: self.faults, left: None };
         cluster
     }
 }

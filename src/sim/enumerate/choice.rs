@@ -20,6 +20,8 @@ pub(super) struct Todo {
     pub trigger: bool,
     /// Nodes whose hosts have a message to send.
     pub sends: [bool; NODES],
+    /// Nodes whose hosts have a change of the session to make.
+    pub visits: [bool; NODES],
     /// Faults that may still be made.
     pub faults: Faults,
     /// Who was asked to leave.
@@ -39,6 +41,8 @@ pub(super) enum Choice {
     Crash(u8),
     /// A host sends.
     Send(u8),
+    /// A host changes the session.
+    Visit(u8),
     /// What the case is about begins.
     Begin,
     /// Nothing happens until a member wakes.
@@ -58,6 +62,7 @@ impl fmt::Display for Choice {
             Choice::Datagram { arrives: false } => f.write_str("lose"),
             Choice::Crash(node) => write!(f, "crash:n{node}"),
             Choice::Send(node) => write!(f, "send:n{node}"),
+            Choice::Visit(node) => write!(f, "visit:n{node}"),
             Choice::Begin => f.write_str("begin"),
             Choice::Time => f.write_str("time"),
         }
@@ -80,6 +85,7 @@ impl Cluster {
         let silent = choices.is_empty();
         choices.extend(self.todo.trigger.then_some(Choice::Begin));
         choices.extend((0..NODES as u8).filter(|at| self.can_send(usize::from(*at))).map(Choice::Send));
+        choices.extend((0..NODES as u8).filter(|at| self.can_visit(usize::from(*at))).map(Choice::Visit));
         let acts = choices.len();
         if crashes > 0 {
             let touched = |at: &u8| self.touched.all || self.touched.nodes[usize::from(*at)];
@@ -103,11 +109,15 @@ impl Cluster {
         self.todo.sends[at] && self.member(at).is_some_and(|member| member.view().is_some())
     }
 
+    fn can_visit(&self, at: usize) -> bool {
+        self.todo.visits[at] && self.member(at).is_some_and(|member| member.view().is_some())
+    }
+
     /// What the case is about has been brought to its end: all that run are in one view.
     pub fn is_over(&self) -> bool {
         let gone = self.todo.left.is_none_or(|at| self.member(at).is_none());
         let nobody = (0..NODES).all(|at| self.member(at).is_none());
-        !self.todo.trigger && gone && (nobody || self.common_view().is_some())
+        !self.todo.trigger && gone && !self.awaits_answers() && (nobody || self.common_view().is_some())
     }
 
     /// Where a frame that says nothing, the progress of no stream, is at the front.
@@ -200,6 +210,10 @@ impl Cluster {
             Choice::Send(node) => {
                 self.todo.sends[usize::from(node)] = false;
                 self.send(usize::from(node));
+            }
+            Choice::Visit(node) => {
+                self.todo.visits[usize::from(node)] = false;
+                self.visit(usize::from(node));
             }
             Choice::Begin => {
                 self.todo.trigger = false;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::carrier::{Datagram, End, Pipe, Unit};
 use super::cases::{Case, Trigger};
 use super::choice::Todo;
+use super::sessions::Visits;
 use crate::core::{CloseCause, Ended, Event, Input, Member, Outbox, Output, Plant, Setup, To, ViewChange};
 use crate::sim::check::{Guarantee, Ledger};
 use crate::sim::network::{address_of, host_of};
@@ -31,7 +32,7 @@ const MESSAGE_BYTES: usize = 16;
 #[derive(Clone)]
 pub(super) struct Node {
     pub member: Option<Box<Member>>,
-    outbox: Outbox,
+    pub outbox: Outbox,
     /// Its number in the ledger.
     process: u16,
     unconsumed: usize,
@@ -55,6 +56,8 @@ pub(super) struct Cluster {
     pub ledger: Arc<Ledger>,
     /// Processes that have ended.
     gone: usize,
+    /// What hosts do with a session, if the case is about one.
+    pub visits: Option<Visits>,
     /// What may still be done to it.
     pub todo: Todo,
     /// What the last step touched: nodes, and connections.
@@ -97,6 +100,7 @@ impl Cluster {
             datagrams: VecDeque::new(),
             ledger: Arc::default(),
             gone: 0,
+            visits: None,
             todo: Todo::default(),
             touched: Touched::default(),
             story: None,
@@ -104,12 +108,12 @@ impl Cluster {
         }
     }
 
-    fn node(&mut self, at: usize) -> &mut Node {
+    pub fn node(&mut self, at: usize) -> &mut Node {
         self.touched.nodes[at] = true;
         Arc::make_mut(&mut self.nodes[at])
     }
 
-    fn ledger(&mut self) -> &mut Ledger {
+    pub fn ledger(&mut self) -> &mut Ledger {
         let ledger = Arc::make_mut(&mut self.ledger);
         ledger.now = self.now;
         ledger
@@ -141,6 +145,7 @@ impl Cluster {
 
     /// The process ends. Its kernel still delivers what was written, then tells the others.
     pub fn crash(&mut self, at: usize) {
+        self.note_lost_sessions(at);
         self.node(at).member = None;
         self.gone += 1;
         if self.gone * 2 > NODES {
@@ -228,7 +233,7 @@ impl Cluster {
         self.input(at, Input::Wake);
     }
 
-    fn settle(&mut self, at: usize) {
+    pub fn settle(&mut self, at: usize) {
         for round in 0.. {
             let now = Time(self.now);
             let node = self.node(at);
@@ -329,6 +334,7 @@ impl Cluster {
         let process = self.nodes[at].process;
         match event {
             Event::View(change) => self.check_view(at, change),
+            Event::Session(answer) => self.answered(at, answer),
             Event::Expelled { view, why } if !self.leaves(at) => {
                 self.violate(Guarantee::V7, format!("n{at} is removed from {view:?} though it lives: {why}"));
             }
@@ -439,7 +445,7 @@ impl Cluster {
         state.write_u64(self.pipes.iter().fold(0, |sum, pipe| sum.wrapping_add(self.fingerprint_of(pipe))));
         self.datagrams.hash(&mut state);
         (&self.ledger, self.gone).hash(&mut state);
-        self.todo.hash(&mut state);
+        (&self.todo, &self.visits).hash(&mut state);
         state.finish()
     }
 
@@ -469,6 +475,7 @@ pub(super) fn begin(cluster: &mut Cluster, case: &Case) {
             cluster.crash(at);
         }
         Trigger::Form => (0..NODES).for_each(|at| cluster.start(at)),
+        Trigger::Visit(at) => cluster.visit(at),
     }
 }
 

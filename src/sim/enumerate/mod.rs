@@ -10,6 +10,7 @@ mod cases;
 mod choice;
 mod cluster;
 mod search;
+mod sessions;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

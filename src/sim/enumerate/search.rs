@@ -114,6 +114,7 @@ impl Cluster {
         let processes = self.processes();
         self.run_until(end, |cluster| cluster.is_even(&processes));
         Arc::make_mut(&mut self.ledger).finish(&processes);
+        self.check_session_at_rest();
     }
 
     fn is_even(&self, processes: &[u16]) -> bool {
