@@ -61,10 +61,11 @@ impl Lease {
         self.hold = self.hold.max(now + self.length);
     }
 
-    /// A view was installed; its first lease waits until `hold`.
-    pub(crate) fn begin_view(&mut self, now: Time, hold: Time) {
+    /// A view was installed; its first lease waits until `hold`. For a newcomer to the log nothing else counts any more: whoever
+    /// decided the view knew what it had to say, and its start must not hold up the views that follow.
+    pub(crate) fn begin_view(&mut self, now: Time, hold: Time, newcomer: bool) {
         self.drop_it(now);
-        self.hold = self.hold.max(hold);
+        self.hold = if newcomer { hold } else { self.hold.max(hold) };
         self.bases.clear();
         self.sent.clear();
         self.answers.clear();
@@ -186,8 +187,7 @@ mod tests {
         let (me, other) = (Incarnation(1), Incarnation(2));
         let mut coordinator = Lease::new(Time(0), 1000, Plants::default());
         let mut member = Lease::new(Time(0), 1000, Plants::default());
-        coordinator.begin_view(Time(0), Time(0));
-        coordinator.hold = Time(0);
+        coordinator.begin_view(Time(0), Time(0), true);
         let both = |_, answered: &dyn Fn(Incarnation) -> bool| answered(other);
         for (round, at) in [(1, 5_000), (2, 5_250)] {
             coordinator.begin_round(Time(at));

@@ -281,7 +281,7 @@ impl Member {
         self.fanout = Some(fanout);
         self.builder.restart();
         self.acceptor.installed(view.id, view.fenced);
-        self.lease.begin_view(self.now, hold);
+        self.lease.begin_view(self.now, hold, before.is_none() && view.fenced);
         self.installed = Some(proposal);
         self.installed_at = self.now;
         self.wanted_cut = None;

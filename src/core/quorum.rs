@@ -62,6 +62,12 @@ impl Rules {
         majority_remembers || everybody_known || majority_rested
     }
 
+    /// Whether those that count are half of the voters at least: no others can then have decided anything, or renewed a lease,
+    /// without one of them.
+    pub(crate) fn are_half(&self, counts: impl Fn(&Name) -> bool) -> bool {
+        !self.voters.is_empty() && self.voters.iter().filter(|name| counts(name)).count() * 2 >= self.voters.len()
+    }
+
     pub(crate) fn is_voter(&self, name: &Name) -> bool {
         self.voters.contains(name)
     }
@@ -75,6 +81,17 @@ mod tests {
         let voters: Vec<Name> = (0..states.len()).map(|i| Name::new(&i.to_string())).collect();
         let rules = Rules { voters, minority_serves: serve, two_serve: true, lease: 1000 };
         rules.judge(|name| states[name.as_str().parse::<usize>().unwrap()])
+    }
+
+    #[test]
+    fn half_of_the_voters_cannot_be_passed_by() {
+        let half = |present: &[usize], all: usize| {
+            let voters: Vec<Name> = (0..all).map(|i| Name::new(&i.to_string())).collect();
+            let rules = Rules { voters, minority_serves: false, two_serve: true, lease: 1000 };
+            rules.are_half(|name| present.contains(&name.as_str().parse::<usize>().unwrap()))
+        };
+        assert!(half(&[0, 2], 3) && half(&[1], 2) && half(&[0, 3], 4));
+        assert!(!half(&[2], 3) && !half(&[], 2) && !half(&[0, 1], 5) && !half(&[], 0));
     }
 
     #[test]

@@ -559,8 +559,13 @@ impl Member {
     /// Until when the first lease of the new view waits (R22): nobody who is neither in it nor proven dead may hold an older one.
     fn hold_after(&self, attempt: &Attempt) -> Time {
         let ms = |ms: u32| Micros::from(ms) * 1_000;
-        let promises = || attempt.participants.values().filter_map(|p| Some((p.promised_at, p.promise.as_ref()?)));
-        let inherited = promises().map(|(at, p)| at + ms(p.hold_ms)).max().unwrap_or(Time::ZERO);
+        let promises = || attempt.participants.values().filter_map(|p| Some((p, p.promised_at, p.promise.as_ref()?)));
+        let newcomers_count = !self.is_last_decided(attempt);
+        let inherited = promises()
+            .filter(|(p, ..)| newcomers_count || p.part != Part::Joiner)
+            .map(|(_, at, p)| at + ms(p.hold_ms))
+            .max()
+            .unwrap_or(Time::ZERO);
         let Some(f) = &self.fanout else { return inherited };
         let absent: Vec<usize> = (0..f.view.len())
             .filter(|i| {
@@ -577,9 +582,17 @@ impl Member {
             attempt.participants.get(&old).and_then(|p| Some((p.promised_at, &p.promise.as_ref()?.grants_ms)));
         let older = match granted {
             Some((at, grants)) => absent.iter().map(|i| at + ms(grants.get(*i).copied().unwrap_or(0))).max(),
-            None => promises().map(|(at, p)| at + ms(p.fence_ms)).max(),
+            None => promises().map(|(_, at, p)| at + ms(p.fence_ms)).max(),
         };
         inherited.max(older.unwrap_or(Time::ZERO))
+    }
+
+    /// Whether the view that ends is certainly the last one that was decided: members of it, in the lives that it names, are half
+    /// of the voters and have promised. Nothing was decided without one of them since, so what a newcomer's former life answered
+    /// belongs to views whose leases these members know about, each by its own hold (R22).
+    fn is_last_decided(&self, attempt: &Attempt) -> bool {
+        let stayed = |p: &Participant| p.part != Part::Joiner;
+        self.view_fenced() && self.rules.are_half(|name| matches!(self.voter_state(attempt, name, stayed), Voter::Here))
     }
 
     /// Tells a member the newest installed view once more.

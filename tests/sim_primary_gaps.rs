@@ -1,0 +1,46 @@
+//! How long nobody acts as primary while the view changes without a reason to wait: virtual time, a quiet local network.
+
+use decurion::sim::{Settings, World};
+use decurion::types::millis;
+
+const SEEDS: u64 = 20;
+
+/// A world of `count` voters, of which all but the last `apart` have been in one view for a while.
+fn settled(seed: u64, count: usize, apart: usize) -> World {
+    let mut world = World::cluster(Settings::new(seed, count), count, count, |_, _| {});
+    let first: Vec<usize> = (0..count - apart).collect();
+    first.iter().for_each(|node| world.start(*node));
+    assert!(world.run_until(millis(10_000), |world| world.is_converged_among(&first)), "{}", world.describe_views());
+    // Not always at the same moment of a heartbeat.
+    world.run_for(millis(5_000) + seed * 13_331);
+    assert!(world.is_converged_among(&first), "{}", world.describe_views());
+    world
+}
+
+/// From the moment at which `before` are not all primary in a view of their own until `after` are.
+fn gap_us(world: &mut World, before: &[usize], after: &[usize]) -> u64 {
+    assert!(world.run_until(millis(10_000), |world| !world.is_converged_among(before)), "the view changes");
+    let since = world.now_us();
+    assert!(world.run_until(millis(10_000), |world| world.is_converged_among(after)), "{}", world.describe_views());
+    assert_eq!(world.violations(), []);
+    world.now_us() - since
+}
+
+#[test]
+fn a_join_does_not_stop_the_primary_for_a_lease() {
+    let mut longest = 0;
+    for (seed, count) in (0..SEEDS).flat_map(|seed| [2, 3, 5].map(|count| (seed, count))) {
+        let mut world = settled(seed, count, 1);
+        let before: Vec<usize> = (0..count - 1).collect();
+        let after: Vec<usize> = (0..count).collect();
+        world.start(count - 1);
+        let gap = gap_us(&mut world, &before, &after);
+        longest = longest.max(gap);
+        // Nor does what it brought with it hold up the next change.
+        world.leave(0);
+        let gap = gap_us(&mut world, &after, &after[1..]);
+        longest = longest.max(gap);
+    }
+    println!("at most {longest} us without a primary");
+    assert!(longest < millis(1_000), "{longest} us without a primary");
+}
