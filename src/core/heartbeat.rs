@@ -1,12 +1,13 @@
 //! Datagrams: heartbeats along links, and lease rounds between the coordinator and everybody (R22, R30).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::io::Output;
 use super::member::Member;
-use crate::types::{Incarnation, Time};
+use crate::types::{Incarnation, Time, View};
 use crate::wire::control::Purpose;
-use crate::wire::datagram::{Datagram, Envelope};
+use crate::wire::datagram::{Datagram, Envelope, LeaseAnswer};
 
 impl Member {
     fn datagram(&mut self, to: Incarnation, address: SocketAddr, datagram: &Datagram) {
@@ -24,23 +25,61 @@ impl Member {
                 self.datagram(to, address, &Datagram::Heartbeat(beat));
             }
         }
-        self.begin_lease_round();
+        self.begin_lease_round(false);
     }
 
-    fn begin_lease_round(&mut self) {
-        let Some(f) = self.fanout.as_ref().filter(|f| f.view.fenced && !f.frozen && f.me == f.view.coordinator())
-        else {
-            return;
-        };
-        let view = f.view.clone();
+    /// A fenced view was installed: its first lease does not wait for a heartbeat. The coordinator begins a round, and whoever installs
+    /// the view later than that comes asks for one.
+    pub(super) fn begin_leases(&mut self) {
+        let Some((view, me)) = self.view().filter(|(view, _)| view.fenced) else { return };
+        let coordinator = &view.members[view.coordinator()];
+        let (tag, to, address, mine) =
+            (view.tag(), coordinator.incarnation, coordinator.address, me == view.coordinator());
+        match mine {
+            true => self.begin_lease_round(false),
+            false => self.datagram(to, address, &Datagram::LeaseAnswer(self.lease.ask(self.now, tag))),
+        }
+    }
+
+    /// Between two heartbeats: a round for members that have no lease of this view yet, upheld by the voters.
+    pub(super) fn tick_leases(&mut self) {
+        if self.now >= self.lease.due {
+            self.lease.due = Time::NEVER;
+            self.begin_lease_round(true);
+        }
+    }
+
+    fn begin_lease_round(&mut self, between: bool) {
+        let Some(view) = self.coordinated_view() else { return };
         self.keep_proofs_fresh();
         self.lease.begin_round(self.now);
         let me = self.incarnation;
+        let mut sent = 0;
         for member in view.members.iter().filter(|m| m.incarnation != me) {
-            let round = self.lease.round_for(self.now, member.incarnation, view.tag(), true);
-            self.datagram(member.incarnation, member.address, &Datagram::LeaseRound(round));
+            if !between || self.rules.is_voter(&member.name) || self.lease.is_waiting(member.incarnation) {
+                let round = self.lease.round_for(self.now, member.incarnation, view.tag(), true);
+                self.datagram(member.incarnation, member.address, &Datagram::LeaseRound(round));
+                sent += 1;
+            }
+        }
+        if between {
+            self.lease.pace(self.now, sent, self.setup.heartbeat);
         }
         self.complete_round();
+    }
+
+    /// The fenced view in which this member grants leases.
+    fn coordinated_view(&self) -> Option<Arc<View>> {
+        let f = self.fanout.as_ref().filter(|f| f.view.fenced && !f.frozen && f.me == f.view.coordinator())?;
+        Some(Arc::clone(&f.view))
+    }
+
+    /// A dial that began at `dialed` was refused: that may complete a round, or be too old for one that began meanwhile.
+    pub(super) fn on_proof(&mut self, dialed: Time) {
+        self.complete_round();
+        if self.coordinated_view().is_some() && self.lease.is_open_since(dialed) {
+            self.keep_proofs_fresh();
+        }
     }
 
     /// Voters that are absent and proven dead are asked again, so that a lease never rests on an old proof (R19).
@@ -84,17 +123,30 @@ impl Member {
         };
         let complete = self.lease.complete(self.now, enough);
         self.lease.after_hold(self.now);
-        if complete && self.lease.is_first() {
-            // Nobody has a clock value to count from yet: the next round brings it back at once.
-            return self.begin_lease_round();
-        }
         if complete {
             for member in view.members.iter().filter(|m| m.incarnation != me) {
-                let round = self.lease.round_for(self.now, member.incarnation, view.tag(), false);
-                if round.granted > 0 {
-                    self.datagram(member.incarnation, member.address, &Datagram::LeaseRound(round));
+                if self.lease.is_news(member.incarnation) {
+                    self.tell_grant(&view, member.incarnation, member.address);
                 }
             }
+        }
+    }
+
+    fn tell_grant(&mut self, view: &View, to: Incarnation, address: SocketAddr) {
+        let round = self.lease.round_for(self.now, to, view.tag(), false);
+        if round.granted > 0 {
+            self.datagram(to, address, &Datagram::LeaseRound(round));
+        }
+    }
+
+    /// A member answered: what that completes is told, and it itself does not wait for a heartbeat to get its first lease.
+    fn on_lease_answer(&mut self, from: Incarnation, address: SocketAddr, answer: &LeaseAnswer) {
+        let Some(view) = self.coordinated_view() else { return };
+        self.lease.on_answer(from, answer);
+        self.complete_round();
+        if self.lease.lacks_grant(from) {
+            self.tell_grant(&view, from, address);
+            self.lease.want_round(self.now, from);
         }
     }
 
@@ -134,8 +186,7 @@ impl Member {
                 }
             }
             Datagram::LeaseAnswer(answer) if answer.view_tag == tag => {
-                self.lease.on_answer(sender, &answer);
-                self.complete_round();
+                self.on_lease_answer(sender, from, &answer);
             }
             Datagram::NotMember => self.on_not_member(sender),
             _ => {}

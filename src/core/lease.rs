@@ -4,7 +4,7 @@
 //! answer, the coordinator sends the newest one back with the next round, and the member counts from there. No two
 //! clocks are ever compared.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::plant::{Plant, Plants};
 use crate::types::{Incarnation, Micros, Time};
@@ -12,6 +12,10 @@ use crate::wire::datagram::{LeaseAnswer, LeaseRound};
 
 /// Rounds that are remembered: more than fit into one lease.
 const ROUNDS: usize = 32;
+/// Rounds between two heartbeats cost so many datagrams in a heartbeat's time at most.
+const DATAGRAMS_PER_HEARTBEAT: u64 = 1_000;
+/// When so many rounds are not complete, the next heartbeat's is waited for.
+const OPEN_ROUNDS: usize = 8;
 
 /// One member's share in the leases of the current view.
 #[derive(Clone, Hash, Debug)]
@@ -32,6 +36,13 @@ pub(crate) struct Lease {
     answers: BTreeMap<Incarnation, (u64, u64)>,
     complete: u64,
     granted_at: BTreeMap<Incarnation, Time>,
+    /// The first round that brought a member a clock value of its own: what it can count from.
+    based: BTreeMap<Incarnation, u64>,
+    /// Members that have told their clock and wait for such a round.
+    waiting: BTreeSet<Incarnation>,
+    /// When the next round begins, if it does not wait for a heartbeat.
+    pub(crate) due: Time,
+    not_before: Time,
     plants: Plants,
 }
 
@@ -51,6 +62,10 @@ impl Lease {
             answers: BTreeMap::new(),
             complete: 0,
             granted_at: BTreeMap::new(),
+            based: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            due: Time::NEVER,
+            not_before: Time::ZERO,
             plants,
         }
     }
@@ -71,6 +86,9 @@ impl Lease {
         self.answers.clear();
         self.complete = 0;
         self.granted_at.clear();
+        self.based.clear();
+        self.waiting.clear();
+        (self.due, self.not_before) = (Time::NEVER, Time::ZERO);
     }
 
     fn is_past_hold(&self, now: Time) -> bool {
@@ -105,9 +123,16 @@ impl Lease {
         LeaseAnswer { view_tag: round.view_tag, round: round.round, clock_us: now.0 }
     }
 
-    /// Coordinator: begins a round.
+    /// A member that has just installed its view tells its clock before it is asked, as an answer to no round: the next one can
+    /// bring it back.
+    pub(crate) fn ask(&self, now: Time, view_tag: u64) -> LeaseAnswer {
+        LeaseAnswer { view_tag, round: 0, clock_us: now.0 }
+    }
+
+    /// Coordinator: begins a round. The first one that can grant anything does not wait for a heartbeat.
     pub(crate) fn begin_round(&mut self, now: Time) {
         self.round += 1;
+        self.due = if now < self.hold { self.hold } else { Time::NEVER };
         remember(&mut self.sent, (self.round, now));
         self.fence = self.fence.max(now + self.length);
     }
@@ -117,7 +142,14 @@ impl Lease {
     pub(crate) fn round_for(&mut self, now: Time, to: Incarnation, view_tag: u64, begins: bool) -> LeaseRound {
         let (answered, clock) = self.answers.get(&to).copied().unwrap_or((0, 0));
         let clock = if begins { clock } else { 0 };
-        let granted = if self.is_past_hold(now) && answered >= self.complete { self.complete } else { 0 };
+        if clock > 0 {
+            self.based.entry(to).or_insert(self.round);
+            self.waiting.remove(&to);
+        }
+        // Whoever answered a later round than an older one upholds that too: all up to the newest complete one are complete.
+        let granted = answered.min(self.complete);
+        let can_count = self.based.get(&to).is_some_and(|first| *first <= granted);
+        let granted = if self.is_past_hold(now) && can_count { granted } else { 0 };
         if granted > 0 {
             self.granted_at.insert(to, now);
         }
@@ -151,9 +183,40 @@ impl Lease {
         self.complete > before
     }
 
-    /// Coordinator: whether the newest complete round is the first of its view.
-    pub(crate) fn is_first(&self) -> bool {
-        self.sent.front().is_some_and(|(round, _)| *round == self.complete) && self.sent.len() == 1
+    /// Coordinator: whether a member is to be told what it was granted: with each round that it has upheld, and the first time.
+    pub(crate) fn is_news(&self, to: Incarnation) -> bool {
+        let answered = self.answers.get(&to).map_or(0, |(round, _)| *round);
+        answered > 0 && (answered >= self.complete || !self.granted_at.contains_key(&to))
+    }
+
+    /// Coordinator: whether a member has been granted nothing in this view yet.
+    pub(crate) fn lacks_grant(&self, member: Incarnation) -> bool {
+        !self.granted_at.contains_key(&member)
+    }
+
+    /// Coordinator: a member has told its clock. If no round has brought it one back, one does as soon as may be.
+    pub(crate) fn want_round(&mut self, now: Time, member: Incarnation) {
+        if !self.based.contains_key(&member) {
+            self.waiting.insert(member);
+            self.due = self.due.min(now.max(self.not_before).max(self.hold));
+        }
+    }
+
+    /// Coordinator: whether a member waits for the round that does not wait for a heartbeat.
+    pub(crate) fn is_waiting(&self, member: Incarnation) -> bool {
+        self.waiting.contains(&member)
+    }
+
+    /// Coordinator: a round was sent between two heartbeats. The next one waits for as long as its datagrams are worth.
+    pub(crate) fn pace(&mut self, now: Time, datagrams: u64, heartbeat: Micros) {
+        let open = self.sent.iter().filter(|(round, _)| *round > self.complete).count();
+        let wait = if open < OPEN_ROUNDS { heartbeat * datagrams / DATAGRAMS_PER_HEARTBEAT } else { heartbeat };
+        self.not_before = now + wait;
+    }
+
+    /// Coordinator: whether a round that is not complete began after this moment.
+    pub(crate) fn is_open_since(&self, at: Time) -> bool {
+        self.sent.back().is_some_and(|(round, sent)| *round > self.complete && *sent > at)
     }
 
     /// Coordinator: the hold has run out meanwhile; the newest complete round counts for ourselves too.

@@ -245,6 +245,7 @@ impl Member {
                 self.links.trim();
             }
         }
+        self.tick_leases();
         self.tick_seeking();
         self.tick_suspicion();
         self.tick_views();
@@ -312,6 +313,7 @@ impl Member {
             self.sessions.deadline(),
             self.leaving.as_ref().map_or(Time::NEVER, |l| l.next),
             lease,
+            self.lease.due,
             stability,
         ];
         parts.into_iter().min().unwrap_or(Time::NEVER)

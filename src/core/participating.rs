@@ -300,6 +300,7 @@ impl Member {
             self.on_link_up(view.members[peer].incarnation);
         }
         self.maintain_links();
+        self.begin_leases();
     }
 
     /// Delivers what belongs to the view that ends, whatever room the host's queue has (R17).

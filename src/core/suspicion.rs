@@ -253,7 +253,7 @@ impl Member {
         }
         if refused {
             self.suspicion.note_refused(conn.remote, conn.since);
-            self.complete_round();
+            self.on_proof(conn.since);
         }
         self.on_seed_failed(conn.remote);
     }
