@@ -73,3 +73,21 @@ fn the_first_lease_after_a_removal_does_not_wait_for_a_heartbeat() {
 fn datagrams(world: &World, node: usize) -> u64 {
     world.node(node).member().expect("it runs").stats().datagrams_sent
 }
+
+#[test]
+fn a_member_that_is_started_again_at_once_is_soon_in_a_view() {
+    let mut longest = 0;
+    let starts = (0..SEEDS).flat_map(|seed| [0, 1, 2, 5, 9, 11, 15, 20, 30, 50].map(|ms| (seed, ms)));
+    for ((seed, ms), node) in starts.flat_map(|start| [(start, 0), (start, 1), (start, 2)]) {
+        let mut world = settled(seed, 3, 0);
+        world.crash(node);
+        world.run_for(millis(ms));
+        world.start(node);
+        let since = world.now_us();
+        world.run_until(millis(10_000), |world| world.view(node).is_some());
+        let took = world.now_us() - since;
+        longest = longest.max(took);
+    }
+    println!("at most {longest} us without a view");
+    assert!(longest < millis(200), "{longest} us without a view");
+}

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::io::{Ended, Event, Output};
+use super::links::Conn;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
@@ -19,9 +20,11 @@ const RESOLVE: Micros = millis(5_000);
 const RESOLVE_MISSING: Micros = millis(1_000);
 /// How long the leaders of a cluster have to answer before we ask for admission.
 const LEADERS_ANSWER: Micros = millis(250);
-/// How often admission is asked for, and how often before another way in is looked for.
+/// When admission is asked for again: soon at first, since a request is lost with the view that it was made in, and twice as late each
+/// time up to a bound; and how often before another way in is looked for.
+const ASK_FIRST: Micros = millis(50);
 const ASK: Micros = millis(400);
-const ASKS: u32 = 8;
+const ASKS: u32 = 10;
 /// Step of a search that waits for answers.
 const STEP: Micros = millis(50);
 /// Addresses that are tried at one time, seeds and what others told us together.
@@ -58,6 +61,8 @@ pub(crate) struct Seeking {
     /// Starters that are connected with us and have no view either.
     starters: BTreeSet<Incarnation>,
     entrance: Option<Entrance>,
+    /// The entrance that there was is gone.
+    lost: bool,
     /// Who coordinated the view at which admission was asked for in vain: the next best other one goes first.
     vain: Option<Incarnation>,
     /// Names of seeds that have not been found yet.
@@ -73,6 +78,7 @@ impl Seeking {
             contacts: BTreeMap::new(),
             starters: BTreeSet::new(),
             entrance: None,
+            lost: false,
             vain: None,
             unresolved: setup.seeds.iter().map(|s| s.host.clone()).filter(|h| h.parse::<IpAddr>().is_err()).collect(),
             last_refusal: None,
@@ -115,6 +121,10 @@ impl Member {
         {
             let why = seeking.last_refusal.take().unwrap_or_else(|| no_answer(&self.setup.seeds));
             return self.end(Ended::JoinTimeout(why));
+        }
+        if self.seeking.as_mut().is_some_and(|seeking| std::mem::take(&mut seeking.lost) && seeking.entrance.is_none())
+        {
+            self.greet_all_anew();
         }
         self.dial_seeds();
         self.ask_for_admission();
@@ -201,6 +211,9 @@ impl Member {
     pub(super) fn on_seed_failed(&mut self, address: SocketAddr) {
         let Some(contact) = self.seeking.as_mut().and_then(|s| s.contacts.get_mut(&address)) else { return };
         contact.settled = true;
+        if self.seeking.as_ref().and_then(|s| s.entrance.as_ref()).is_some_and(|e| e.address == address) {
+            self.on_entrance_lost();
+        }
         self.look_again();
     }
 
@@ -227,7 +240,13 @@ impl Member {
         if seeking.entrance.is_none() && !vain {
             let mut heard = BTreeSet::new();
             heard.insert(who);
-            let ViewSummary { coordinator, address, leaders, .. } = view;
+            let ViewSummary { mut coordinator, mut address, mut leaders, .. } = view;
+            // Whoever is there at our address is a former life of ours: it answers nobody, and the view goes on without it.
+            let ours = self.setup.advertise;
+            leaders.retain(|(_, at)| *at != ours);
+            if let (true, Some(peer)) = (address == ours, self.links.link_conn(who).and_then(Conn::peer)) {
+                (coordinator, address) = (who, peer.address);
+            }
             for (leader, address) in leaders.iter().filter(|(leader, _)| *leader != who) {
                 let conn = self.links.dial(now, *address, Purpose::Probe, Some(*leader));
                 self.output(Output::Dial { conn, to: *address });
@@ -252,7 +271,8 @@ impl Member {
         let Some(entrance) = self.seeking.as_mut().and_then(|s| s.entrance.as_mut()) else { return };
         let all = entrance.leaders.iter().all(|(leader, _)| entrance.heard.contains(leader));
         let ripe = all || self.now.since(entrance.found) >= LEADERS_ANSWER;
-        if !ripe || self.now.since(entrance.asked) < ASK {
+        let wait = (ASK_FIRST << entrance.asks.saturating_sub(1)).min(ASK);
+        if !ripe || (entrance.asks > 0 && self.now.since(entrance.asked) < wait) {
             return;
         }
         if entrance.asks >= ASKS {
@@ -277,6 +297,11 @@ impl Member {
     fn look_elsewhere(&mut self) {
         let Some(seeking) = &mut self.seeking else { return };
         seeking.vain = seeking.entrance.take().map(|entrance| entrance.coordinator);
+        self.greet_all_anew();
+    }
+
+    fn greet_all_anew(&mut self) {
+        let Some(seeking) = &self.seeking else { return };
         let starters = &seeking.starters;
         let known = self.links.iter().filter(|(_, c)| c.peer().is_some_and(|p| !starters.contains(&p.incarnation)));
         for conn in known.map(|(id, _)| id).collect::<Vec<ConnId>>() {
@@ -303,8 +328,16 @@ impl Member {
         if let Some(seeking) = &mut self.seeking {
             seeking.starters.remove(&who);
             if seeking.entrance.as_ref().is_some_and(|e| e.coordinator == who) {
-                seeking.entrance = None;
+                self.on_entrance_lost();
             }
+        }
+    }
+
+    /// Who was asked for admission is gone: the others are greeted anew in the next turn of the search, and say who coordinates now.
+    fn on_entrance_lost(&mut self) {
+        if let Some(seeking) = &mut self.seeking {
+            (seeking.entrance, seeking.lost) = (None, true);
+            seeking.due = self.now;
         }
     }
 

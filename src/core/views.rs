@@ -150,10 +150,7 @@ impl Member {
     pub(super) fn on_join(&mut self, from: Incarnation, join: Join) {
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
         if !self.is_acting() {
-            if let Some(acting) = self.acting().filter(|a| *a != from) {
-                self.send_to(acting, Control::Join(join));
-            }
-            return;
+            return self.pass_join_on(from, join);
         }
         if view.index_of(join.incarnation).is_some() {
             return self.send_install(join.incarnation);
@@ -170,6 +167,20 @@ impl Member {
         let Join { name, incarnation, address, unheard } = join;
         self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
         self.changes.begin(self.now, self.setup.gather);
+    }
+
+    /// A request for whoever coordinates. If that is a former life of the joiner nobody is there to take it: we look into that, and
+    /// remember the request in case it is us who goes on.
+    fn pass_join_on(&mut self, from: Incarnation, join: Join) {
+        let Some(acting) = self.acting().filter(|a| *a != from) else { return };
+        if self.address_of(acting) != Some(join.address) {
+            return self.send_to(acting, Control::Join(join));
+        }
+        self.begin_check(acting, "a newcomer has its address");
+        let Join { name, incarnation, address, unheard } = join;
+        if self.changes.joiners.len() < JOINERS {
+            self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
+        }
     }
 
     /// The name belongs to a member of the view: the newcomer takes its place if that one is dead (V2).
