@@ -116,7 +116,7 @@ impl Sessions {
             return;
         }
         let Some(partner) = self.choose(id) else { return self.answer_single(id) };
-        let copy = self.copy_of(id, session);
+        let copy = self.copy_of(id, &session);
         let version = session.version;
         self.store.update(id, |s| s.partner = partner.into());
         self.send(partner, &Frame::Copy(copy), Some(Step::Copied(id, version)));
@@ -217,7 +217,7 @@ impl Sessions {
         if !welcome {
             return self.object(from, id, about, Objection::Epoch);
         }
-        let held = self.store.get(id).map_or(0, Session::bytes);
+        let held = self.store.get(id).map_or(0, |s| s.bytes());
         let mut session = Session::new(
             Role::Secondary,
             copy.epoch,
@@ -233,7 +233,7 @@ impl Sessions {
         }
         (session.partner, session.used_s) = (beside, self.seconds());
         self.forget(id);
-        self.store.insert(id, session);
+        self.store.insert(id, &session);
         self.search_again(id);
         self.advance(id);
     }
@@ -264,12 +264,12 @@ impl Sessions {
         }
         let Some(session) = self.store.get(change.id) else { return };
         let attributes = session.changed(change.whole, &change.sets, &change.removes);
-        if !self.has_room(attributes.len().saturating_sub(session.bytes())) {
+        if !self.has_room(session.growth(attributes.len())) {
             self.forget(change.id);
             return self.object(from, change.id, about, Objection::Full);
         }
         let now = self.seconds();
-        self.store.update(change.id, |s| apply(s, change, &attributes, now));
+        self.store.update(change.id, |s| apply(s, change, attributes, now));
     }
 
     /// The holder of the other copy does not follow.
@@ -448,8 +448,8 @@ impl Sessions {
 
     /// Makes the second copy of a session that has none, if anybody can take it: the bytes that it sends.
     fn make_copy(&mut self, id: SessionId) -> usize {
-        let lacks = |s: &&Session| s.role == Role::Primary && s.partner == MemberTag::NONE;
-        let Some(bytes) = self.store.get(id).filter(lacks).map(Session::bytes) else { return 0 };
+        let lacks = |s: &Session| s.role == Role::Primary && s.partner == MemberTag::NONE;
+        let Some(bytes) = self.store.get(id).filter(lacks).map(|s| s.bytes()) else { return 0 };
         self.ensure_copy(id);
         let made = self.store.get(id).is_some_and(|s| s.partner.is_some());
         self.advance(id);
@@ -488,9 +488,9 @@ impl Sessions {
 
     /// Ends a session here and at whoever holds the other copy; the request is answered when both have done it.
     pub(super) fn end_session(&mut self, id: SessionId, request: Option<u64>) {
-        let Some(session) = self.store.remove(id) else { return };
-        let partner = self.present(session.partner);
-        let about = About { id, epoch: session.epoch };
+        let Some((epoch, partner)) = self.store.remove(id) else { return };
+        let partner = self.present(partner);
+        let about = About { id, epoch };
         if let Some(number) = request {
             self.active.entry(id).or_default().ending = Some(number);
         }
@@ -527,7 +527,7 @@ fn rank(me: &MemberInfo, other: &MemberInfo, group: Option<&str>) -> u8 {
 }
 
 /// Makes a change on a record.
-pub(super) fn apply(session: &mut Session, change: &Change, attributes: &[u8], now_s: u32) {
+pub(super) fn apply(session: &mut Session, change: &Change, attributes: Vec<u8>, now_s: u32) {
     let mut tokens = session.tokens();
     if change.token != 0 {
         tokens.push(change.token);

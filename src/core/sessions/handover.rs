@@ -70,7 +70,7 @@ impl Sessions {
         let secondary = session.partner;
         let epoch = session.epoch.next(self.view.as_ref().map_or(0, |v| v.id.number), to.into());
         active.given = Some((to, epoch));
-        let mut copy = self.copy_of(id, self.store.get(id).expect("looked at above"));
+        let mut copy = self.copy_of(id, &self.store.get(id).expect("looked at above"));
         copy.follows = copy.epoch;
         copy.epoch = epoch;
         self.send(to, &Frame::Give(Give { asked, copy, secondary }), None);
@@ -116,7 +116,7 @@ impl Sessions {
             &copy.tokens,
             copy.attributes.as_bytes(),
         );
-        let held = self.store.get(id).map_or(0, Session::bytes);
+        let held = self.store.get(id).map_or(0, |s| s.bytes());
         if !self.has_room(session.bytes().saturating_sub(held)) {
             self.object(from, id, about, Objection::Full);
             self.search_again(id);
@@ -124,7 +124,7 @@ impl Sessions {
         }
         session.used_s = self.seconds();
         self.forget(id);
-        self.store.insert(id, session);
+        self.store.insert(id, &session);
         self.active.entry(id).or_default().search = None;
         // Whoever holds the other copy must follow; if that is us, the giver takes our place.
         let other = self.present(secondary).filter(|who| *who != self.incarnation);

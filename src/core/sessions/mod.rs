@@ -306,7 +306,7 @@ impl Sessions {
             me: 0,
             present: BTreeMap::new(),
             primary: false,
-            store: Store::default(),
+            store: Store::new(me.into()),
             active: BTreeMap::new(),
             frames: Direct::new(Kind::Sessions, me, window),
             objections: Direct::new(Kind::Objections, me, window),
@@ -393,7 +393,7 @@ impl Sessions {
         let mut fresh = Sessions::new(self.rules.clone(), self.plants, incarnation, window);
         fresh.events = std::mem::take(&mut self.events);
         fresh.store = std::mem::take(&mut self.store);
-        fresh.store.orphan();
+        fresh.store.orphan(fresh.tag);
         fresh.past = past;
         *self = fresh;
     }

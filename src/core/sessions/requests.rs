@@ -80,7 +80,7 @@ impl Sessions {
             SessionOp::Read | SessionOp::Touch => {
                 self.store.update(id, |s| s.used_s = now);
                 let shown =
-                    (request.op == SessionOp::Read).then(|| self.store.get(id).map(Session::attributes)).flatten();
+                    (request.op == SessionOp::Read).then(|| self.store.get(id).map(|s| s.attributes())).flatten();
                 self.answer_with(number, id, Code::Ok, shown);
             }
             SessionOp::Write { token, if_version, whole, sets, removes } => {
@@ -120,12 +120,12 @@ impl Sessions {
         if attributes.len() > self.rules.session_bytes {
             return Err(Code::TooLarge);
         }
-        if !self.has_room(attributes.len().saturating_sub(session.bytes())) {
+        if !self.has_room(session.growth(attributes.len())) {
             return Err(Code::Full);
         }
         (change.epoch, change.version) = (session.epoch, session.version + 1);
         let now = self.seconds();
-        self.store.update(id, |s| apply(s, &change, &attributes, now));
+        self.store.update(id, |s| apply(s, &change, attributes, now));
         self.begin(id, number, change.version, until);
         self.replicate(change, early);
         Ok(())
@@ -173,7 +173,7 @@ impl Sessions {
         match refused {
             Some(code) => self.answer(number, id, code),
             None => {
-                self.store.insert(id, session);
+                self.store.insert(id, &session);
                 self.begin(id, number, 1, until);
                 self.ensure_copy(id);
                 if self.admits_early(weight) {

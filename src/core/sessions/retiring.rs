@@ -112,7 +112,7 @@ impl Sessions {
     fn begin_move(&mut self, id: SessionId) -> bool {
         let Some(to) = self.choose(id) else { return false };
         let Some(session) = self.store.get(id) else { return false };
-        let (copy, beside) = (self.copy_of(id, session), session.partner);
+        let (copy, beside) = (self.copy_of(id, &session), session.partner);
         self.active.entry(id).or_default().moving = Some(Moving { to: Some(to), releasing: false });
         self.send(to, &Frame::Move(Move { copy, beside }), Some(Step::Beside(id)));
         self.restoring.busy = true;

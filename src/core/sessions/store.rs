@@ -1,19 +1,30 @@
 //! What a member holds of sessions: compact records, ordered by id, and how many of them have no second copy.
+//!
+//! A record is one block of memory: first what is known of the session, in as few bytes as it takes, then its tokens and
+//! attributes. The map beside holds nothing but ids and blocks. A block is as long as what the allocator gives out for it anyway, so
+//! that most changes are made in place, and what is counted is what it takes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use bytes::Bytes;
 
 use crate::types::{Epoch, MemberTag, Micros, SessionId, limits};
 use crate::wire::session::{Attributes, Role, put_pair};
 
-/// What a record costs beside its content, with its share of the map.
-pub(crate) const RECORD_BYTES: usize = 144;
+/// A record's share of the map: nodes for eleven entries of 32 bytes, two thirds full, as they are after ids in random order.
+const SHARE_BYTES: usize = 60;
+/// What the allocator puts in front of a block, and what it rounds both up to: as glibc's does. Others waste about as much.
+const BLOCK_HEAD_BYTES: usize = 8;
+const BLOCK_ROUND_BYTES: usize = 16;
+/// From here on blocks are whole pages.
+const PAGES_FROM_BYTES: usize = 128 * 1024;
+const PAGE_BYTES: usize = 4_096;
 
-/// One session as this member holds it.
-#[derive(Clone, Hash, Debug)]
-pub(crate) struct Session {
+/// One session as this member holds it, to be looked at; [`Store::update`] changes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Session<'a> {
     pub(crate) epoch: Epoch,
     pub(crate) version: u64,
     /// Of a primary: who holds the other copy, or shall. A secondary's primary is the owner in its epoch.
@@ -25,17 +36,19 @@ pub(crate) struct Session {
     pub(crate) role: Role,
     /// Of a primary: the partner holds the newest version, or gets it in order.
     pub(crate) copied: bool,
-    tokens: u8,
-    /// Tokens, then attributes.
-    content: Box<[u8]>,
+    /// Eight bytes each, the newest last.
+    tokens: Cow<'a, [u8]>,
+    attributes: Cow<'a, [u8]>,
+    /// Tokens and attributes are others than those in the store.
+    fresh: bool,
 }
 
-impl Session {
+impl<'a> Session<'a> {
     /// With this content; the rest is for the caller to say.
     pub(crate) fn new(
-        role: Role, epoch: Epoch, version: u64, ttl_s: u32, tokens: &[u64], attributes: &[u8],
-    ) -> Session {
-        let mut session = Session {
+        role: Role, epoch: Epoch, version: u64, ttl_s: u32, tokens: &[u64], attributes: &'a [u8],
+    ) -> Session<'a> {
+        Session {
             epoch,
             version,
             partner: MemberTag::NONE,
@@ -43,59 +56,261 @@ impl Session {
             ttl_s,
             role,
             copied: false,
-            tokens: 0,
-            content: Box::default(),
-        };
-        session.set_content(tokens, attributes);
-        session
+            tokens: Cow::Owned(newest(tokens)),
+            attributes: Cow::Borrowed(attributes),
+            fresh: true,
+        }
     }
 
-    pub(crate) fn set_content(&mut self, tokens: &[u64], attributes: &[u8]) {
-        let newest = &tokens[tokens.len().saturating_sub(limits::TOKENS)..];
-        let mut raw = Vec::with_capacity(newest.len() * 8 + attributes.len());
-        newest.iter().for_each(|token| raw.extend_from_slice(&token.to_le_bytes()));
-        raw.extend_from_slice(attributes);
-        self.tokens = newest.len() as u8;
-        self.content = raw.into();
+    pub(crate) fn set_content(&mut self, tokens: &[u64], attributes: Vec<u8>) {
+        self.tokens = Cow::Owned(newest(tokens));
+        self.attributes = Cow::Owned(attributes);
+        self.fresh = true;
     }
 
     /// Tokens of the last changes, the newest last.
     pub(crate) fn tokens(&self) -> Vec<u64> {
-        let raw = self.content[..usize::from(self.tokens) * 8].as_chunks::<8>().0;
-        raw.iter().map(|word| u64::from_le_bytes(*word)).collect()
-    }
-
-    fn raw_attributes(&self) -> &[u8] {
-        &self.content[usize::from(self.tokens) * 8..]
+        self.tokens.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
     }
 
     /// A copy of its attributes.
     pub(crate) fn attributes(&self) -> Attributes {
-        Attributes::from_trusted(Bytes::copy_from_slice(self.raw_attributes()))
+        Attributes::from_trusted(Bytes::copy_from_slice(&self.attributes))
     }
 
     /// Its attributes after a change.
     pub(crate) fn changed(&self, whole: bool, sets: &Attributes, removes: &Attributes) -> Vec<u8> {
         let mut merged: BTreeMap<&str, &[u8]> = BTreeMap::new();
         if !whole {
-            merged.extend(Attributes::trusted(self.raw_attributes()));
+            merged.extend(Attributes::trusted(&self.attributes));
         }
         for (name, _) in removes.iter() {
             merged.remove(name);
         }
         merged.extend(sets.iter());
-        let mut raw = Vec::with_capacity(self.raw_attributes().len() + sets.as_bytes().len());
+        let mut raw = Vec::with_capacity(self.attributes.len() + sets.as_bytes().len());
         merged.into_iter().for_each(|(name, value)| put_pair(name, value, &mut raw));
         raw
     }
 
     /// What it costs.
     pub(crate) fn bytes(&self) -> usize {
-        RECORD_BYTES + self.content.len()
+        cost_of(self.content_bytes())
     }
 
-    fn is_single(&self) -> bool {
-        self.role == Role::Primary && !self.copied
+    fn content_bytes(&self) -> usize {
+        self.tokens.len() + self.attributes.len()
+    }
+
+    /// How much more it costs after a change that makes its attributes so long.
+    pub(crate) fn growth(&self, attributes: usize) -> usize {
+        let tokens = (self.tokens.len() + 8).min(8 * limits::TOKENS);
+        cost_of(tokens + attributes).saturating_sub(self.bytes())
+    }
+
+    fn standing(&self, block_bytes: usize) -> Standing {
+        let bytes = SHARE_BYTES + taken_by(block_bytes);
+        Standing { role: self.role, single: self.role == Role::Primary && !self.copied, bytes }
+    }
+}
+
+fn newest(tokens: &[u64]) -> Vec<u8> {
+    tokens[tokens.len().saturating_sub(limits::TOKENS)..].iter().flat_map(|token| token.to_le_bytes()).collect()
+}
+
+/// What a session with so many bytes of tokens and attributes costs, at most.
+fn cost_of(content: usize) -> usize {
+    SHARE_BYTES + taken_by(block_of(USUAL_HEAD_BYTES + content))
+}
+
+/// The length of the block for so many bytes: what the allocator would keep for them anyway.
+fn block_of(bytes: usize) -> usize {
+    (bytes + BLOCK_HEAD_BYTES).next_multiple_of(BLOCK_ROUND_BYTES).max(2 * BLOCK_ROUND_BYTES) - BLOCK_HEAD_BYTES
+}
+
+/// The memory that a block takes.
+fn taken_by(block: usize) -> usize {
+    let rounded = block + BLOCK_HEAD_BYTES;
+    if block < PAGES_FROM_BYTES { rounded } else { (rounded + BLOCK_HEAD_BYTES).next_multiple_of(PAGE_BYTES) }
+}
+
+/// The head of a record: flags and small numbers, in the order in which they stand.
+struct Head {
+    bytes: [u8; Head::MOST_BYTES],
+    length: usize,
+}
+
+/// The head of most records: one of the two members is this one or nobody, and the other numbers are small.
+const USUAL_HEAD_BYTES: usize = 24;
+
+/// In the second byte, beside the number of tokens: the owner is this member; there is no partner.
+const OWN: u8 = 1 << 4;
+const NO_PARTNER: u8 = 1 << 5;
+/// In the first byte, beside the role: the partner holds the newest version. Above it: how many bytes of the block are unused.
+const COPIED: u8 = 1 << 3;
+const SLACK_SHIFT: u32 = 4;
+
+impl Head {
+    const MOST_BYTES: usize = 56;
+
+    fn of(session: &Session<'_>, me: MemberTag) -> Head {
+        let mut head = Head { bytes: [0; Head::MOST_BYTES], length: 2 };
+        head.bytes[0] = session.role as u8 | if session.copied { COPIED } else { 0 };
+        head.bytes[1] = (session.tokens.len() / 8) as u8;
+        head.put_number(session.epoch.view);
+        head.put_number(u64::from(session.epoch.counter));
+        head.put_number(session.version);
+        head.put_number(u64::from(session.ttl_s));
+        head.put(&session.used_s.to_le_bytes());
+        if session.epoch.owner == me {
+            head.bytes[1] |= OWN;
+        } else {
+            head.put(&session.epoch.owner.0.to_le_bytes());
+        }
+        if session.partner == MemberTag::NONE {
+            head.bytes[1] |= NO_PARTNER;
+        } else {
+            head.put(&session.partner.0.to_le_bytes());
+        }
+        head
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// Seven bits in a byte, the lowest first.
+    fn put_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.put(&[number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.put(&[number as u8]);
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Reads what [`Head`] wrote.
+struct HeadReader<'a> {
+    rest: &'a [u8],
+}
+
+impl HeadReader<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.rest.split_first_chunk::<N>().expect("a record has a whole head");
+        self.rest = rest;
+        *taken
+    }
+
+    fn number(&mut self) -> u64 {
+        let (mut number, mut shift) = (0, 0);
+        loop {
+            let [byte] = self.take();
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return number;
+            }
+            shift += 7;
+        }
+    }
+
+    fn tag(&mut self) -> MemberTag {
+        MemberTag(u64::from_le_bytes(self.take()))
+    }
+}
+
+/// A session in one block of memory.
+#[derive(Clone, Hash, Default, Debug)]
+struct Record(Box<[u8]>);
+
+impl Record {
+    fn new(session: &Session<'_>, me: MemberTag) -> Record {
+        let mut record = Record::default();
+        record.write(&Head::of(session, me), 0..0, Some([&session.tokens, &session.attributes]));
+        record
+    }
+
+    fn role(&self) -> Role {
+        match self.0[0] & 7 {
+            1 => Role::Primary,
+            2 => Role::Secondary,
+            3 => Role::Given,
+            4 => Role::Claimant,
+            5 => Role::Orphan,
+            _ => Role::None,
+        }
+    }
+
+    fn slack(&self) -> usize {
+        usize::from(self.0[0] >> SLACK_SHIFT)
+    }
+
+    fn session(&self, me: MemberTag) -> Session<'_> {
+        let mut head = HeadReader { rest: &self.0[..self.0.len() - self.slack()] };
+        let [first, second] = head.take();
+        let (view, counter) = (head.number(), head.number() as u32);
+        let (version, ttl_s) = (head.number(), head.number() as u32);
+        let used_s = u32::from_le_bytes(head.take());
+        let owner = if second & OWN != 0 { me } else { head.tag() };
+        let partner = if second & NO_PARTNER != 0 { MemberTag::NONE } else { head.tag() };
+        let (tokens, attributes) = head.rest.split_at(usize::from(second & 0xf) * 8);
+        Session {
+            epoch: Epoch { view, counter, owner },
+            version,
+            partner,
+            used_s,
+            ttl_s,
+            role: self.role(),
+            copied: first & COPIED != 0,
+            tokens: Cow::Borrowed(tokens),
+            attributes: Cow::Borrowed(attributes),
+            fresh: false,
+        }
+    }
+
+    /// Writes a head, and tokens and attributes if they are others; `content` is where the present ones stand.
+    fn write(&mut self, head: &Head, content: Range<usize>, other: Option<[&[u8]; 2]>) {
+        let used = head.length + other.map_or(content.len(), |[tokens, attributes]| tokens.len() + attributes.len());
+        let block = block_of(used);
+        if block == self.0.len() {
+            match other {
+                Some([tokens, attributes]) => {
+                    let (first, second) = self.0[head.length..used].split_at_mut(tokens.len());
+                    first.copy_from_slice(tokens);
+                    second.copy_from_slice(attributes);
+                }
+                None if content.start != head.length => self.0.copy_within(content, head.length),
+                None => {}
+            }
+            self.0[..head.length].copy_from_slice(head.as_bytes());
+            // Equal sessions are equal blocks.
+            self.0[used..].fill(0);
+        } else {
+            let mut fresh = Vec::with_capacity(block);
+            fresh.extend_from_slice(head.as_bytes());
+            other.unwrap_or([&self.0[content], &[]]).into_iter().for_each(|part| fresh.extend_from_slice(part));
+            fresh.resize(block, 0);
+            self.0 = fresh.into();
+        }
+        self.0[0] |= ((block - used) as u8) << SLACK_SHIFT;
+    }
+
+    /// Changes the session in it; answers how it stood before and how it stands now.
+    fn change<T>(&mut self, me: MemberTag, change: impl FnOnce(&mut Session<'_>) -> T) -> (Standing, Standing, T) {
+        let (block, used) = (self.0.len(), self.0.len() - self.slack());
+        let mut session = self.session(me);
+        let before = session.standing(block);
+        let content = used - session.content_bytes()..used;
+        let answer = change(&mut session);
+        let (head, mut after) = (Head::of(&session, me), session.standing(block));
+        let other = session.fresh.then(|| (session.tokens.into_owned(), session.attributes.into_owned()));
+        self.write(&head, content, other.as_ref().map(|(tokens, attributes)| [&tokens[..], &attributes[..]]));
+        after.bytes = SHARE_BYTES + taken_by(self.0.len());
+        (before, after, answer)
     }
 }
 
@@ -119,10 +334,20 @@ pub struct SessionCounts {
     pub lag: Micros,
 }
 
+/// What a session counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Standing {
+    role: Role,
+    single: bool,
+    bytes: usize,
+}
+
 /// All sessions of a member.
 #[derive(Clone, Hash, Default, Debug)]
 pub(crate) struct Store {
-    sessions: BTreeMap<SessionId, Session>,
+    /// Whose it is.
+    me: MemberTag,
+    sessions: BTreeMap<SessionId, Record>,
     counts: SessionCounts,
     /// Sessions that were here and are not any more: the last ones, in the order in which they went.
     gone: VecDeque<(SessionId, Epoch)>,
@@ -132,39 +357,47 @@ pub(crate) struct Store {
 const GONE: usize = 16_384;
 
 impl Store {
-    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
-        self.sessions.get(&id)
+    pub(crate) fn new(me: MemberTag) -> Store {
+        Store { me, ..Store::default() }
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<Session<'_>> {
+        self.sessions.get(&id).map(|record| record.session(self.me))
     }
 
     pub(crate) fn role(&self, id: SessionId) -> Role {
-        self.sessions.get(&id).map_or(Role::None, |s| s.role)
+        self.sessions.get(&id).map_or(Role::None, Record::role)
     }
 
     /// Changes a session, if it is there.
-    pub(crate) fn update<T>(&mut self, id: SessionId, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
-        let session = self.sessions.get_mut(&id)?;
-        self.counts.take(session);
-        let answer = change(session);
-        self.counts.add(session);
+    pub(crate) fn update<T>(&mut self, id: SessionId, change: impl FnOnce(&mut Session<'_>) -> T) -> Option<T> {
+        let (before, after, answer) = self.sessions.get_mut(&id)?.change(self.me, change);
+        if before != after {
+            self.counts.add(&after);
+            self.counts.take(&before);
+        }
         Some(answer)
     }
 
     /// Puts a session in, in the place of an older one.
-    pub(crate) fn insert(&mut self, id: SessionId, session: Session) {
-        self.counts.add(&session);
-        if let Some(before) = self.sessions.insert(id, session) {
-            self.counts.take(&before);
+    pub(crate) fn insert(&mut self, id: SessionId, session: &Session<'_>) {
+        let record = Record::new(session, self.me);
+        self.counts.add(&session.standing(record.0.len()));
+        if let Some(before) = self.sessions.insert(id, record) {
+            self.counts.take(&before.session(self.me).standing(before.0.len()));
         }
     }
 
-    pub(crate) fn remove(&mut self, id: SessionId) -> Option<Session> {
-        let session = self.sessions.remove(&id)?;
-        self.counts.take(&session);
+    /// Takes a session out; answers who owned it since when, and its partner.
+    pub(crate) fn remove(&mut self, id: SessionId) -> Option<(Epoch, MemberTag)> {
+        let record = self.sessions.remove(&id)?;
+        let session = record.session(self.me);
+        self.counts.take(&session.standing(record.0.len()));
         if self.gone.len() == GONE {
             self.gone.pop_front();
         }
         self.gone.push_back((id, session.epoch));
-        Some(session)
+        Some((session.epoch, session.partner))
     }
 
     /// The last epoch of a session that was here not long ago.
@@ -191,32 +424,138 @@ impl Store {
         self.sessions.range((from, Bound::Unbounded)).take(most).map(|(id, _)| *id).collect()
     }
 
-    /// Everything in it becomes a copy of another life.
-    pub(crate) fn orphan(&mut self) {
-        self.sessions.values_mut().for_each(|session| session.role = Role::Orphan);
-        let (orphans, bytes) = (self.sessions.len() as u64, self.counts.bytes);
-        self.counts = SessionCounts { orphans, bytes, ..SessionCounts::default() };
+    /// The member begins another life as `me`: everything in it becomes a copy of the one before.
+    pub(crate) fn orphan(&mut self, me: MemberTag) {
+        let before = std::mem::replace(&mut self.me, me);
+        self.counts = SessionCounts::default();
+        for record in self.sessions.values_mut() {
+            let mut session = record.session(before);
+            session.role = Role::Orphan;
+            *record = Record::new(&session, me);
+            self.counts.add(&record.session(me).standing(record.0.len()));
+        }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.sessions.iter().map(|(id, session)| (*id, session))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, Session<'_>)> {
+        self.sessions.iter().map(|(id, record)| (*id, record.session(self.me)))
     }
 }
 
 impl SessionCounts {
-    fn add(&mut self, session: &Session) {
+    fn add(&mut self, session: &Standing) {
         self.primaries += u64::from(session.role == Role::Primary);
         self.secondaries += u64::from(session.role == Role::Secondary);
-        self.single += u64::from(session.is_single());
+        self.single += u64::from(session.single);
         self.orphans += u64::from(session.role == Role::Orphan);
-        self.bytes += session.bytes() as u64;
+        self.bytes += session.bytes as u64;
     }
 
-    fn take(&mut self, session: &Session) {
+    fn take(&mut self, session: &Standing) {
         self.primaries -= u64::from(session.role == Role::Primary);
         self.secondaries -= u64::from(session.role == Role::Secondary);
-        self.single -= u64::from(session.is_single());
+        self.single -= u64::from(session.single);
         self.orphans -= u64::from(session.role == Role::Orphan);
-        self.bytes -= session.bytes() as u64;
+        self.bytes -= session.bytes as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ME: MemberTag = MemberTag(77);
+    const OTHER: MemberTag = MemberTag(u64::MAX);
+
+    fn roles() -> impl Strategy<Value = Role> {
+        prop::sample::select(vec![Role::Primary, Role::Secondary, Role::Given, Role::Claimant, Role::Orphan])
+    }
+
+    fn tags() -> impl Strategy<Value = MemberTag> {
+        prop::sample::select(vec![MemberTag::NONE, ME, OTHER])
+    }
+
+    fn epochs() -> impl Strategy<Value = Epoch> {
+        (any::<u64>(), any::<u32>(), tags()).prop_map(|(view, counter, owner)| Epoch {
+            view: view >> (counter % 64),
+            counter,
+            owner,
+        })
+    }
+
+    prop_compose! {
+        fn sessions()(
+            role in roles(), epoch in epochs(), version in any::<u64>(), partner in tags(),
+            times in any::<(u32, u32)>(), copied in any::<bool>(),
+            tokens in prop::collection::vec(any::<u64>(), 0..10), attributes in prop::collection::vec(any::<u8>(), 0..100),
+        ) -> Session<'static> {
+            let mut session = Session::new(role, epoch, version, times.0, &[], &[]);
+            session.set_content(&tokens, attributes);
+            (session.partner, session.used_s, session.copied) = (partner, times.1, copied);
+            session
+        }
+    }
+
+    type Whole = (Epoch, u64, MemberTag, (u32, u32), Role, bool, Vec<u64>, Vec<u8>);
+
+    fn whole(s: &Session<'_>) -> Whole {
+        let (times, content) = ((s.used_s, s.ttl_s), s.attributes.to_vec());
+        (s.epoch, s.version, s.partner, times, s.role, s.copied, s.tokens(), content)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_put_in_comes_out_and_is_counted(all in prop::collection::vec((0_u128..8, sessions()), 1..30)) {
+            let mut store = Store::new(ME);
+            for (n, (id, session)) in all.iter().enumerate() {
+                let id = SessionId(*id);
+                if n % 3 == 0 || store.get(id).is_none() {
+                    store.insert(id, session);
+                } else {
+                    store.update(id, |s| *s = session.clone());
+                }
+                prop_assert_eq!(whole(&store.get(id).expect("put in")), whole(session));
+                store.update(id, |s| (s.version, s.partner, s.epoch.owner) = (1, MemberTag::NONE, ME));
+                let mut expected = session.clone();
+                (expected.version, expected.partner, expected.epoch.owner) = (1, MemberTag::NONE, ME);
+                prop_assert_eq!(whole(&store.get(id).expect("put in")), whole(&expected));
+            }
+            let mut counts = SessionCounts::default();
+            store.iter().for_each(|(id, s)| counts.add(&s.standing(store.sessions[&id].0.len())));
+            prop_assert_eq!(store.counts(), counts);
+            store.orphan(OTHER);
+            prop_assert!(store.iter().all(|(_, s)| s.role == Role::Orphan && s.epoch.owner == ME));
+            prop_assert_eq!(store.counts().orphans as usize, store.sessions.len());
+            let ids: Vec<SessionId> = store.sessions.keys().copied().collect();
+            ids.into_iter().for_each(|id| { store.remove(id); });
+            prop_assert_eq!(store.counts(), SessionCounts::default());
+        }
+
+        #[test]
+        fn a_change_that_fits_into_its_block_stays_there_and_leaves_no_trace(
+            session in sessions(), used_s in any::<u32>(),
+        ) {
+            let mut store = Store::new(ME);
+            store.insert(SessionId(1), &session);
+            let at = store.sessions[&SessionId(1)].0.as_ptr();
+            store.update(SessionId(1), |s| s.used_s = used_s);
+            prop_assert_eq!(store.sessions[&SessionId(1)].0.as_ptr(), at);
+            let mut expected = session.clone();
+            expected.used_s = used_s;
+            prop_assert_eq!(&store.sessions[&SessionId(1)].0, &Record::new(&expected, ME).0);
+        }
+    }
+
+    #[test]
+    fn a_session_of_two_kibibytes_leaves_room_under_the_target() {
+        let attributes = vec![0; 2_048];
+        let epoch = Epoch { view: 300, counter: 300, owner: OTHER };
+        let mut session = Session::new(Role::Secondary, epoch, 300, 86_400, &[], &attributes);
+        session.used_s = u32::MAX;
+        let mut store = Store::new(ME);
+        store.insert(SessionId(1), &session);
+        assert!(store.counts().bytes <= 2_150, "{:?}", store.counts());
+        assert!(store.counts().bytes <= session.bytes() as u64, "what is asked for before is enough");
     }
 }
