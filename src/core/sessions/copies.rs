@@ -186,7 +186,7 @@ impl Sessions {
 
     /// Whether so many bytes more fit.
     pub(super) fn has_room(&self, more: usize) -> bool {
-        self.store.counts().bytes as usize + more <= self.rules.memory_bytes
+        self.store.bytes() + more <= self.rules.memory_bytes
     }
 
     pub(super) fn object(&mut self, to: Incarnation, id: SessionId, about: (crate::types::Epoch, u64), why: Objection) {
@@ -364,7 +364,7 @@ impl Sessions {
                     s.copied |= holds;
                     holds
                 });
-                let over = self.restoring.pending && self.store.counts().single == 0;
+                let over = self.restoring.pending && self.counts().single == 0;
                 self.restoring.hurry_if(over || self.retired, self.now);
                 if held == Some(true) {
                     self.written(id, version);
@@ -462,7 +462,7 @@ impl Sessions {
         if !std::mem::take(&mut self.restoring.busy) {
             self.restoring.at = self.now + LOOK;
         }
-        if self.restoring.pending && self.store.counts().single == 0 {
+        if self.restoring.pending && self.counts().single == 0 {
             self.restoring.pending = false;
             let sessions = std::mem::take(&mut self.restoring.made);
             let view = self.view.as_ref().expect("there is one").id;

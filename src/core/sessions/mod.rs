@@ -327,7 +327,7 @@ impl Sessions {
 
     /// How many there are.
     pub(crate) fn counts(&self) -> SessionCounts {
-        SessionCounts { lag_bytes: self.lag.bytes(), lag: self.lag.age(self.now), ..self.store.counts() }
+        SessionCounts { lag_bytes: self.lag.bytes(), lag: self.lag.age(self.now), ..self.store.counts(|who| self.present.contains_key(&who)) }
     }
 
     /// The role, epoch and version of every session held here: for checkers.

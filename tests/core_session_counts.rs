@@ -1,0 +1,54 @@
+//! What a member says of its sessions after a loss, and when sessions that nobody uses go: with many of them, in the core's time.
+
+#[allow(dead_code)] // others use more of it
+mod core_support;
+
+use core_support::{Cluster, pairs};
+use decurion::core::{Event, SessionOp};
+use decurion::types::{Code, SessionId, millis};
+
+/// Ids that lie anywhere, as drawn ones do.
+fn id(n: u64) -> SessionId {
+    SessionId(u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+}
+
+fn fill(cluster: &mut Cluster, count: u64, ttl_s: u32) {
+    let attributes = pairs(&[("name", &[7; 200])]);
+    let mut ok = 0;
+    for from in (0..count).step_by(500) {
+        let ids = from..count.min(from + 500);
+        let begin = |n| cluster.begin(0, id(n), SessionOp::Create { ttl_s, attributes: attributes.clone() });
+        let last = ids.map(begin).last().expect("some");
+        cluster.until(|c| c.answer(0, last).is_some());
+        ok += cluster.events(0).iter().filter(|e| matches!(e, Event::Session(a) if a.code == Code::Ok)).count();
+    }
+    assert_eq!(ok as u64, count);
+}
+
+#[test]
+fn after_a_loss_the_count_of_single_copies_is_true_at_once() {
+    let sessions = 2_000;
+    let mut cluster = Cluster::new(3, |_, setup| setup.sessions.restore_bytes_per_s = 200_000);
+    fill(&mut cluster, sessions, 0);
+    cluster.until(|c| c.member(0).session_counts().single == 0);
+    let held = cluster.member(1).session_counts().secondaries;
+    assert!((1..sessions).contains(&held), "{held}");
+    cluster.kill(1);
+    cluster.until(|c| c.members_of(0) == 2);
+    let singles = |c: &Cluster| c.member(0).session_counts().single;
+    // One round of the restoring may have gone by.
+    assert!((held - 50..=held).contains(&singles(&cluster)), "{} of {held}", singles(&cluster));
+    let mut last = held;
+    while last > 0 {
+        cluster.pass(millis(100));
+        let now = singles(&cluster);
+        let missing = sessions - cluster.member(2).session_counts().secondaries;
+        assert!(now <= last && now >= missing, "{now} after {last}, and {missing} have no copy");
+        last = now;
+    }
+    assert_eq!(cluster.member(2).session_counts().secondaries, sessions);
+    // Now the owner dies: what only the other one has is single, before it has looked at any of it.
+    cluster.kill(0);
+    cluster.until(|c| c.members_of(2) == 1);
+    assert_eq!(cluster.member(2).session_counts().single, sessions);
+}

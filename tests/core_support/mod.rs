@@ -1,0 +1,343 @@
+//! Members of the core without sockets, clocks or threads: bytes go from one to the other at once, and time passes when nothing else
+//! is left to do. Whoever uses it can speak in the name of one of them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use decurion::core::{
+    CloseCause, Event, Input, Member, Outbox, Output, Seed, SessionAnswer, SessionOp, SessionRequest, Setup,
+};
+use decurion::types::{Code, ConnId, Epoch, Incarnation, MemberTag, Micros, SessionId, Time, millis};
+use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
+use decurion::wire::control::{Control, DirectAck};
+use decurion::wire::session::{Attributes, Frame};
+
+/// Longer than anything here may take.
+const PATIENCE: Micros = millis(30_000);
+
+/// A longer payload goes in parts.
+const PART_BYTES: usize = 48 * 1024;
+
+/// The streams of sessions between two members.
+#[derive(Clone, Copy)]
+pub enum Stream {
+    Frames,
+    Objections,
+}
+
+struct Node {
+    member: Member,
+    outbox: Outbox,
+    events: Vec<Event>,
+    alive: bool,
+}
+
+/// Some members, which know each other.
+pub struct Cluster {
+    pub now: Time,
+    nodes: Vec<Node>,
+    /// Who is at the other end of a connection.
+    ends: BTreeMap<(usize, ConnId), (usize, ConnId)>,
+    requests: u64,
+    /// What was sent by hand: the number of the last batch, and of the last message, from whom to whom.
+    by_hand: BTreeMap<(usize, usize, bool), (u64, u64)>,
+    /// Between these two no batches travel, from the first to the second.
+    pub mute: Option<(usize, usize)>,
+}
+
+fn address(node: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_000 + node as u16))
+}
+
+pub fn incarnation(node: usize) -> Incarnation {
+    Incarnation(node as u128 + 1)
+}
+
+pub fn tag(node: usize) -> MemberTag {
+    incarnation(node).into()
+}
+
+/// As the library does it.
+fn mix(state: u64, word: u64) -> u64 {
+    let mut z = state.rotate_left(23) ^ word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn stream_tag(stream: Stream, from: usize, to: usize) -> u64 {
+    let (from, to) = (incarnation(from).0, incarnation(to).0);
+    let words = [from as u64, (from >> 64) as u64, to as u64, (to >> 64) as u64];
+    let kind = match stream {
+        Stream::Frames => 0x7365_7373,
+        Stream::Objections => 0x6f62_6a65,
+    };
+    mix(words.into_iter().fold(0x006f_6e65, mix), kind)
+}
+
+pub fn pairs(pairs: &[(&str, &[u8])]) -> Attributes {
+    Attributes::new(pairs.iter().copied())
+}
+
+impl Cluster {
+    /// So many members in one view.
+    pub fn new(count: usize, change: impl Fn(usize, &mut Setup)) -> Cluster {
+        let now = Time(1_000_000_000);
+        let mut nodes = Vec::new();
+        for node in 0..count {
+            let mut setup = Setup::new("core", &format!("m{node}"), incarnation(node), address(node));
+            setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_000 }];
+            change(node, &mut setup);
+            let outbox = Outbox::new(setup.send_queue_bytes, setup.message_bytes);
+            nodes.push(Node { member: Member::new(setup, now), outbox, events: Vec::new(), alive: true });
+        }
+        let (ends, by_hand) = (BTreeMap::new(), BTreeMap::new());
+        let mut cluster = Cluster { now, nodes, ends, requests: 0, by_hand, mute: None };
+        cluster.until(|c| (0..count).all(|node| c.members_of(node) == count));
+        cluster
+    }
+
+    pub fn member(&self, node: usize) -> &Member {
+        &self.nodes[node].member
+    }
+
+    pub fn members_of(&self, node: usize) -> usize {
+        self.member(node).view().map_or(0, |(view, _)| view.members.len())
+    }
+
+    /// Everything that a member told its host since the last look.
+    pub fn events(&mut self, node: usize) -> Vec<Event> {
+        std::mem::take(&mut self.nodes[node].events)
+    }
+
+    /// Faults that a member reported: who, and what.
+    pub fn faults(&mut self, node: usize) -> Vec<(String, String)> {
+        let events = self.events(node);
+        let faults = events.into_iter().filter_map(|event| match event {
+            Event::Fault { member, what, .. } => Some((member.map_or_else(String::new, |m| m.name.to_string()), what)),
+            _ => None,
+        });
+        faults.collect()
+    }
+
+    /// The process is gone, and the others' connections to it with it.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].alive = false;
+        let ends: Vec<_> =
+            self.ends.iter().filter(|((n, _), _)| *n == node).map(|(mine, theirs)| (*mine, *theirs)).collect();
+        for (mine, (other, conn)) in ends {
+            self.ends.remove(&mine);
+            self.ends.remove(&(other, conn));
+            self.nodes[other].member.handle(self.now, Input::Closed(conn, CloseCause::Peer));
+        }
+    }
+
+    /// Lets time pass until something holds.
+    pub fn until(&mut self, holds: impl Fn(&Cluster) -> bool) {
+        let deadline = self.now + PATIENCE;
+        while !holds(self) {
+            assert!(self.now < deadline, "it never held");
+            self.pass(millis(1));
+        }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Micros) {
+        let until = self.now + time;
+        loop {
+            self.settle();
+            let alive = self.nodes.iter().filter(|node| node.alive);
+            let next = alive.map(|node| node.member.deadline()).min().unwrap_or(Time::NEVER);
+            if next > until {
+                self.now = until;
+                return;
+            }
+            self.now = self.now.max(next);
+            for node in self.nodes.iter_mut().filter(|node| node.alive && node.member.deadline() <= self.now) {
+                node.member.handle(self.now, Input::Wake);
+            }
+        }
+    }
+
+    /// Does whatever the members want done now.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for node in 0..self.nodes.len() {
+                let Node { member, outbox, alive, .. } = &mut self.nodes[node];
+                if *alive {
+                    member.exchange(self.now, outbox);
+                }
+                while let Some(output) = self.nodes[node].member.poll() {
+                    quiet = false;
+                    if self.nodes[node].alive {
+                        self.obey(node, output);
+                    }
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn at(&self, to: SocketAddr) -> Option<usize> {
+        (0..self.nodes.len()).find(|node| address(*node) == to && self.nodes[*node].alive)
+    }
+
+    fn obey(&mut self, node: usize, output: Output) {
+        let now = self.now;
+        match output {
+            Output::Dial { conn, to } => {
+                let end =
+                    self.at(to).and_then(|other| Some((other, self.nodes[other].member.accept(now, address(node))?)));
+                let Some((other, theirs)) = end else {
+                    return self.nodes[node].member.handle(now, Input::Closed(conn, CloseCause::Refused));
+                };
+                self.ends.insert((node, conn), (other, theirs));
+                self.ends.insert((other, theirs), (node, conn));
+                self.nodes[node].member.handle(now, Input::Connected(conn));
+            }
+            Output::Transmit(conn) => self.transmit(node, conn),
+            Output::Close(conn) => {
+                self.transmit(node, conn);
+                if let Some((other, theirs)) = self.ends.remove(&(node, conn)) {
+                    self.ends.remove(&(other, theirs));
+                    self.nodes[other].member.handle(now, Input::Closed(theirs, CloseCause::Peer));
+                }
+            }
+            Output::Datagram { to, bytes } => {
+                if let Some(other) = self.at(to) {
+                    self.nodes[other].member.handle(now, Input::Datagram { from: address(node), bytes: &bytes });
+                }
+            }
+            Output::Resolve { host, port } => {
+                let addresses = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+                self.nodes[node].member.handle(now, Input::Resolved { host, addresses });
+            }
+            Output::Event(event) => {
+                let bytes = event.cost();
+                self.nodes[node].events.push(event);
+                if bytes > 0 {
+                    self.nodes[node].member.handle(now, Input::Consumed { bytes });
+                }
+            }
+        }
+    }
+
+    fn transmit(&mut self, node: usize, conn: ConnId) {
+        let mut slices = Vec::new();
+        self.nodes[node].member.to_write(conn, usize::MAX, &mut slices);
+        let frames: Vec<Vec<u8>> = slices.iter().map(|slice| slice.to_vec()).collect();
+        let written = frames.iter().map(Vec::len).sum();
+        self.nodes[node].member.wrote(self.now, conn, written);
+        let Some((other, theirs)) = self.ends.get(&(node, conn)).copied() else { return };
+        let muted = self.mute == Some((node, other));
+        for frame in frames.iter().filter(|frame| !muted || frame[0] != decurion::wire::BATCH_TYPE) {
+            self.feed(other, theirs, frame);
+        }
+    }
+
+    fn feed(&mut self, node: usize, conn: ConnId, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let Some(space) = self.nodes[node].member.receive_space(conn) else { return };
+            let (first, rest) = bytes.split_at((space.capacity() - space.len()).min(bytes.len()));
+            space.extend_from_slice(first);
+            bytes = rest;
+            self.nodes[node].member.handle(self.now, Input::Received(conn));
+        }
+    }
+
+    /// Bytes from one member to another, as if the first had sent them.
+    fn say_bytes(&mut self, from: usize, to: usize, bytes: &[u8]) {
+        self.settle();
+        let end = self.ends.iter().find(|((node, _), (other, _))| *node == to && *other == from).map(|(mine, _)| *mine);
+        // A link may have been closed for what was said before.
+        if let Some((node, conn)) = end {
+            self.feed(node, conn, bytes);
+        }
+        self.settle();
+    }
+
+    /// Batches with this payload in a stream of sessions, in the name of `from`, which must not use that stream itself.
+    pub fn say_raw(&mut self, stream: Stream, from: usize, to: usize, payload: &[u8]) {
+        let parts: Vec<&[u8]> = if payload.is_empty() { vec![payload] } else { payload.chunks(PART_BYTES).collect() };
+        for (at, part) in parts.iter().enumerate() {
+            let number = self.by_hand.entry((from, to, matches!(stream, Stream::Frames))).or_insert((0, 1));
+            number.0 += 1;
+            let (batch, first_message) = *number;
+            number.1 += u64::from(at + 1 == parts.len());
+            let fragment =
+                (parts.len() > 1).then_some(Fragment { total: payload.len() as u32, offset: (at * PART_BYTES) as u32 });
+            let mut area = Vec::new();
+            Entry { level: Level::Fifo, token: 0, fragment, payload: part }.put(&mut area);
+            let Some((view, _)) = self.nodes[to].member.view() else { return };
+            let Some(sender) = view.index_of(incarnation(from)) else { return };
+            let receiver = view.index_of(incarnation(to)).expect("its own view");
+            let header = Header {
+                flags: if fragment.is_some() { FLAG_FRAGMENTS } else { 0 },
+                count: 1,
+                length: area.len() as u32,
+                tag: stream_tag(stream, from, to),
+                sender: view.members[sender].seat,
+                receiver: view.members[receiver].seat,
+                batch,
+                first_message,
+            };
+            self.say_bytes(from, to, &[&header.encode()[..], &area].concat());
+        }
+    }
+
+    pub fn say(&mut self, from: usize, to: usize, frame: &Frame) {
+        self.say_raw(Stream::Frames, from, to, &frame.encode());
+    }
+
+    pub fn object(&mut self, from: usize, to: usize, frame: &Frame) {
+        self.say_raw(Stream::Objections, from, to, &frame.encode());
+    }
+
+    /// `from` says that it has taken so many batches of frames from `to`.
+    pub fn acknowledge(&mut self, from: usize, to: usize, batch: u64) {
+        let ack = DirectAck { tag: stream_tag(Stream::Frames, to, from), receiver: incarnation(from), batch, after: 0 };
+        self.say_bytes(from, to, &Control::DirectAck(ack).encode());
+    }
+
+    /// Asks a member for something; its number.
+    pub fn begin(&mut self, node: usize, id: SessionId, op: SessionOp) -> u64 {
+        self.requests += 1;
+        let request = SessionRequest { number: self.requests, id, holders: [MemberTag::NONE; 2], op };
+        assert_eq!(self.nodes[node].outbox.ask(request), Code::Ok);
+        self.requests
+    }
+
+    pub fn answer(&self, node: usize, number: u64) -> Option<&SessionAnswer> {
+        self.nodes[node].events.iter().find_map(|event| match event {
+            Event::Session(answer) if answer.number == number => Some(&**answer),
+            _ => None,
+        })
+    }
+
+    /// Asks a member for something, and waits for the answer.
+    pub fn ask(&mut self, node: usize, id: SessionId, op: SessionOp) -> SessionAnswer {
+        let number = self.begin(node, id, op);
+        self.until(|c| c.answer(node, number).is_some());
+        self.answer(node, number).expect("waited for").clone()
+    }
+
+    pub fn create(&mut self, node: usize, id: SessionId, attributes: &Attributes) -> SessionAnswer {
+        self.ask(node, id, SessionOp::Create { ttl_s: 0, attributes: attributes.clone() })
+    }
+
+    pub fn write(&mut self, node: usize, id: SessionId, sets: &Attributes) -> SessionAnswer {
+        let removes = Attributes::default();
+        self.ask(node, id, SessionOp::Write { token: 0, if_version: 0, whole: false, sets: sets.clone(), removes })
+    }
+
+    /// What a member holds of a session.
+    pub fn held(&self, node: usize, id: SessionId) -> Option<(decurion::wire::session::Role, Epoch, u64)> {
+        self.member(node)
+            .sessions_held()
+            .find(|(held, ..)| *held == id)
+            .map(|(_, role, epoch, version)| (role, epoch, version))
+    }
+}
