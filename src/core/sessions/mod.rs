@@ -327,7 +327,11 @@ impl Sessions {
 
     /// How many there are.
     pub(crate) fn counts(&self) -> SessionCounts {
-        SessionCounts { lag_bytes: self.lag.bytes(), lag: self.lag.age(self.now), ..self.store.counts(|who| self.present.contains_key(&who)) }
+        SessionCounts {
+            lag_bytes: self.lag.bytes(),
+            lag: self.lag.age(self.now),
+            ..self.store.counts(|who| self.present.contains_key(&who))
+        }
     }
 
     /// The role, epoch and version of every session held here: for checkers.
@@ -450,9 +454,9 @@ impl Sessions {
         let held = self.store.get(question.id).map(|s| (s.role, s.epoch, s.version));
         let (role, epoch, version) = held.unwrap_or((Role::None, Epoch::default(), 0));
         let owner = given.map_or(epoch.owner, |(to, _)| to.into());
-        let (epoch, was) = match (role, self.store.had(question.id).filter(|_| role == Role::None)) {
-            (Role::Orphan, _) => (epoch, self.past.was(question.id)),
-            (_, Some(had)) => (had, self.tag),
+        let (epoch, was) = match role {
+            Role::Orphan => (epoch, self.past.was(question.id)),
+            Role::None => self.store.had(question.id).map_or((epoch, MemberTag::NONE), |had| (had, self.tag)),
             _ => (epoch, MemberTag::NONE),
         };
         let here = Here { id: question.id, asked: question.asked, role, epoch, version, owner, was };

@@ -358,12 +358,37 @@ pub(crate) struct Store {
     counts: SessionCounts,
     /// How many of them have their other copy at whom.
     others: BTreeMap<MemberTag, u64>,
-    /// Sessions that were here and are not any more: the last ones, in the order in which they went.
-    gone: VecDeque<(SessionId, Epoch)>,
+    gone: Gone,
 }
 
-/// How many sessions that went are remembered.
-const GONE: usize = 16_384;
+/// Sessions that were here and are not any more: the last ones.
+#[derive(Clone, Hash, Default, Debug)]
+struct Gone {
+    /// In the order in which they went; one that came back and went again stands there more than once.
+    order: VecDeque<SessionId>,
+    /// The last epoch of each, and how often it stands in `order`.
+    epochs: BTreeMap<SessionId, (Epoch, u32)>,
+}
+
+impl Gone {
+    /// How many are remembered.
+    const MOST: usize = 16_384;
+
+    fn add(&mut self, id: SessionId, epoch: Epoch) {
+        if self.order.len() == Gone::MOST
+            && let Some(oldest) = self.order.pop_front()
+            && let Some((_, times)) = self.epochs.get_mut(&oldest)
+        {
+            *times -= 1;
+            if *times == 0 {
+                self.epochs.remove(&oldest);
+            }
+        }
+        self.order.push_back(id);
+        let (last, times) = self.epochs.entry(id).or_default();
+        (*last, *times) = (epoch.max(*last), *times + 1);
+    }
+}
 
 impl Store {
     pub(crate) fn new(me: MemberTag) -> Store {
@@ -403,16 +428,13 @@ impl Store {
         let session = record.session(self.me);
         let (epoch, partner) = (session.epoch, session.partner);
         self.discount(&session.standing(record.0.len()));
-        if self.gone.len() == GONE {
-            self.gone.pop_front();
-        }
-        self.gone.push_back((id, epoch));
+        self.gone.add(id, epoch);
         Some((epoch, partner))
     }
 
     /// The last epoch of a session that was here not long ago.
     pub(crate) fn had(&self, id: SessionId) -> Option<Epoch> {
-        self.gone.iter().filter(|(gone, _)| *gone == id).map(|(_, epoch)| *epoch).max()
+        self.gone.epochs.get(&id).map(|(epoch, _)| *epoch)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -599,5 +621,31 @@ mod tests {
         store.insert(SessionId(1), &session);
         assert!(store.bytes() <= 2_150, "{}", store.bytes());
         assert!(store.bytes() <= session.bytes(), "what is asked for before is enough");
+    }
+    #[test]
+    fn what_went_is_remembered_up_to_a_bound_and_found_without_looking_at_all_of_it() {
+        let mut store = Store::new(ME);
+        let epoch = |view| Epoch { view, counter: 1, owner: ME };
+        let mut come_and_go = |id: u128, view| {
+            store.insert(SessionId(id), &Session::new(Role::Primary, epoch(view), 1, 0, &[], &[]));
+            store.remove(SessionId(id));
+            store.had(SessionId(id))
+        };
+        assert_eq!(come_and_go(1, 5), Some(epoch(5)));
+        assert_eq!(come_and_go(1, 4), Some(epoch(5)), "the greatest epoch counts");
+        for id in 2..Gone::MOST as u128 {
+            come_and_go(id, 1);
+        }
+        assert_eq!((store.had(SessionId(1)), store.gone.order.len()), (Some(epoch(5)), Gone::MOST));
+        store.gone.add(SessionId(2), epoch(7));
+        assert_eq!((store.had(SessionId(1)), store.had(SessionId(2))), (Some(epoch(5)), Some(epoch(7))));
+        store.gone.add(SessionId(2), epoch(6));
+        assert_eq!(
+            (store.had(SessionId(1)), store.had(SessionId(2))),
+            (None, Some(epoch(7))),
+            "both times are forgotten"
+        );
+        assert_eq!(store.gone.order.len(), Gone::MOST);
+        assert_eq!(store.gone.epochs.len(), Gone::MOST - 2);
     }
 }
