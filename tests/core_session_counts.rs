@@ -5,7 +5,7 @@ mod core_support;
 
 use core_support::{Cluster, pairs};
 use decurion::core::{Event, SessionOp};
-use decurion::types::{Code, SessionId, millis};
+use decurion::types::{Code, SessionId, Time, millis};
 
 /// Ids that lie anywhere, as drawn ones do.
 fn id(n: u64) -> SessionId {
@@ -51,4 +51,23 @@ fn after_a_loss_the_count_of_single_copies_is_true_at_once() {
     cluster.kill(0);
     cluster.until(|c| c.members_of(2) == 1);
     assert_eq!(cluster.member(2).session_counts().single, sessions);
+}
+
+#[test]
+fn many_sessions_expire_within_a_round_of_bounded_length() {
+    let (sessions, ttl_s) = (80_000, 60);
+    let mut cluster = Cluster::new(2, |_, setup| setup.sessions.restore_bytes_per_s = 1 << 30);
+    fill(&mut cluster, sessions, ttl_s);
+    let filled = cluster.now;
+    let over = filled + millis(1_000) * u64::from(ttl_s) + millis(9_500);
+    let mut gone: (u64, Time) = (0, filled);
+    while cluster.now < over {
+        cluster.pass(millis(100));
+        let expired = cluster.events(0).iter().filter(|e| matches!(e, Event::SessionExpired { .. })).count() as u64;
+        if expired > 0 {
+            gone = (gone.0 + expired, cluster.now);
+        }
+    }
+    assert_eq!(gone.0, sessions, "the last one at {:?}", gone.1);
+    assert_eq!(cluster.member(1).session_counts().secondaries, 0);
 }

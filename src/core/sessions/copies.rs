@@ -11,8 +11,10 @@ use crate::wire::session::{About, Attributes, Change, Copy, Frame, Objection, Re
 /// How often copies are made anew while some are missing, and how often all sessions are looked at otherwise.
 const RESTORE: Micros = millis(20);
 const LOOK: Micros = millis(500);
-/// Sessions looked at in one go.
+/// Sessions looked at in one go, unless there are so many that a whole round would take longer than `ROUND`.
 const AT_ONCE: usize = 2_048;
+/// How long a whole round takes at most while nothing is missing: so late a session may expire.
+const ROUND: Micros = millis(8_000);
 /// How long a member that has no memory for a copy is not asked again.
 const FULL: Micros = millis(2_000);
 
@@ -22,6 +24,8 @@ pub(crate) struct Restoring {
     at: Time,
     /// The last session that was looked at.
     cursor: Option<SessionId>,
+    /// How many are looked at in one go of this round, and how long to wait then.
+    pace: (usize, Micros),
     /// Members were lost, and it has not been said yet that all sessions have two copies again.
     pending: bool,
     /// Copies made anew since the loss.
@@ -32,7 +36,7 @@ pub(crate) struct Restoring {
 
 impl Default for Restoring {
     fn default() -> Restoring {
-        Restoring { at: Time::NEVER, cursor: None, pending: false, made: 0, busy: false }
+        Restoring { at: Time::NEVER, cursor: None, pace: (AT_ONCE, LOOK), pending: false, made: 0, busy: false }
     }
 }
 
@@ -72,6 +76,14 @@ impl Restoring {
     pub(crate) fn begin(&mut self, now: Time) {
         self.at = self.at.min(now + LOOK);
     }
+}
+
+/// How many of so many sessions are looked at in one go, and how long to wait then. Rather more often than more at once: others wait
+/// meanwhile.
+fn pace(sessions: usize) -> (usize, Micros) {
+    let most = AT_ONCE.max(sessions.div_ceil((ROUND / RESTORE) as usize));
+    let share = ROUND * most as Micros / sessions.max(1) as Micros;
+    (most, share.clamp(RESTORE, LOOK))
 }
 
 impl Sessions {
@@ -425,11 +437,19 @@ impl Sessions {
             self.restoring = Restoring::default();
             return;
         }
-        self.restoring.at = self.now + if self.restoring.busy { RESTORE } else { LOOK };
+        if self.restoring.cursor.is_none() {
+            // For the whole round, however many go meanwhile.
+            self.restoring.pace = pace(self.store.len());
+        }
+        let (most, pause) = self.restoring.pace;
+        self.restoring.at = self.now + if self.restoring.busy { RESTORE } else { pause };
         let mut quota = self.rules.restore_bytes_per_s * (RESTORE as usize) / 1_000_000;
-        let ids = self.store.after(self.restoring.cursor, AT_ONCE);
-        let last = ids.len() < AT_ONCE;
-        for id in ids {
+        let (mut looked, mut end, mut due) = (0, None, Vec::new());
+        for (id, session) in self.store.after(self.restoring.cursor).take(most) {
+            (looked, end) = (looked + 1, Some(id));
+            due.extend(self.is_due(&session).then_some(id));
+        }
+        for id in due {
             self.settle(id);
             if self.has_expired(id) {
                 self.expire(id);
@@ -440,10 +460,29 @@ impl Sessions {
                 return;
             }
         }
-        if last {
+        self.restoring.cursor = end;
+        if looked < most {
             self.end_round();
             self.look_into_past();
         }
+    }
+
+    /// Whether the round has something to do for a session. Most need nothing, and are passed over quickly.
+    fn is_due(&self, session: &Session) -> bool {
+        match session.role {
+            Role::Secondary => self.present(session.epoch.owner).is_none(),
+            Role::Primary => {
+                let stays = |who: Incarnation| !self.retiring.contains(&who);
+                let rests = session.copied && !self.retired && self.present(session.partner).is_some_and(stays);
+                !rests || self.is_unused(session)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether nobody has used a session for its time.
+    fn is_unused(&self, session: &Session) -> bool {
+        session.ttl_s > 0 && self.seconds().saturating_sub(session.used_s) >= session.ttl_s
     }
 
     /// Makes the second copy of a session that has none, if anybody can take it: the bytes that it sends.
@@ -472,9 +511,7 @@ impl Sessions {
 
     fn has_expired(&self, id: SessionId) -> bool {
         let busy = self.active.get(&id).is_some_and(|a| !a.is_idle());
-        self.store.get(id).is_some_and(|s| {
-            s.role == Role::Primary && s.ttl_s > 0 && !busy && self.seconds().saturating_sub(s.used_s) >= s.ttl_s
-        })
+        !busy && self.store.get(id).is_some_and(|s| s.role == Role::Primary && self.is_unused(&s))
     }
 
     /// Ends a session that nobody has used for its time. Only its owner does, and only in the primary view.

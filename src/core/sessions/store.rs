@@ -446,6 +446,10 @@ impl Store {
         self.sessions.len() - self.counts.orphans as usize
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// What is there, if the members are there for which `present` says so: where the other copy was with anybody else it is lost,
     /// also as long as nobody has looked at that session since.
     pub(crate) fn counts(&self, present: impl Fn(MemberTag) -> bool) -> SessionCounts {
@@ -475,10 +479,10 @@ impl Store {
         }
     }
 
-    /// The next ids after one, in order.
-    pub(crate) fn after(&self, id: Option<SessionId>, most: usize) -> Vec<SessionId> {
+    /// The next sessions after one, in order.
+    pub(crate) fn after(&self, id: Option<SessionId>) -> impl Iterator<Item = (SessionId, Session<'_>)> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.sessions.range((from, Bound::Unbounded)).take(most).map(|(id, _)| *id).collect()
+        self.sessions.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record.session(self.me)))
     }
 
     /// The member begins another life as `me`: everything in it becomes a copy of the one before.
