@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::io::{Event, MemberRef};
 use super::messages::Messages;
-use super::outbox::{Pending, Queue};
+use super::outbox::{PENDING_OVERHEAD, Pending, Queue};
 use crate::types::{Seat, ViewId, limits};
 use crate::wire::Malformed;
 use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level};
@@ -67,7 +67,10 @@ impl Builder {
     ) -> Option<Built> {
         let room = room.min(limits::BATCH_BYTES);
         self.finished.clear();
-        let mut area = BytesMut::with_capacity(HEADER_BYTES + room.min(4096));
+        // At once as long as it can get: one that grows leaves gaps of every size behind, among what stays.
+        let large = self.large.as_ref().map_or(0, |(pending, sent)| pending.payload.len() - sent + PENDING_OVERHEAD);
+        let waiting = large + queue.as_ref().map_or(0, |queue| queue.bytes());
+        let mut area = BytesMut::with_capacity(HEADER_BYTES + room.min(waiting));
         area.put_bytes(0, HEADER_BYTES);
         let mut packer = Packer { area, room, count: 0, ended: 0, fragments: false };
         self.fill(queue, &mut packer);

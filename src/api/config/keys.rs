@@ -133,7 +133,7 @@ pub static KEYS: &[Key] = &[
         "Longest session: the names and values of its attributes, and 6 bytes for each of them. A change that would make a longer \
          one is refused."),
     key("session.memory_bytes", bytes(MEBIBYTE, 1_024 * GIBIBYTE), Default::Is("536870912"),
-        "Memory for all sessions that this member owns or holds a second copy of, 144 bytes for each record included. What finds no \
+        "Memory for all sessions that this member owns or holds a second copy of, with what each takes beside its content (about 90 bytes). What finds no \
          room is refused with ERR_FULL."),
     key("session.timeout_ms", ms(100, 600_000), Default::Is("10000"),
         "How long a request about a session may take before it is answered with ERR_TIMEOUT, or ERR_OUTCOME_UNKNOWN if it may \

@@ -12,6 +12,7 @@ use super::{Sessions, Step};
 use crate::core::direct::{Direct, Kind};
 use crate::core::fanout::{Budget, Verdict};
 use crate::core::io::{Event, MemberRef};
+use crate::core::messages::Messages;
 use crate::core::outbox::{Pending, Queue};
 use crate::types::{Incarnation, MemberTag, Time, ViewId};
 use crate::wire::batch::{Header, Level};
@@ -22,7 +23,7 @@ use crate::wire::session::{Frame, Refused};
 #[derive(Clone, Hash, Default, Debug)]
 pub(super) struct Outlet {
     pub(super) queue: Queue,
-    objections: Queue,
+    pub(super) objections: Queue,
     /// Frames put in so far: the number of the last one in its stream.
     pub(super) sent: u64,
     pub(super) steps: VecDeque<(u64, Step)>,
@@ -64,14 +65,26 @@ impl Sessions {
 
     /// Takes what has come in.
     pub(super) fn receive(&mut self) {
-        for (from, frame) in take(&mut self.objections, &mut self.faulty) {
-            match frame {
-                Frame::Refused(refused) => self.on_refused(from, &refused),
-                _ => self.faulty.push((from, "a frame of sessions that is no objection, among those")),
+        for run in take(&mut self.objections) {
+            let from = run.sender.incarnation;
+            for message in &run {
+                match Frame::decode(&message.payload) {
+                    Ok(Frame::Refused(refused)) => self.on_refused(from, &refused),
+                    Ok(_) => self.faulty.push((from, "a frame of sessions that is no objection, among those")),
+                    Err(bad) => self.faulty.push((from, bad.0)),
+                }
             }
         }
-        for (from, frame) in take(&mut self.frames, &mut self.faulty) {
-            self.on_frame(from, frame);
+        // One at a time: what is read of a frame is gone when the next one is read. Memory of many, freed between what stays, would
+        // leave gaps in which nothing fits.
+        for run in take(&mut self.frames) {
+            let from = run.sender.incarnation;
+            for message in &run {
+                match Frame::decode(&message.payload) {
+                    Ok(frame) => self.on_frame(from, frame),
+                    Err(bad) => self.faulty.push((from, bad.0)),
+                }
+            }
         }
         let Sessions { frames, objections, now, .. } = self;
         frames.recall_early(*now, |who| objections.taken(who));
@@ -175,22 +188,15 @@ fn pending(frame: &Frame) -> Pending {
     Pending { level: Level::Fifo, token: 0, payload: frame.encode() }
 }
 
-/// The frames that have come in, in the order of each sender.
-fn take(streams: &mut Direct, faulty: &mut Vec<(Incarnation, &'static str)>) -> Vec<(Incarnation, Frame)> {
+/// What has come in, in the order of each sender.
+fn take(streams: &mut Direct) -> Vec<Messages> {
     let mut events = Vec::new();
     // Its bound is the window of each sender.
     let mut budget = Budget { outstanding: 0, bound: usize::MAX };
     streams.take(ViewId::NONE, &mut budget, &mut events);
-    let mut frames = Vec::new();
-    for event in events {
-        let Event::Messages(run) = event else { continue };
-        let from = run.sender.incarnation;
-        for message in &run {
-            match Frame::decode(&message.payload) {
-                Ok(frame) => frames.push((from, frame)),
-                Err(bad) => faulty.push((from, bad.0)),
-            }
-        }
-    }
-    frames
+    let runs = events.into_iter().filter_map(|event| match event {
+        Event::Messages(run) => Some(run),
+        _ => None,
+    });
+    runs.collect()
 }
