@@ -94,6 +94,10 @@ impl Direct {
     pub(crate) fn send(
         &mut self, now: Time, to: Incarnation, seats: (Seat, Seat), queue: Option<&mut Queue>,
     ) -> Option<Bytes> {
+        let waits = queue.as_ref().is_some_and(|queue| queue.front().is_some()) || self.has_unfinished(to);
+        if !waits {
+            return None;
+        }
         let tag = self.kind.tag(self.me, to);
         let out = self.outgoing.entry(to).or_insert_with(|| Outgoing {
             builder: Builder::new(1),
@@ -125,6 +129,11 @@ impl Direct {
     /// Members for whom part of a long message waits beyond its batch.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = Incarnation> {
         self.outgoing.iter().filter(|(_, out)| out.builder.has_large()).map(|(to, _)| *to)
+    }
+
+    /// Whether part of a long message for this member waits beyond its batch.
+    pub(crate) fn has_unfinished(&self, to: Incarnation) -> bool {
+        self.outgoing.get(&to).is_some_and(|out| out.builder.has_large())
     }
 
     /// Batches sent to a member so far.

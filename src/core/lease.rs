@@ -5,6 +5,7 @@
 //! clocks are ever compared.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use super::plant::{Plant, Plants};
 use crate::types::{Incarnation, Micros, Time};
@@ -18,7 +19,7 @@ const DATAGRAMS_PER_HEARTBEAT: u64 = 1_000;
 const OPEN_ROUNDS: usize = 8;
 
 /// One member's share in the leases of the current view.
-#[derive(Clone, Hash, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lease {
     length: Micros,
     /// This member acts as primary before this moment.
@@ -44,6 +45,24 @@ pub(crate) struct Lease {
     pub(crate) due: Time,
     not_before: Time,
     plants: Plants,
+}
+
+/// Rounds count by how far they are from the newest complete one, not by their numbers: how many there were before makes no difference.
+impl Hash for Lease {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Lease { length: _, expiry, over, fence, hold, bases, sent, answers, complete, granted_at, .. } = self;
+        let place = |number: u64| number.wrapping_sub(*complete);
+        (expiry, over, fence, hold, granted_at, place(self.round)).hash(state);
+        let newest = bases.back().map_or(0, |(number, _)| *number);
+        bases.iter().for_each(|(number, base)| (newest.wrapping_sub(*number), base).hash(state));
+        sent.iter().for_each(|(number, at)| (place(*number), at).hash(state));
+        answers.iter().for_each(|(who, (number, clock))| (who, place(*number), clock).hash(state));
+        for (who, first) in &self.based {
+            let answered = answers.get(who).map_or(0, |(number, _)| *number);
+            (who, if *first <= answered.min(*complete) { 0 } else { place(*first) }).hash(state);
+        }
+        (&self.waiting, self.due, self.not_before).hash(state);
+    }
 }
 
 impl Lease {
@@ -119,6 +138,8 @@ impl Lease {
         }
         if let Some((_, base)) = self.bases.iter().find(|(r, _)| *r == round.granted) {
             self.expiry = self.expiry.max(self.end_of(*base));
+            // No older round will be granted any more, or it would grant less.
+            self.bases.retain(|(number, _)| *number >= round.granted);
         }
         LeaseAnswer { view_tag: round.view_tag, round: round.round, clock_us: now.0 }
     }
@@ -180,6 +201,7 @@ impl Lease {
                 break;
             }
         }
+        self.sent.retain(|(round, _)| *round >= self.complete);
         self.complete > before
     }
 

@@ -60,6 +60,11 @@ impl Member {
         }
     }
 
+    /// Whether the others were told. Until then this member does all that it did before.
+    pub(super) fn has_said_goodbye(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.said)
+    }
+
     /// Whether all others leave as well, or are gone: then nobody is left who could agree.
     fn nobody_stays(&self) -> bool {
         let goes = |i: Incarnation| i == self.incarnation || self.changes.leavers.contains(&i) || self.believed_gone(i);

@@ -343,7 +343,7 @@ impl Member {
 
     /// Decides, as coordinator, who must go.
     fn review(&mut self) {
-        if !self.is_acting() || self.leaving.is_some() {
+        if !self.is_acting() || self.has_said_goodbye() {
             return;
         }
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
@@ -427,7 +427,7 @@ impl Member {
         leaders.chain(others).map(|i| view.members[i].incarnation).find(|i| {
             !self.believed_gone(*i)
                 && !self.changes.leavers.contains(i)
-                && !(self.leaving.is_some() && *i == self.incarnation && view.len() > 1)
+                && !(self.has_said_goodbye() && *i == self.incarnation && view.len() > 1)
         })
     }
 

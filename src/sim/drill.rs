@@ -9,6 +9,7 @@ use super::swarm::Profile;
 use super::world::World;
 use crate::core::{MinorityPolicy, ReadyPolicy, Setup};
 use crate::types::{Micros, Name, View, millis};
+use crate::wire::session::Role;
 
 /// Seeds of a thousand that begin with a drill.
 const SHARE: u32 = 150;
@@ -225,13 +226,29 @@ fn busy_changes(world: &mut World) {
     }
 }
 
+/// A member that holds the second copy of a session, and its owner; any two if there is no session.
+fn holder_and_owner(world: &mut World, nodes: &[usize]) -> Option<(usize, usize)> {
+    let has = |node: &usize, role: Role| {
+        let held = world.nodes[*node].member.as_deref().into_iter().flat_map(|member| member.sessions_held());
+        held.filter(|(_, is, ..)| *is == role).map(|(id, ..)| id).collect::<Vec<_>>()
+    };
+    for owner in nodes {
+        let owned = has(owner, Role::Primary);
+        let holds = |node: &&usize| has(node, Role::Secondary).iter().any(|id| owned.contains(id));
+        if let Some(holder) = nodes.iter().find(holds) {
+            return Some((*holder, *owner));
+        }
+    }
+    let first = world.random.below(nodes.len() as u64) as usize;
+    (nodes.len() > 1).then(|| (nodes[first], nodes[(first + 1) % nodes.len()]))
+}
+
 fn deaf_leaver(world: &mut World) {
     for time in 0..3 {
         world.after(millis(6_000) * time, |world| {
             let Some((_, nodes)) = newest_view(world) else { return };
-            let leaver = *world.random.pick(&nodes);
+            let Some((leaver, dies)) = holder_and_owner(world, &nodes) else { return };
             let others: Vec<usize> = nodes.into_iter().filter(|node| *node != leaver).collect();
-            let dies = *world.random.pick(&others);
             world.leave(leaver);
             let deaf = others.iter().map(|other| (*other, leaver)).collect();
             cut_for(world, FaultKind::OneWay, deaf, millis(700));

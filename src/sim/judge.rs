@@ -92,9 +92,12 @@ impl World {
 
     /// Nobody is removed who has been well, and well connected, for long; nor because a single other one does not hear it.
     pub(super) fn check_removals(&mut self, node: usize, change: &ViewChange) {
+        let me = change.view.members[change.me].incarnation;
         for left in &change.left {
             let other = self.node_of(left.incarnation).filter(|other| self.nodes[*other].leaving.is_none());
-            let well = other.is_some_and(|other| self.is_well(other, QUIET_SILENCES));
+            // Who is in another view by now has gone there, and is not removed here.
+            let together = |other: usize| self.view(other).is_some_and(|view| view.index_of(me).is_some());
+            let well = other.is_some_and(|other| self.is_well(other, QUIET_SILENCES) && together(other));
             self.ledger.check(Guarantee::V7, !well, || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
             });

@@ -144,6 +144,9 @@ impl World {
         if let (Asked::Visit(count), SessionOp::Write { token, if_version, .. }) = (asked, &op) {
             self.visitors[at].unsure = Some((*token, *if_version, count));
         }
+        // Somebody else's cookie of the same session is out of date from now on.
+        let others = self.visitors.iter_mut().enumerate().filter(|(other, v)| *other != at && v.id == id);
+        others.for_each(|(_, other)| other.current = false);
         let before = self.ledger.sessions.before(id);
         let life = self.nodes[node].life;
         self.visitors[at].pending = Some(Pending { number, node, life, asked, since: self.now, before });

@@ -38,7 +38,7 @@ impl Sessions {
         let lookers = std::mem::take(&mut active.lookers);
         for (who, asked) in lookers {
             let Some(session) = self.store.get(id) else { return };
-            let (copy, secondary) = (self.copy_of(id, session), session.partner);
+            let (copy, secondary) = (self.copy_of(id, &session), session.partner);
             self.send(who, &Frame::Shown(Give { asked, copy, secondary }), None);
         }
     }

@@ -74,7 +74,7 @@ impl Sessions {
         match request.op {
             SessionOp::Create { .. } => self.answer(number, id, Code::InvalidArgument),
             SessionOp::Peek => {
-                let shown = self.store.get(id).map(Session::attributes);
+                let shown = self.store.get(id).map(|s| s.attributes());
                 self.answer_with(number, id, Code::Ok, shown);
             }
             SessionOp::Read | SessionOp::Touch => {
@@ -191,8 +191,9 @@ impl Sessions {
     }
 
     fn answer_with(&mut self, number: u64, id: SessionId, code: Code, attributes: Option<Attributes>) {
-        let (epoch, version, partner) =
-            self.store.get(id).map_or_else(Default::default, |s| (s.epoch, s.version, s.partner));
+        // Where a copy of another life says that the session is, it is not.
+        let held = self.store.get(id).filter(|s| s.role != Role::Orphan);
+        let (epoch, version, partner) = held.map_or_else(Default::default, |s| (s.epoch, s.version, s.partner));
         self.push_answer(SessionAnswer {
             number,
             id,

@@ -31,6 +31,12 @@ pub(super) struct Outlet {
     pub(super) corked: Option<Time>,
 }
 
+impl Outlet {
+    fn has_something(&self) -> bool {
+        self.objections.bytes() + self.queue.bytes() > 0
+    }
+}
+
 impl Sessions {
     /// Sends a frame; what it brings about happens when it is acknowledged.
     pub(super) fn send(&mut self, to: Incarnation, frame: &Frame, step: Option<Step>) {
@@ -132,6 +138,10 @@ impl Sessions {
         let mut out = Vec::new();
         let Sessions { now, me, frames, objections, outlets, rules, .. } = self;
         for (to, outlet) in outlets {
+            let waits = outlet.has_something() || frames.has_unfinished(*to);
+            if !waits {
+                continue;
+            }
             let Some(index) = view.index_of(*to) else { continue };
             let seats = (view.members[*me].seat, view.members[index].seat);
             let mut drain = |streams: &mut Direct, queue: &mut Queue| {

@@ -18,6 +18,9 @@ pub(crate) struct History {
     /// The version of the last change that was answered for, and the newest epoch seen in an answer.
     version: u64,
     epoch: Epoch,
+    /// The version that the last visit made which was answered for as the first of its token. A repeated one may be told of a
+    /// later version.
+    made: u64,
     /// The largest counter that a visitor was shown.
     shown: u64,
     /// The newest version that a process held which is gone: it was there when it was answered for.
@@ -88,7 +91,8 @@ impl Histories {
     pub fn process_ends(&mut self, gone: &Member, others: &[&Member]) -> Vec<SessionId> {
         gone.sessions_held().for_each(|(id, _, _, version)| self.fall(id, version));
         let owed: Vec<(SessionId, u64, Epoch)> = self.owed().collect();
-        let kept = |(id, version, epoch): &(SessionId, u64, Epoch)| others.iter().any(|m| holds(m, *id, *version, *epoch));
+        let kept =
+            |(id, version, epoch): &(SessionId, u64, Epoch)| others.iter().any(|m| holds(m, *id, *version, *epoch));
         let lost: Vec<SessionId> = owed.iter().filter(|session| !kept(session)).map(|(id, ..)| *id).collect();
         lost.iter().for_each(|id| self.lose(*id));
         lost
@@ -123,7 +127,7 @@ impl Ledger {
         let history = self.sessions.sessions.entry(answer.id).or_default();
         history.exists = true;
         history.unfenced |= !how.fenced;
-        (history.version, history.epoch) = (answer.version, answer.epoch);
+        (history.version, history.made, history.epoch) = (answer.version, answer.version, answer.epoch);
     }
 
     /// A visit was answered for: it was made, once.
@@ -136,13 +140,16 @@ impl Ledger {
         forgive_lag(history, answer, how);
         let (id, before) = (answer.id, history.clone());
         history.version = history.version.max(answer.version);
+        if !repeated {
+            history.made = history.made.max(answer.version);
+        }
         history.epoch = history.epoch.max(answer.epoch);
         if before.unfenced || before.lost {
             return;
         }
-        let newer = answer.version > before.version || repeated;
+        let newer = answer.version > before.made || repeated;
         self.check(Guarantee::S5, newer, || {
-            format!("{id:?}: version {} is answered for, after version {} was", answer.version, before.version)
+            format!("{id:?}: version {} is answered for, after version {} was", answer.version, before.made)
         });
         let epoch = answer.epoch >= before.epoch || repeated;
         self.check(Guarantee::S3, epoch, || {

@@ -70,21 +70,22 @@ const fn session(
 /// All cases. Node 0 coordinates and leads the one group, node 1 is its deputy.
 #[rustfmt::skip]
 pub(super) const CASES: &[Case] = &[
-    case("join/orders", Trigger::Join(2), &[1], ORDERS, None),
+    case("join/orders", Trigger::Join(2), &[], ORDERS, Some(4)),
+    case("join/one-sender", Trigger::Join(2), &[1], ORDERS, Some(3)),
     case("join/two-senders", Trigger::Join(2), &[0, 1], ORDERS, Some(2)),
     case("join/crash", Trigger::Join(2), &[1], CRASH, Some(2)),
     case("join/loss", Trigger::Join(2), &[1], LOSS, Some(1)),
-    case("join/datagram", Trigger::Join(2), &[], DATAGRAM, None),
+    case("join/datagram", Trigger::Join(2), &[], DATAGRAM, Some(3)),
     case("join/two-faults", Trigger::Join(2), &[], TWO, Some(1)),
     case("leave/orders", Trigger::Leave(2), &[1, 2], ORDERS, None),
     case("leave/crash", Trigger::Leave(2), &[1, 2], CRASH, None),
-    case("leave/loss", Trigger::Leave(2), &[], LOSS, None),
+    case("leave/loss", Trigger::Leave(2), &[], LOSS, Some(2)),
     case("leave/loss-with-sender", Trigger::Leave(2), &[1], LOSS, Some(1)),
     case("leave/datagram", Trigger::Leave(2), &[1, 2], DATAGRAM, None),
     case("leave/two-faults", Trigger::Leave(2), &[], TWO, Some(1)),
     case("leave-coordinator/orders", Trigger::Leave(0), &[0, 1], ORDERS, None),
     case("leave-coordinator/crash", Trigger::Leave(0), &[0, 1], CRASH, None),
-    case("leave-coordinator/loss", Trigger::Leave(0), &[], LOSS, None),
+    case("leave-coordinator/loss", Trigger::Leave(0), &[], LOSS, Some(2)),
     case("leave-coordinator/two-faults", Trigger::Leave(0), &[], TWO, Some(1)),
     case("crash/orders", Trigger::Crash(2), &[1, 2], ORDERS, None),
     case("crash/crash", Trigger::Crash(2), &[1, 2], CRASH, None),
@@ -128,7 +129,9 @@ impl Case {
         let mut parts = vec![event];
         parts.extend((!senders.is_empty()).then(|| format!("{} send at any step", senders.join(" and "))));
         let visitors: Vec<String> = self.visitors.iter().map(|at| format!("n{at}")).collect();
-        parts.extend((!visitors.is_empty()).then(|| format!("{} change n0's session at any step", visitors.join(" and "))));
+        parts.extend(
+            (!visitors.is_empty()).then(|| format!("{} change n0's session at any step", visitors.join(" and "))),
+        );
         parts.extend((cuts > 0).then(|| "any one frame is lost with its connection".to_owned()));
         parts.extend((crashes > 0).then(|| "any process ends at any step".to_owned()));
         parts.extend((losses > 0).then(|| "any one datagram is lost".to_owned()));
