@@ -102,7 +102,7 @@ pub(super) const CASES: &[Case] = &[
     session("handover/crash-with-visitor", Trigger::Visit(2), &[0], CRASH, Some(1)),
     session("handover/loss", Trigger::Visit(2), &[], LOSS, Some(1)),
     session("handover-to-holder/crash", Trigger::Visit(1), &[0], CRASH, Some(1)),
-    session("promotion/orders", Trigger::Crash(0), &[1, 2], ORDERS, Some(2)),
+    session("promotion/orders", Trigger::Crash(0), &[2], ORDERS, Some(2)),
     session("promotion/crash", Trigger::Crash(0), &[2], CRASH, Some(1)),
     session("promotion/loss", Trigger::Crash(0), &[2], LOSS, Some(1)),
     session("leave-with-session/orders", Trigger::Leave(0), &[2], ORDERS, Some(2)),
