@@ -110,14 +110,12 @@ impl Sessions {
         match &mut search.stage {
             Stage::Wanted(whom) if *whom == from => {
                 search.vain.insert(from);
-                let mut vain = search.vain.clone();
+                let vain = search.vain.clone();
                 let owner = self.present(here.owner).filter(|who| here.role != Role::None && *who != self.incarnation);
                 match owner {
-                    Some(owner) => {
-                        // Who was asked before may have got it since.
-                        vain.remove(&owner);
-                        if vain.len() > self.present.len() { self.pause(id) } else { self.want(id, owner, vain) }
-                    }
+                    // Who was asked before may have got it since, or gets it soon: asked at once, they could go on saying so.
+                    Some(owner) if vain.contains(&owner) => self.pause(id),
+                    Some(owner) => self.want(id, owner, vain),
                     None => self.search_from(id, vain),
                 }
             }
