@@ -39,8 +39,10 @@ impl Claim {
         self.stage == Stage::Release(by) && self.follows == epoch
     }
 
-    pub(super) fn giver(&self) -> Option<Incarnation> {
-        self.giver
+    /// Members that hold a copy which may have gone another way: who gave it, and who was asked to agree.
+    pub(super) fn others(&self) -> [MemberTag; 2] {
+        let (Stage::Adopt(asked) | Stage::Release(asked)) = self.stage;
+        [self.giver.map_or(MemberTag::NONE, Into::into), asked.into()]
     }
 }
 

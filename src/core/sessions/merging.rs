@@ -88,12 +88,12 @@ impl Past {
             }
             let active = sessions.active.get(&id);
             let given = active.and_then(|a| a.given).map_or(MemberTag::NONE, |(to, _)| to.into());
-            let giver =
-                active.and_then(|a| a.claim.as_ref()).and_then(|c| c.giver()).map_or(MemberTag::NONE, Into::into);
+            let claim = active.and_then(|a| a.claim.as_ref()).map_or([MemberTag::NONE; 2], |claim| claim.others());
             let others = match session.role {
                 Role::Secondary => [session.epoch.owner, session.partner],
                 Role::Given => [given, session.partner],
-                Role::Claimant => [giver, session.partner],
+                Role::Claimant if session.partner.is_some() => [claim[0], session.partner],
+                Role::Claimant => claim,
                 _ => [session.partner, sessions.moving(id).map_or(MemberTag::NONE, |moving| moving.to())],
             };
             orphans.insert(id, Orphan { me: sessions.tag, others });

@@ -224,6 +224,7 @@ struct Active {
     claim: Option<Claim>,
     /// To whom it was given, and in which epoch.
     given: Option<(Incarnation, Epoch)>,
+    /// Its second copy is on its way to another holder.
     moving: Option<Moving>,
     /// Members that want to have it, with the number of their question.
     wanted: VecDeque<(Incarnation, u64)>,
