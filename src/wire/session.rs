@@ -307,8 +307,13 @@ macro_rules! frames {
             /// The whole frame: its type, then its body.
             pub fn encode(&self) -> Bytes {
                 let mut out = Vec::new();
-                match self { $(Frame::$v(body) => { out.push($n); body.put(&mut out); })* }
+                self.put(&mut out);
                 out.into()
+            }
+
+            /// The same, behind what `out` holds.
+            pub(crate) fn put(&self, out: &mut Vec<u8>) {
+                match self { $(Frame::$v(body) => { out.push($n); body.put(out); })* }
             }
 
             /// Checks and reads a whole frame.

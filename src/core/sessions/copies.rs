@@ -2,7 +2,7 @@
 
 use super::handover::Stage;
 use super::store::Session;
-use super::{Active, Begun, Sessions, Step};
+use super::{Begun, Sessions, Step};
 use crate::core::io::Event;
 use crate::core::plant::Plant;
 use crate::types::{Code, Incarnation, MemberInfo, MemberTag, Micros, SessionId, Time, limits, millis, mix};
@@ -529,7 +529,7 @@ impl Sessions {
         let partner = self.present(partner);
         let about = About { id, epoch };
         if let Some(number) = request {
-            self.active.entry(id).or_default().ending = Some(number);
+            self.active.enter(id).ending = Some(number);
         }
         match partner {
             Some(partner) => self.send(partner, &Frame::End(about), Some(Step::Ended(id))),
@@ -538,7 +538,7 @@ impl Sessions {
     }
 
     fn ended(&mut self, id: SessionId) {
-        if let Some(number) = self.active.get_mut(&id).and_then(|a: &mut Active| a.ending.take()) {
+        if let Some(number) = self.active.get_mut(&id).and_then(|a| a.ending.take()) {
             let code = if self.primary { Code::Ok } else { Code::OutcomeUnknown };
             self.answer(number, id, code);
         }

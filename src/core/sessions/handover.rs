@@ -54,7 +54,7 @@ impl Sessions {
         if !matches!(self.store.role(id), Role::Primary | Role::Claimant) {
             return self.tell(from, question);
         }
-        let wanted = &mut self.active.entry(id).or_default().wanted;
+        let wanted = &mut self.active.enter(id).wanted;
         wanted.retain(|(who, _)| *who != from);
         if wanted.len() < WANTED {
             wanted.push_back((from, question.asked));
@@ -127,7 +127,7 @@ impl Sessions {
         session.used_s = self.seconds();
         self.forget(id);
         self.store.insert(id, &session);
-        self.active.entry(id).or_default().search = None;
+        self.active.enter(id).search = None;
         // Whoever holds the other copy must follow; if that is us, the giver takes our place.
         let other = self.present(secondary).filter(|who| *who != self.incarnation);
         let voice = other.or(self.present(from.into())).filter(|_| !self.plants.has(Plant::SkipAdoption));
@@ -140,7 +140,7 @@ impl Sessions {
     ) {
         match voice {
             Some(voice) => {
-                self.active.entry(id).or_default().claim = Some(Claim { follows, giver, stage: Stage::Adopt(voice) });
+                self.active.enter(id).claim = Some(Claim { follows, giver, stage: Stage::Adopt(voice) });
                 self.ask_to_adopt(id, voice, follows);
             }
             None => self.establish(id),
@@ -242,7 +242,7 @@ impl Sessions {
             s.epoch = newest.next(view, me);
             (s.role, s.partner, s.copied) = (Role::Claimant, MemberTag::NONE, false);
         });
-        self.active.entry(id).or_default();
+        self.active.enter(id);
         self.claim(id, follows, None, partner.filter(|_| !self.plants.has(Plant::TakeBackUnasked)));
     }
 

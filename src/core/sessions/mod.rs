@@ -14,6 +14,7 @@
 //! The frames travel in streams of their own (`super::direct`), which are reliable and in order: an acknowledgement says that
 //! everything before it was obeyed or objected to, and the objections come first.
 
+mod active;
 mod copies;
 mod handover;
 mod lag;
@@ -25,7 +26,7 @@ mod search;
 mod store;
 mod transport;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::direct::{Direct, Kind};
@@ -33,16 +34,14 @@ use super::io::Event;
 use super::plant::Plants;
 use crate::types::{Code, Epoch, Incarnation, Index, MemberTag, Micros, SessionId, Time, View, millis};
 use crate::wire::session::{Attributes, Frame, Here, Question, Role};
+use active::{Begun, UnderWay, Waiting};
 use copies::Restoring;
-use handover::Claim;
 pub use lag::Asynchronous;
-use lag::{Early, Lag};
+use lag::Lag;
 use merging::Past;
-use retiring::Moving;
-use search::Search;
 pub use store::SessionCounts;
 use store::Store;
-use transport::Outlet;
+use transport::{Encoder, Outlet};
 
 /// How often requests that have waited too long are looked for.
 const REVIEW: Micros = millis(50);
@@ -192,62 +191,6 @@ impl Step {
     }
 }
 
-/// A change that was made here and is not answered for yet.
-#[derive(Clone, Hash, Debug)]
-struct Begun {
-    number: u64,
-    version: u64,
-    until: Time,
-    /// Two members have it; the answer waits until this member acts in the primary view.
-    done: bool,
-    /// The host was told that the outcome is unknown; until it is known, nobody is told anything of the session.
-    given_up: bool,
-    /// It was answered for before.
-    early: Option<Early>,
-}
-
-/// A request that has not begun.
-#[derive(Clone, Hash, Debug)]
-struct Waiting {
-    request: SessionRequest,
-    until: Time,
-}
-
-/// What is under way with one session. There is none for a session that is left alone.
-#[derive(Clone, Hash, Default, Debug)]
-struct Active {
-    waiting: VecDeque<Waiting>,
-    begun: VecDeque<Begun>,
-    /// The version at which a whole copy was last sent to the partner: objections to what was sent before are out of date.
-    copy_sent: u64,
-    search: Option<Search>,
-    claim: Option<Claim>,
-    /// To whom it was given, and in which epoch.
-    given: Option<(Incarnation, Epoch)>,
-    /// Its second copy is on its way to another holder.
-    moving: Option<Moving>,
-    /// Members that want to have it, with the number of their question.
-    wanted: VecDeque<(Incarnation, u64)>,
-    /// Members that want to look at it, with the number of their question.
-    lookers: VecDeque<(Incarnation, u64)>,
-    /// The request that ends it.
-    ending: Option<u64>,
-}
-
-impl Active {
-    fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
-            && self.begun.is_empty()
-            && self.search.is_none()
-            && self.claim.is_none()
-            && self.given.is_none()
-            && self.moving.is_none()
-            && self.wanted.is_empty()
-            && self.lookers.is_empty()
-            && self.ending.is_none()
-    }
-}
-
 /// All sessions of one member, and everything that is under way for them.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
@@ -263,10 +206,11 @@ pub(crate) struct Sessions {
     /// Whether this member acts in the primary view now.
     primary: bool,
     store: Store,
-    active: BTreeMap<SessionId, Active>,
+    active: UnderWay,
     frames: Direct,
     objections: Direct,
     outlets: BTreeMap<Incarnation, Outlet>,
+    encoder: Encoder,
     /// Members that can hold second copies of our sessions, and how far down in preference.
     partners: Vec<(u8, Incarnation)>,
     /// This member is about to leave.
@@ -308,10 +252,11 @@ impl Sessions {
             present: BTreeMap::new(),
             primary: false,
             store: Store::new(me.into()),
-            active: BTreeMap::new(),
+            active: UnderWay::default(),
             frames: Direct::new(Kind::Sessions, me, window),
             objections: Direct::new(Kind::Objections, me, window),
             outlets: BTreeMap::new(),
+            encoder: Encoder::new(),
             partners: Vec::new(),
             retired: false,
             retiring: BTreeSet::new(),
@@ -389,7 +334,7 @@ impl Sessions {
     pub(crate) fn expelled(&mut self, now: Time, incarnation: Incarnation) {
         self.now = now;
         let past = Past::of(self);
-        for (id, active) in std::mem::take(&mut self.active) {
+        for (id, active) in std::mem::take(&mut self.active).into_all() {
             active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
             active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::NotPrimary));
             active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
@@ -405,7 +350,7 @@ impl Sessions {
 
     /// The member has ended: whatever waits is answered.
     pub(crate) fn end(&mut self) {
-        for (id, active) in std::mem::take(&mut self.active) {
+        for (id, active) in std::mem::take(&mut self.active).into_all() {
             active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
             active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::Closed));
             active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
@@ -488,8 +433,6 @@ impl Sessions {
                 self.look_for(id);
             }
         }
-        if self.active.get(&id).is_some_and(Active::is_idle) {
-            self.active.remove(&id);
-        }
+        self.active.leave_if_idle(id);
     }
 }

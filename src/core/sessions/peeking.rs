@@ -21,7 +21,7 @@ impl Sessions {
         if !matches!(self.store.role(id), Role::Primary | Role::Claimant) {
             return self.tell(from, question);
         }
-        let lookers = &mut self.active.entry(id).or_default().lookers;
+        let lookers = &mut self.active.enter(id).lookers;
         lookers.retain(|(who, _)| *who != from);
         if lookers.len() < LOOKERS {
             lookers.push_back((from, question.asked));

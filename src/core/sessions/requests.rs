@@ -3,7 +3,7 @@
 use super::copies::{apply, size_of};
 use super::lag::weight;
 use super::store::Session;
-use super::{Active, Begun, REVIEW, SessionAnswer, SessionOp, SessionRequest, Sessions, Waiting};
+use super::{Begun, REVIEW, SessionAnswer, SessionOp, SessionRequest, Sessions, Waiting};
 use crate::core::io::Event;
 use crate::core::plant::Plant;
 use crate::types::{Code, Epoch, MemberTag, SessionId, Time, limits};
@@ -14,7 +14,7 @@ impl Sessions {
     pub(crate) fn request(&mut self, now: Time, primary: bool, request: SessionRequest) {
         (self.now, self.primary) = (now, self.primary && primary);
         let (id, until) = (request.id, now + self.rules.timeout);
-        self.active.entry(id).or_default().waiting.push_back(Waiting { request, until });
+        self.active.enter(id).waiting.push_back(Waiting { request, until });
         self.review_at = self.review_at.min(now + REVIEW);
         self.advance(id);
     }
@@ -136,7 +136,7 @@ impl Sessions {
         if self.plants.has(Plant::AnswerBeforeCopy) {
             return self.answer(number, id, Code::Ok);
         }
-        self.active.entry(id).or_default().begun.push_back(Begun {
+        self.active.enter(id).begun.push_back(Begun {
             number,
             version,
             until,
@@ -255,7 +255,7 @@ impl Sessions {
 
     /// What is under way with a session.
     pub(super) fn front_of(&self, id: SessionId) -> Option<&SessionRequest> {
-        self.active.get(&id).and_then(|a: &Active| a.waiting.front()).map(|w| &w.request)
+        self.active.get(&id).and_then(|a| a.waiting.front()).map(|w| &w.request)
     }
 
     /// Answers everything that waits for a session that is not there.

@@ -81,7 +81,7 @@ impl Sessions {
     fn bequeath(&mut self, id: SessionId, heir: Incarnation) {
         let Some((follows, version)) = self.store.get(id).map(|s| (s.epoch, s.version)) else { return };
         let epoch = follows.next(self.view_number(), heir.into());
-        self.active.entry(id).or_default().given = Some((heir, epoch));
+        self.active.enter(id).given = Some((heir, epoch));
         self.store.update(id, |s| s.role = Role::Given);
         self.send(heir, &Frame::Inherit(Adopt { id, epoch, follows, version }), None);
         self.restoring.busy = true;
@@ -103,7 +103,7 @@ impl Sessions {
             (s.role, s.epoch, s.used_s) = (Role::Claimant, will.epoch, now);
             (s.partner, s.copied) = (MemberTag::NONE, false);
         });
-        self.active.entry(id).or_default().search = None;
+        self.active.enter(id).search = None;
         let giver = self.present(from.into());
         self.claim(id, will.follows, giver, giver);
     }
@@ -113,7 +113,7 @@ impl Sessions {
         let Some(to) = self.choose(id) else { return false };
         let Some(session) = self.store.get(id) else { return false };
         let (copy, beside) = (self.copy_of(id, &session), session.partner);
-        self.active.entry(id).or_default().moving = Some(Moving { to: Some(to), releasing: false });
+        self.active.enter(id).moving = Some(Moving { to: Some(to), releasing: false });
         self.send(to, &Frame::Move(Move { copy, beside }), Some(Step::Beside(id)));
         self.restoring.busy = true;
         true
@@ -199,7 +199,7 @@ impl Sessions {
             (s.role, s.partner, s.copied) = (Role::Claimant, MemberTag::NONE, false);
         });
         let epoch = self.store.get(id).map_or(follows, |s| s.epoch);
-        self.active.entry(id).or_default().claim = Some(Claim::outliving(follows, other));
+        self.active.enter(id).claim = Some(Claim::outliving(follows, other));
         self.send(other, &Frame::Outlive(About { id, epoch: follows }), Some(Step::Claimed(id, epoch)));
     }
 

@@ -72,7 +72,7 @@ impl Sessions {
     fn ask(&mut self, id: SessionId, vain: BTreeSet<Incarnation>, stage: Stage) -> Question {
         self.questions += 1;
         let asked = self.questions;
-        self.active.entry(id).or_default().search = Some(Search { asked, vain, stage });
+        self.active.enter(id).search = Some(Search { asked, vain, stage });
         Question { id, asked }
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Session<'a> {
     pub(crate) role: Role,
     /// Of a primary: the partner holds the newest version, or gets it in order.
     pub(crate) copied: bool,
-    /// Eight bytes each, the newest last.
+    /// Of the last changes, the newest last: each as a number behind the one before, which is small.
     tokens: Cow<'a, [u8]>,
     attributes: Cow<'a, [u8]>,
     /// Tokens and attributes are others than those in the store.
@@ -70,7 +70,12 @@ impl<'a> Session<'a> {
 
     /// Tokens of the last changes, the newest last.
     pub(crate) fn tokens(&self) -> Vec<u64> {
-        self.tokens.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+        let (mut rest, mut last) = (HeadReader { rest: &self.tokens }, 0_u64);
+        let next = || {
+            last = last.wrapping_add(rest.number());
+            last
+        };
+        std::iter::repeat_with(next).take(count_of(&self.tokens)).collect()
     }
 
     /// A copy of its attributes.
@@ -95,7 +100,7 @@ impl<'a> Session<'a> {
 
     /// What it costs.
     pub(crate) fn bytes(&self) -> usize {
-        cost_of(self.content_bytes())
+        cost_of(self.tokens.len(), self.attributes.len())
     }
 
     fn content_bytes(&self) -> usize {
@@ -104,8 +109,8 @@ impl<'a> Session<'a> {
 
     /// How much more it costs after a change that makes its attributes so long.
     pub(crate) fn growth(&self, attributes: usize) -> usize {
-        let tokens = (self.tokens.len() + 8).min(8 * limits::TOKENS);
-        cost_of(tokens + attributes).saturating_sub(self.bytes())
+        let tokens = (self.tokens.len() + NUMBER_BYTES).min(NUMBER_BYTES * limits::TOKENS);
+        cost_of(tokens, attributes).saturating_sub(self.bytes())
     }
 
     fn standing(&self, block_bytes: usize) -> Standing {
@@ -120,16 +125,36 @@ impl<'a> Session<'a> {
 }
 
 fn newest(tokens: &[u64]) -> Vec<u8> {
-    tokens[tokens.len().saturating_sub(limits::TOKENS)..].iter().flat_map(|token| token.to_le_bytes()).collect()
+    let (mut encoded, mut last) = (Vec::new(), 0_u64);
+    for token in &tokens[tokens.len().saturating_sub(limits::TOKENS)..] {
+        encode_number(token.wrapping_sub(last), |byte| encoded.push(byte));
+        last = *token;
+    }
+    encoded
+}
+
+/// How many numbers that is.
+fn count_of(encoded: &[u8]) -> usize {
+    encoded.iter().filter(|byte| **byte < 0x80).count()
+}
+
+/// Seven bits in a byte, the lowest first.
+fn encode_number(mut number: u64, mut put: impl FnMut(u8)) {
+    while number >= 0x80 {
+        put(number as u8 | 0x80);
+        number >>= 7;
+    }
+    put(number as u8);
 }
 
 /// What a session with so many bytes of tokens and attributes costs, at most.
-fn cost_of(content: usize) -> usize {
-    SHARE_BYTES + taken_by(block_of(USUAL_HEAD_BYTES + content))
+fn cost_of(tokens: usize, attributes: usize) -> usize {
+    SHARE_BYTES + taken_by(block_of(USUAL_HEAD_BYTES + tokens, attributes))
 }
 
-/// The length of the block for so many bytes: what the allocator would keep for them anyway.
-fn block_of(bytes: usize) -> usize {
+/// The length of the block for so many bytes of head and tokens, and of attributes: what the allocator would keep for them anyway.
+fn block_of(head: usize, attributes: usize) -> usize {
+    let bytes = head.max(USUAL_HEAD_BYTES + USUAL_TOKENS_BYTES) + attributes;
     (bytes + BLOCK_HEAD_BYTES).next_multiple_of(BLOCK_ROUND_BYTES).max(2 * BLOCK_ROUND_BYTES) - BLOCK_HEAD_BYTES
 }
 
@@ -147,21 +172,27 @@ struct Head {
 
 /// The head of most records: one of the two members is this one or nobody, and the other numbers are small.
 const USUAL_HEAD_BYTES: usize = 24;
+/// Room for the tokens of most records, and for numbers that grow: a change that leaves the attributes as long as they were stays in
+/// its block.
+const USUAL_TOKENS_BYTES: usize = 16;
+/// The longest number.
+const NUMBER_BYTES: usize = 10;
 
 /// In the second byte, beside the number of tokens: the owner is this member; there is no partner.
 const OWN: u8 = 1 << 4;
 const NO_PARTNER: u8 = 1 << 5;
-/// In the first byte, beside the role: the partner holds the newest version. Above it: how many bytes of the block are unused.
+/// In the first byte, beside the role: the partner holds the newest version.
 const COPIED: u8 = 1 << 3;
-const SLACK_SHIFT: u32 = 4;
+/// Where the head says how many bytes of the block are unused.
+const SLACK_AT: usize = 2;
 
 impl Head {
-    const MOST_BYTES: usize = 56;
+    const MOST_BYTES: usize = 57;
 
     fn of(session: &Session<'_>, me: MemberTag) -> Head {
-        let mut head = Head { bytes: [0; Head::MOST_BYTES], length: 2 };
+        let mut head = Head { bytes: [0; Head::MOST_BYTES], length: 3 };
         head.bytes[0] = session.role as u8 | if session.copied { COPIED } else { 0 };
-        head.bytes[1] = (session.tokens.len() / 8) as u8;
+        head.bytes[1] = count_of(&session.tokens) as u8;
         head.put_number(session.epoch.view);
         head.put_number(u64::from(session.epoch.counter));
         head.put_number(session.version);
@@ -185,13 +216,8 @@ impl Head {
         self.length += bytes.len();
     }
 
-    /// Seven bits in a byte, the lowest first.
-    fn put_number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.put(&[number as u8 | 0x80]);
-            number >>= 7;
-        }
-        self.put(&[number as u8]);
+    fn put_number(&mut self, number: u64) {
+        encode_number(number, |byte| self.put(&[byte]));
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -235,7 +261,7 @@ struct Record(Box<[u8]>);
 impl Record {
     fn new(session: &Session<'_>, me: MemberTag) -> Record {
         let mut record = Record::default();
-        record.write(&Head::of(session, me), 0..0, Some([&session.tokens, &session.attributes]));
+        record.write(&Head::of(session, me), (0..0, 0), Some([&session.tokens, &session.attributes]));
         record
     }
 
@@ -251,18 +277,22 @@ impl Record {
     }
 
     fn slack(&self) -> usize {
-        usize::from(self.0[0] >> SLACK_SHIFT)
+        usize::from(self.0[SLACK_AT])
     }
 
     fn session(&self, me: MemberTag) -> Session<'_> {
         let mut head = HeadReader { rest: &self.0[..self.0.len() - self.slack()] };
-        let [first, second] = head.take();
+        let [first, second, _slack] = head.take();
         let (view, counter) = (head.number(), head.number() as u32);
         let (version, ttl_s) = (head.number(), head.number() as u32);
         let used_s = u32::from_le_bytes(head.take());
         let owner = if second & OWN != 0 { me } else { head.tag() };
         let partner = if second & NO_PARTNER != 0 { MemberTag::NONE } else { head.tag() };
-        let (tokens, attributes) = head.rest.split_at(usize::from(second & 0xf) * 8);
+        let content = head.rest;
+        for _ in 0..second & 0xf {
+            head.number();
+        }
+        let (tokens, attributes) = content.split_at(content.len() - head.rest.len());
         Session {
             epoch: Epoch { view, counter, owner },
             version,
@@ -277,10 +307,13 @@ impl Record {
         }
     }
 
-    /// Writes a head, and tokens and attributes if they are others; `content` is where the present ones stand.
-    fn write(&mut self, head: &Head, content: Range<usize>, other: Option<[&[u8]; 2]>) {
-        let used = head.length + other.map_or(content.len(), |[tokens, attributes]| tokens.len() + attributes.len());
-        let block = block_of(used);
+    /// Writes a head, and tokens and attributes if they are others; `present` is where the present ones stand, with how many bytes
+    /// of tokens they begin.
+    fn write(&mut self, head: &Head, present: (Range<usize>, usize), other: Option<[&[u8]; 2]>) {
+        let (content, tokens) = present;
+        let (tokens, attributes) = other.map_or((tokens, content.len() - tokens), |[t, a]| (t.len(), a.len()));
+        let used = head.length + tokens + attributes;
+        let block = block_of(head.length + tokens, attributes);
         if block == self.0.len() {
             match other {
                 Some([tokens, attributes]) => {
@@ -301,7 +334,7 @@ impl Record {
             fresh.resize(block, 0);
             self.0 = fresh.into();
         }
-        self.0[0] |= ((block - used) as u8) << SLACK_SHIFT;
+        self.0[SLACK_AT] = (block - used) as u8;
     }
 
     /// Changes the session in it; answers how it stood before and how it stands now.
@@ -309,11 +342,11 @@ impl Record {
         let (block, used) = (self.0.len(), self.0.len() - self.slack());
         let mut session = self.session(me);
         let before = session.standing(block);
-        let content = used - session.content_bytes()..used;
+        let present = (used - session.content_bytes()..used, session.tokens.len());
         let answer = change(&mut session);
         let (head, mut after) = (Head::of(&session, me), session.standing(block));
         let other = session.fresh.then(|| (session.tokens.into_owned(), session.attributes.into_owned()));
-        self.write(&head, content, other.as_ref().map(|(tokens, attributes)| [&tokens[..], &attributes[..]]));
+        self.write(&head, present, other.as_ref().map(|(tokens, attributes)| [&tokens[..], &attributes[..]]));
         after.bytes = SHARE_BYTES + taken_by(self.0.len());
         (before, after, answer)
     }
@@ -623,9 +656,18 @@ mod tests {
         session.used_s = u32::MAX;
         let mut store = Store::new(ME);
         store.insert(SessionId(1), &session);
-        assert!(store.bytes() <= 2_150, "{}", store.bytes());
+        assert!(store.bytes() <= 2_160, "{}", store.bytes());
         assert!(store.bytes() <= session.bytes(), "what is asked for before is enough");
+        let at = store.sessions[&SessionId(1)].0.as_ptr();
+        let tokens: Vec<u64> = (0..12).map(|n| 1_000_000 + n * 7).collect();
+        for many in 1..=tokens.len() {
+            store.update(SessionId(1), |s| s.set_content(&tokens[..many], attributes.clone()));
+        }
+        let after = store.get(SessionId(1)).expect("it is there").tokens();
+        assert_eq!(after, tokens[tokens.len() - limits::TOKENS..]);
+        assert_eq!(store.sessions[&SessionId(1)].0.as_ptr(), at, "changes leave it where it is");
     }
+
     #[test]
     fn what_went_is_remembered_up_to_a_bound_and_found_without_looking_at_all_of_it() {
         let mut store = Store::new(ME);

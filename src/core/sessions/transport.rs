@@ -6,15 +6,16 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{Sessions, Step};
+use crate::core::buffers::ChunkPool;
 use crate::core::direct::{Direct, Kind};
 use crate::core::fanout::{Budget, Verdict};
 use crate::core::io::{Event, MemberRef};
 use crate::core::messages::Messages;
 use crate::core::outbox::{Pending, Queue};
-use crate::types::{Incarnation, MemberTag, Time, ViewId};
+use crate::types::{Incarnation, MemberTag, Time, ViewId, limits};
 use crate::wire::batch::{Header, Level};
 use crate::wire::control::DirectAck;
 use crate::wire::session::{Frame, Refused};
@@ -29,11 +30,47 @@ pub(super) struct Outlet {
     pub(super) steps: VecDeque<(u64, Step)>,
     /// Until when what is in it waits for more: changes that were answered for already.
     pub(super) corked: Option<Time>,
+    /// Where the next frames go.
+    space: BytesMut,
 }
 
 impl Outlet {
     fn has_something(&self) -> bool {
         self.objections.bytes() + self.queue.bytes() > 0
+    }
+}
+
+/// Puts frames into chunks that come back when a batch has taken them in, and are used again. In memory of its own each frame would
+/// leave a gap between sessions that stay, a little longer than one of them.
+#[derive(Clone, Debug)]
+pub(super) struct Encoder {
+    pool: ChunkPool,
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    /// Frames above it are not kept with others.
+    const LONG_BYTES: usize = limits::CHUNK_BYTES / 4;
+    /// Chunks that are looked after.
+    const CHUNKS: usize = 64;
+
+    pub(super) fn new() -> Encoder {
+        Encoder { pool: ChunkPool::new(Encoder::CHUNKS), scratch: Vec::new() }
+    }
+
+    fn pending(&mut self, frame: &Frame, space: &mut BytesMut) -> Pending {
+        self.scratch.clear();
+        frame.put(&mut self.scratch);
+        let payload = if self.scratch.len() > Encoder::LONG_BYTES {
+            std::mem::take(&mut self.scratch).into()
+        } else {
+            if space.capacity() < self.scratch.len() {
+                *space = self.pool.take();
+            }
+            space.extend_from_slice(&self.scratch);
+            space.split().freeze()
+        };
+        Pending { level: Level::Fifo, token: 0, payload }
     }
 }
 
@@ -44,14 +81,15 @@ impl Sessions {
         if !matches!(frame, Frame::Change(_)) {
             outlet.corked = None;
         }
-        outlet.queue.push(pending(frame));
+        outlet.queue.push(self.encoder.pending(frame, &mut outlet.space));
         outlet.sent += 1;
         outlet.steps.extend(step.map(|step| (outlet.sent, step)));
     }
 
     /// Says something against a frame.
     pub(super) fn send_objection(&mut self, to: Incarnation, refused: Refused) {
-        self.outlets.entry(to).or_default().objections.push(pending(&Frame::Refused(refused)));
+        let outlet = self.outlets.entry(to).or_default();
+        outlet.objections.push(self.encoder.pending(&Frame::Refused(refused), &mut outlet.space));
     }
 
     /// A batch of one of the streams came in.
@@ -153,6 +191,9 @@ impl Sessions {
                 outlet.corked = None;
                 drain(frames, &mut outlet.queue);
             }
+            if !outlet.has_something() {
+                outlet.space = BytesMut::new();
+            }
         }
         out
     }
@@ -192,10 +233,6 @@ impl Sessions {
     pub(crate) fn carries(tag: u64, from: Incarnation, to: Incarnation) -> bool {
         [Kind::Sessions, Kind::Objections].iter().any(|kind| tag == kind.tag(from, to))
     }
-}
-
-fn pending(frame: &Frame) -> Pending {
-    Pending { level: Level::Fifo, token: 0, payload: frame.encode() }
 }
 
 /// What has come in, in the order of each sender.

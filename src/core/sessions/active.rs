@@ -1,0 +1,122 @@
+//! What is under way with sessions: the few that somebody wants something of now.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::ops::{Deref, DerefMut};
+
+use super::SessionRequest;
+use super::handover::Claim;
+use super::lag::Early;
+use super::retiring::Moving;
+use super::search::Search;
+use crate::types::{Epoch, Incarnation, SessionId, Time};
+
+/// A change that was made here and is not answered for yet.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Begun {
+    pub(super) number: u64,
+    pub(super) version: u64,
+    pub(super) until: Time,
+    /// Two members have it; the answer waits until this member acts in the primary view.
+    pub(super) done: bool,
+    /// The host was told that the outcome is unknown; until it is known, nobody is told anything of the session.
+    pub(super) given_up: bool,
+    /// It was answered for before.
+    pub(super) early: Option<Early>,
+}
+
+/// A request that has not begun.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Waiting {
+    pub(super) request: SessionRequest,
+    pub(super) until: Time,
+}
+
+/// What is under way with one session. There is none for a session that is left alone.
+#[derive(Clone, Hash, Default, Debug)]
+pub(super) struct Active {
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) begun: VecDeque<Begun>,
+    /// The version at which a whole copy was last sent to the partner: objections to what was sent before are out of date.
+    pub(super) copy_sent: u64,
+    pub(super) search: Option<Search>,
+    pub(super) claim: Option<Claim>,
+    /// To whom it was given, and in which epoch.
+    pub(super) given: Option<(Incarnation, Epoch)>,
+    /// Its second copy is on its way to another holder.
+    pub(super) moving: Option<Moving>,
+    /// Members that want to have it, with the number of their question.
+    pub(super) wanted: VecDeque<(Incarnation, u64)>,
+    /// Members that want to look at it, with the number of their question.
+    pub(super) lookers: VecDeque<(Incarnation, u64)>,
+    /// The request that ends it.
+    pub(super) ending: Option<u64>,
+}
+
+impl Active {
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+            && self.begun.is_empty()
+            && self.search.is_none()
+            && self.claim.is_none()
+            && self.given.is_none()
+            && self.moving.is_none()
+            && self.wanted.is_empty()
+            && self.lookers.is_empty()
+            && self.ending.is_none()
+    }
+}
+
+/// What is under way, by session. The memory of what is done is kept for what comes next: freed between sessions that stay, it would
+/// leave gaps of all sizes among them.
+#[derive(Clone, Default, Debug)]
+pub(super) struct UnderWay {
+    busy: BTreeMap<SessionId, Box<Active>>,
+    spare: Vec<Box<Active>>,
+}
+
+impl UnderWay {
+    /// How many of those that are done are kept.
+    const SPARE: usize = 256;
+
+    /// What is under way with a session, from now on if nothing was.
+    pub(super) fn enter(&mut self, id: SessionId) -> &mut Active {
+        self.busy.entry(id).or_insert_with(|| self.spare.pop().unwrap_or_default())
+    }
+
+    /// Forgets a session with which nothing is under way any more.
+    pub(super) fn leave_if_idle(&mut self, id: SessionId) {
+        if self.busy.get(&id).is_some_and(|active| active.is_idle())
+            && let Some(mut done) = self.busy.remove(&id)
+            && self.spare.len() < UnderWay::SPARE
+        {
+            done.copy_sent = 0;
+            self.spare.push(done);
+        }
+    }
+
+    /// Takes it apart.
+    pub(super) fn into_all(self) -> impl Iterator<Item = (SessionId, Box<Active>)> {
+        self.busy.into_iter()
+    }
+}
+
+impl Deref for UnderWay {
+    type Target = BTreeMap<SessionId, Box<Active>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.busy
+    }
+}
+
+impl DerefMut for UnderWay {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.busy
+    }
+}
+
+impl Hash for UnderWay {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.busy.hash(state);
+    }
+}
