@@ -2,7 +2,8 @@
 
 use decurion::types::{Seat, limits};
 use decurion::wire::batch::{
-    Entries, Entry, FLAG_FRAGMENTS, FRAGMENT_BYTES, Fragment, HEADER_BYTES, Header, Level, PREFIX_BYTES, TOKEN_BYTES,
+    Entries, Entry, FLAG_FRAGMENTS, FRAGMENT_BYTES, Fragment, HEADER_BYTES, Header, Level, PREFIX_BYTES, Place,
+    TOKEN_BYTES, order_of, put_order,
 };
 use proptest::prelude::*;
 
@@ -28,6 +29,7 @@ fn header() -> impl Strategy<Value = Header> {
 /// An entry that owns its payload, so that a strategy can make it.
 #[derive(Clone, Debug)]
 struct Owned {
+    level: Level,
     token: u64,
     fragment: Option<Fragment>,
     payload: Vec<u8>,
@@ -35,7 +37,7 @@ struct Owned {
 
 impl Owned {
     fn entry(&self) -> Entry<'_> {
-        Entry { level: Level::Fifo, token: self.token, fragment: self.fragment, payload: &self.payload }
+        Entry { level: self.level, token: self.token, fragment: self.fragment, payload: &self.payload }
     }
 }
 
@@ -43,11 +45,12 @@ fn owned() -> impl Strategy<Value = Owned> {
     let token = prop_oneof![Just(0), any::<u64>()];
     let payload = prop::collection::vec(any::<u8>(), 0..200);
     let part = prop_oneof![Just(None), (0..500_000u32, 0..500_000u32).prop_map(Some)];
-    (token, payload, part).prop_map(|(token, payload, part)| {
+    let level = prop::sample::select(vec![Level::Fifo, Level::Agreed, Level::Safe]);
+    (level, token, payload, part).prop_map(|(level, token, payload, part)| {
         let fragment = part
             .filter(|_| !payload.is_empty())
             .map(|(offset, after)| Fragment { total: offset + payload.len() as u32 + after, offset });
-        Owned { token, fragment, payload }
+        Owned { level, token, fragment, payload }
     })
 }
 
@@ -209,9 +212,10 @@ fn entry_rules() {
     let part = |total: u32, offset: u32| [total.to_le_bytes(), offset.to_le_bytes()].concat();
     let prefix = |len: u32, rest: [u8; 4]| [len.to_le_bytes(), rest].concat();
     let bad: Vec<(&str, Vec<u8>)> = vec![
-        ("a level that is not built", prefix(0, [2, 0, 0, 0])),
+        ("a level that is not built", prefix(0, [4, 0, 0, 0])),
         ("level zero", prefix(0, [0, 0, 0, 0])),
-        ("an unknown kind", prefix(0, [1, 1, 0, 0])),
+        ("an unknown kind", prefix(0, [1, 2, 0, 0])),
+        ("a place in the order among messages", prefix(0, [1, 1, 0, 0])),
         ("an unknown flag", prefix(0, [1, 0, 4, 0])),
         ("a reserved byte", prefix(0, [1, 0, 0, 1])),
         ("a token of zero", [prefix(0, [1, 0, 1, 0]), vec![0; TOKEN_BYTES]].concat()),
@@ -228,6 +232,32 @@ fn entry_rules() {
     }
     assert_eq!(walk(&[prefix(1, [1, 0, 2, 0]), part(10, 9), vec![7]].concat(), 1), (1, true));
     assert_eq!(FRAGMENT_BYTES, part(0, 0).len());
+}
+
+/// An entry of the order of all members stands alone, and every rule of it by itself.
+#[test]
+fn order_rules() {
+    let places = [Place { stream: 3, upto: 9 }, Place { stream: 0, upto: u64::MAX }];
+    let mut area = Vec::new();
+    put_order(&places, &mut area);
+    assert_eq!(order_of(&area, 1), Some(Ok(places.to_vec())));
+    let refused = |area: &[u8], count| matches!(order_of(area, count), Some(Err(_)));
+    assert!(refused(&area, 2) && refused(&area, 0), "alone in its batch");
+    assert!((PREFIX_BYTES..area.len()).all(|cut| refused(&area[..cut], 1)), "cut anywhere");
+    assert!(refused(&[&area[..], &[0]].concat(), 1), "something behind it");
+    for (at, byte) in [(0, 23), (4, 2), (4, 0), (6, 1), (7, 1)] {
+        let mut bad = area.clone();
+        bad[at] = byte;
+        assert!(refused(&bad, 1), "byte {at}");
+    }
+    let mut empty = Vec::new();
+    put_order(&[], &mut empty);
+    assert!(refused(&empty, 1), "no place");
+    let entry = Entry { level: Level::Safe, token: 0, fragment: None, payload: b"x" };
+    let mut message = Vec::new();
+    entry.put(&mut message);
+    assert_eq!(order_of(&message, 1), None, "a message is none");
+    assert_eq!(order_of(&message[..5], 1), None);
 }
 
 #[test]

@@ -27,9 +27,11 @@ pub enum Level {
     Unreliable,
     /// In the order sent, once, without a gap.
     Fifo,
-    /// All members deliver in one order. Refused until it is built.
+    /// All members that go on together deliver it in one order, among everything that is agreed or safe; its sender gets it as well,
+    /// in that place. The coordinator of the view says the order, which takes one more way than `Fifo`. Only to everybody.
     Agreed,
-    /// Delivered only once every member holds it. Refused until it is built.
+    /// As `Agreed`, and delivered only once every ready member holds it and knows its place, or, after a transition event, once all who
+    /// go on together do: who gets it before a transition knows that nobody who goes on will be without it. Only to everybody.
     Safe,
 }
 
@@ -222,7 +224,8 @@ impl Engine {
     ///
     /// # Errors
     /// `Unsupported` for a level that is not built; `TooLarge` above `message.max_bytes`; `NoSuchMember` when the
-    /// receiver is not in the current view; `InvalidArgument` when it is this member; `Closed`, `Panicked`, `Forked`.
+    /// receiver is not in the current view; `InvalidArgument` when it is this member, or the level is one for everybody; `Closed`,
+    /// `Panicked`, `Forked`.
     /// Nothing is taken.
     pub fn send(&self, to: To, level: Level, token: u64, payload: &[u8], timeout: Duration) -> Result<Code> {
         self.offer(to, level, token, payload.len(), &mut || Bytes::copy_from_slice(payload), timeout)
@@ -257,7 +260,7 @@ impl Engine {
         &self, to: To, level: Level, token: u64, len: usize, payload: &mut dyn FnMut() -> Bytes, timeout: Duration,
     ) -> Result<Code> {
         self.check_fork()?;
-        let level = built(level)?;
+        let level = built(level, to)?;
         let shared = &self.handle.shared;
         if let To::Member(incarnation) = to {
             shared.with_view(|view| check_receiver(view, incarnation))?;
@@ -424,10 +427,16 @@ impl Drop for Handle {
     }
 }
 
-fn built(level: Level) -> Result<batch::Level> {
+fn built(level: Level, to: To) -> Result<batch::Level> {
     match level {
         Level::Fifo => Ok(batch::Level::Fifo),
-        other => Err(Error::new(Code::Unsupported, format!("the level {other:?} is not built yet; use Fifo"))),
+        Level::Agreed if to == To::Everybody => Ok(batch::Level::Agreed),
+        Level::Safe if to == To::Everybody => Ok(batch::Level::Safe),
+        Level::Agreed | Level::Safe => {
+            let text = format!("{level:?} is an order of all members: send it to everybody, or use Fifo");
+            Err(Error::new(Code::InvalidArgument, text))
+        }
+        Level::Unreliable => Err(Error::new(Code::Unsupported, "the level Unreliable is not built yet; use Fifo")),
     }
 }
 

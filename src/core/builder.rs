@@ -7,11 +7,13 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::io::{Event, MemberRef};
-use super::messages::Messages;
+use super::messages::{Body, Messages};
 use super::outbox::{PENDING_OVERHEAD, Pending, Queue};
 use crate::types::{Seat, ViewId, limits};
 use crate::wire::Malformed;
-use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level};
+use crate::wire::batch::{
+    self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level, PLACE_BYTES, Place,
+};
 
 /// Numbers one stream's batches and messages (R1).
 #[derive(Clone, Hash, Debug)]
@@ -28,6 +30,7 @@ pub(crate) struct Builder {
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) header: Header,
+    pub(crate) content: Content,
     pub(crate) frame: Bytes,
 }
 
@@ -72,26 +75,42 @@ impl Builder {
         let waiting = large + queue.as_ref().map_or(0, |queue| queue.bytes());
         let mut area = BytesMut::with_capacity(HEADER_BYTES + room.min(waiting));
         area.put_bytes(0, HEADER_BYTES);
-        let mut packer = Packer { area, room, count: 0, ended: 0, fragments: false };
+        let mut packer = Packer { area, room, count: 0, ended: 0, fragments: false, level: None };
         self.fill(queue, &mut packer);
         if packer.count == 0 {
             return None;
         }
+        let content = Content::Messages(packer.level.unwrap_or(Level::Fifo));
+        let flags = if packer.fragments { FLAG_FRAGMENTS } else { 0 };
+        let built = self.close(packer.area, content, (flags, packer.count), tag, (sender, receiver));
+        self.next_message += packer.ended;
+        Some(built)
+    }
+
+    /// Builds a batch that says what comes next in the order of all members.
+    pub(crate) fn build_order(&mut self, places: &[Place], tag: u64, sender: Seat) -> Built {
+        let mut area = BytesMut::with_capacity(HEADER_BYTES + batch::PREFIX_BYTES + places.len() * PLACE_BYTES);
+        area.put_bytes(0, HEADER_BYTES);
+        batch::put_order(places, &mut area);
+        self.close(area, Content::Order(places.to_vec()), (0, 1), tag, (sender, Seat::EVERYBODY))
+    }
+
+    fn close(
+        &mut self, mut frame: BytesMut, content: Content, (flags, count): (u8, u16), tag: u64, seats: (Seat, Seat),
+    ) -> Built {
         let header = Header {
-            flags: if packer.fragments { FLAG_FRAGMENTS } else { 0 },
-            count: packer.count,
-            length: (packer.area.len() - HEADER_BYTES) as u32,
+            flags,
+            count,
+            length: (frame.len() - HEADER_BYTES) as u32,
             tag,
-            sender,
-            receiver,
+            sender: seats.0,
+            receiver: seats.1,
             batch: self.next_batch,
             first_message: self.next_message,
         };
         self.next_batch += 1;
-        self.next_message += packer.ended;
-        let mut frame = packer.area;
         frame[..HEADER_BYTES].copy_from_slice(&header.encode());
-        Some(Built { header, frame: frame.freeze() })
+        Built { header, content, frame: frame.freeze() }
     }
 
     fn fill(&mut self, mut queue: Option<&mut Queue>, packer: &mut Packer) {
@@ -105,6 +124,10 @@ impl Builder {
             }
             let Some(queue) = queue.as_deref_mut() else { return };
             let Some(front) = queue.front() else { return };
+            // The messages of a batch are delivered together.
+            if packer.level.is_some_and(|level| level != front.level) {
+                return;
+            }
             let whole = Entry::encoded_len(front.payload.len(), front.token, false);
             if whole > limits::BATCH_BYTES {
                 self.large = queue.pop().map(|pending| (pending, 0));
@@ -128,6 +151,8 @@ struct Packer {
     /// Messages that end in this batch.
     ended: u64,
     fragments: bool,
+    /// The level of all messages in it.
+    level: Option<Level>,
 }
 
 /// A part smaller than this is not worth a batch entry, unless it is the last one.
@@ -144,12 +169,13 @@ impl Packer {
 
     fn put(&mut self, entry: &Entry<'_>) {
         entry.put(&mut self.area);
+        self.level = Some(entry.level);
         self.count += 1;
         self.ended += u64::from(entry.ends_message());
     }
 
     fn whole(&mut self, pending: &Pending) {
-        self.put(&Entry { level: Level::Fifo, token: pending.token, fragment: None, payload: &pending.payload });
+        self.put(&Entry { level: pending.level, token: pending.token, fragment: None, payload: &pending.payload });
     }
 
     /// Adds the next part of a long message; answers how many bytes of it went in.
@@ -163,7 +189,7 @@ impl Packer {
         }
         let fragment = Fragment { total: pending.payload.len() as u32, offset: sent as u32 };
         let payload = &pending.payload[sent..sent + len];
-        self.put(&Entry { level: Level::Fifo, token: pending.token, fragment: Some(fragment), payload });
+        self.put(&Entry { level: pending.level, token: pending.token, fragment: Some(fragment), payload });
         self.fragments = true;
         len
     }
@@ -176,10 +202,12 @@ pub(crate) struct Reassembly {
 }
 
 /// Where a run comes from, for the events made of it.
+#[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) sender: &'a Arc<MemberRef>,
     pub(crate) view: ViewId,
     pub(crate) direct: bool,
+    pub(crate) level: Level,
 }
 
 /// What a delivered run costs beside its bytes.
@@ -197,11 +225,13 @@ impl Reassembly {
     ) -> u64 {
         let area = frame.slice(HEADER_BYTES..);
         let cost = cost_of(area.len());
-        let Source { sender, view, direct } = source;
+        let Source { sender, view, direct, level } = *source;
+        let run = |first, body, cost| {
+            let sender = Arc::clone(sender);
+            Event::Messages(Messages { sender, view, direct, level, first, body, cost })
+        };
         if header.flags & FLAG_FRAGMENTS == 0 {
-            let run =
-                Messages::batch(Arc::clone(sender), *view, *direct, header.first_message, area, header.count, cost);
-            emit(Event::Messages(run));
+            emit(run(header.first_message, Body::Batch { area, count: header.count }, cost));
             return u64::from(header.count);
         }
         let mut number = header.first_message;
@@ -212,8 +242,7 @@ impl Reassembly {
             };
             if let Some(payload) = payload {
                 let cost = cost_of(payload.len());
-                let run = Messages::single(Arc::clone(sender), *view, *direct, number, entry.token, payload, cost);
-                emit(Event::Messages(run));
+                emit(run(number, Body::Single { payload, token: entry.token }, cost));
                 number += 1;
             }
         }
@@ -237,11 +266,32 @@ impl Reassembly {
     }
 }
 
+/// What a batch carries: messages of one level, or what comes next in the order of all members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Content {
+    Messages(Level),
+    Order(Vec<Place>),
+}
+
+/// What the check of a batch finds out.
+#[derive(Debug)]
+pub(crate) struct Area {
+    /// Messages that end in it.
+    pub(crate) ended: u64,
+    /// How far a message under way is at its end.
+    pub(crate) reached: u32,
+    pub(crate) content: Content,
+}
+
 /// Checks the messages of a batch before it is accepted: every entry legal, and fragments following each other from `reached`
-/// bytes of a message under way. Answers how many messages end in it, and how far a message under way is at its end.
-pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Result<(u64, u32), Malformed> {
+/// bytes of a message under way.
+pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Result<Area, Malformed> {
     let mut ended = 0;
     let mut fragments = false;
+    let mut level = None;
+    if let Some(places) = batch::order_of(area, header.count) {
+        return Ok(Area { ended, reached, content: Content::Order(places?) });
+    }
     for entry in Entries::new(area, header.count) {
         let entry = entry?;
         match entry.fragment {
@@ -252,12 +302,15 @@ pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Resu
             None if reached == 0 => {}
             _ => return Err(Malformed("fragments of a message do not follow each other")),
         }
+        if *level.get_or_insert(entry.level) != entry.level {
+            return Err(Malformed("messages of different levels in one batch"));
+        }
         ended += u64::from(entry.ends_message());
     }
     if fragments != (header.flags & FLAG_FRAGMENTS != 0) {
         return Err(Malformed("the fragment flag of a batch is wrong"));
     }
-    Ok((ended, reached))
+    Ok(Area { ended, reached, content: Content::Messages(level.unwrap_or(Level::Fifo)) })
 }
 
 /// The messages of a frame of ours, to hand them back to the host.
@@ -274,6 +327,29 @@ pub(crate) fn entries_of(header: &Header, frame: &Bytes) -> VecDeque<(u64, Bytes
 mod tests {
     use super::*;
     use crate::core::outbox::{Gate, Outbox, To};
+
+    #[test]
+    fn messages_of_two_levels_make_two_batches() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        outbox.set_gate(Gate::Open);
+        for level in [Level::Agreed, Level::Agreed, Level::Fifo, Level::Safe] {
+            outbox.push(To::Everybody, level, 0, 8, || Bytes::from_static(&[7; 8]));
+        }
+        let mut builder = Builder::new(1);
+        let mut built = Vec::new();
+        while let Some(next) = builder.build(outbox.queue(To::Everybody), 1_000, 5, Seat(1), Seat::EVERYBODY) {
+            let area = check_area(&next.header, &next.frame[HEADER_BYTES..], 0).expect("it is legal");
+            assert_eq!(area.content, next.content);
+            built.push((next.header.first_message, next.header.count, next.content));
+        }
+        let batch = |first, count, level| (first, count, Content::Messages(level));
+        assert_eq!(built, [batch(1, 2, Level::Agreed), batch(3, 1, Level::Fifo), batch(4, 1, Level::Safe)]);
+        let order = builder.build_order(&[Place { stream: 3, upto: 9 }], 5, Seat(1));
+        assert_eq!((order.header.batch, order.header.first_message), (4, 5));
+        let area = check_area(&order.header, &order.frame[HEADER_BYTES..], 77).expect("it is legal");
+        assert_eq!((area.ended, area.reached), (0, 77), "it may come between two parts of a message");
+        assert_eq!(area.content, order.content);
+    }
 
     #[test]
     fn a_short_message_waits_for_room_and_a_long_one_goes_in_parts() {

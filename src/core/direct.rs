@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::builder::{Builder, Reassembly, Source, check_area, cost_of, entries_of};
+use super::builder::{Area, Builder, Content, Reassembly, Source, check_area, cost_of, entries_of};
 use super::fanout::{Budget, Verdict};
 use super::io::{Event, MemberRef};
 use super::outbox::{Pending, Queue};
 use crate::types::{Incarnation, Micros, Seat, Time, ViewId, millis, mix, pair_tag};
-use crate::wire::batch::{HEADER_BYTES, Header};
+use crate::wire::batch::{HEADER_BYTES, Header, Level};
 use crate::wire::control::DirectAck;
 
 /// First wait for an acknowledgement before everything unacknowledged is sent again; doubled each time.
@@ -179,7 +179,7 @@ impl Direct {
             return Verdict::Bad("the numbers of its messages do not follow");
         }
         match check_area(header, &frame[HEADER_BYTES..], incoming.reached) {
-            Ok((ended, reached)) => {
+            Ok(Area { ended, reached, content: Content::Messages(Level::Fifo) }) => {
                 incoming.accepted = header.batch;
                 incoming.next_message += ended;
                 incoming.reached = reached;
@@ -187,6 +187,7 @@ impl Direct {
                 incoming.waiting.push_back((*header, frame));
                 Verdict::Accepted
             }
+            Ok(_) => Verdict::Bad("a level that a stream to one member does not have"),
             Err(bad) => Verdict::Bad(bad.0),
         }
     }
@@ -198,7 +199,7 @@ impl Direct {
                 if !budget.admits(cost_of(frame.len())) {
                     break;
                 }
-                let source = Source { sender: &incoming.sender, view, direct: true };
+                let source = Source { sender: &incoming.sender, view, direct: true, level: Level::Fifo };
                 let before = events.len();
                 self.delivered += incoming.reassembly.deliver(&source, header, frame, |event| events.push(event));
                 budget.outstanding += events[before..].iter().map(Event::cost).sum::<usize>();

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::builder::{Builder, Reassembly, Source, check_area, cost_of};
+use super::builder::{Area, Builder, Built, Content, Reassembly, Source, check_area, cost_of};
 use super::effects::Effects;
 use super::io::MemberRef;
+use super::order::Order;
 use super::outbox::Queue;
 use super::plant::{Plant, Plants};
-use super::stability::Stability;
+use super::stability::{Measure, Stability};
 use super::window::Window;
-use crate::types::{Index, Seat, View};
-use crate::wire::batch::{HEADER_BYTES, Header};
+use crate::types::{Index, Seat, Time, View};
+use crate::wire::batch::{self, HEADER_BYTES, Header, Level};
 
 /// What the host has not taken yet, against its bound (D5).
 #[derive(Clone, Hash, Debug)]
@@ -55,8 +56,10 @@ pub(crate) struct Stream {
     pub(crate) taken: u64,
     /// Last batch that every ready member has taken.
     pub(crate) stable: u64,
+    /// Last batch that every ready member holds, as far as that is looked at.
+    pub(crate) held_by_all: u64,
     /// Last batch that may be taken: while the view ends, nothing beyond what was held at the first promise.
-    bound: u64,
+    pub(crate) bound: u64,
     /// Number of the first message of the next batch; unknown until the first batch a joiner gets.
     next_message: Option<u64>,
     /// How far a message under way has come, at the end of `accepted`.
@@ -73,6 +76,7 @@ pub(crate) struct Stream {
 #[derive(Clone, Hash, Debug)]
 struct Retained {
     header: Header,
+    level: Level,
     frame: Bytes,
     /// Bytes of the stream up to and with this batch.
     end: u64,
@@ -90,20 +94,31 @@ impl Stream {
     }
 
     /// Whether something waits to be taken that may be.
-    fn is_behind(&self) -> bool {
+    pub(crate) fn is_behind(&self) -> bool {
         self.taken < self.accepted.min(self.bound)
+    }
+
+    /// What is to be taken next, if something is.
+    fn next(&self) -> Option<&Retained> {
+        let front = self.retained.front().filter(|_| self.is_behind())?;
+        self.retained.get((self.taken + 1).saturating_sub(front.header.batch) as usize)
+    }
+
+    /// The level of what is to be taken next.
+    pub(crate) fn next_level(&self) -> Option<Level> {
+        self.next().map(|next| next.level)
     }
 
     pub(crate) fn retained_bytes(&self) -> u64 {
         self.retained.front().map_or(0, |front| self.bytes - (front.end - front.frame.len() as u64))
     }
 
-    fn keep(&mut self, header: Header, frame: Bytes, ended: u64, reached: u32) {
+    fn keep(&mut self, header: Header, level: Level, frame: Bytes, ended: u64, reached: u32) {
         self.bytes += frame.len() as u64;
         self.accepted = header.batch;
         self.next_message = Some(header.first_message + ended);
         self.reached = reached;
-        self.retained.push_back(Retained { header, frame, end: self.bytes });
+        self.retained.push_back(Retained { header, level, frame, end: self.bytes });
     }
 
     fn forget_up_to(&mut self, batch: u64) {
@@ -125,9 +140,16 @@ pub(crate) struct Fanout {
     /// Set by a promise: this view takes nothing new (R16).
     pub(crate) frozen: bool,
     pub(crate) streams: Vec<Stream>,
+    /// Who says what comes next in the order of all members.
+    pub(crate) coordinator: Index,
+    pub(crate) order: Order,
     pub(crate) stability: Stability,
+    /// The same of what is held, while somebody sends what must be held by all first.
+    pub(super) holding: Option<Stability>,
     pub(crate) window: Window,
-    plants: Plants,
+    /// The host's queue had no room for something when it was last tried.
+    refused: bool,
+    pub(super) plants: Plants,
     /// Messages put into events since the last look.
     pub(crate) delivered: u64,
 }
@@ -135,8 +157,20 @@ pub(crate) struct Fanout {
 impl Fanout {
     pub(crate) fn new(view: Arc<View>, me: Index, window: Window, plants: Plants) -> Fanout {
         let streams = (0..view.len()).map(|s| new_stream(&view, me, s)).collect();
-        let stability = Stability::new(&view, me, plants);
-        Fanout { view, me, frozen: false, streams, stability, window, plants, delivered: 0 }
+        Fanout {
+            me,
+            frozen: false,
+            coordinator: view.coordinator(),
+            order: Order::new(view.len()),
+            stability: Stability::new(&view, me, Measure::Taken, plants),
+            holding: None,
+            view,
+            streams,
+            window,
+            refused: false,
+            plants,
+            delivered: 0,
+        }
     }
 
     /// The view ends: it takes nothing new. What is fetched for a cut from now on waits for the installation: the cut that
@@ -155,6 +189,10 @@ impl Fanout {
             stream.bound = *upto;
         }
         self.take(budget, true, fx);
+        // What has no place in the order comes after what has one.
+        for s in 0..self.streams.len() {
+            while self.take_next(s, budget, true, fx) {}
+        }
         // What is incomplete is sent again by its sender (D6).
         self.streams.iter_mut().for_each(|s| s.reassembly.clear());
     }
@@ -218,8 +256,33 @@ impl Fanout {
             return Verdict::Bad("the numbers of its messages do not follow");
         }
         match check_area(header, &frame[HEADER_BYTES..], stream.reached) {
-            Ok((ended, reached)) => stream.keep(*header, frame, ended, reached),
-            Err(bad) => return Verdict::Bad(bad.0),
+            Ok(area) => self.keep(s, *header, area, frame),
+            Err(bad) => Verdict::Bad(bad.0),
+        }
+    }
+
+    /// Keeps a batch that is the next one of its stream, and reads what concerns the order of all members.
+    fn keep(&mut self, s: Index, header: Header, area: Area, frame: Bytes) -> Verdict {
+        let level = match area.content {
+            Content::Order(_) if s != self.coordinator => {
+                return Verdict::Bad("an order by one that does not coordinate");
+            }
+            Content::Order(places) => match self.order.learn(header.batch, &places) {
+                Ok(()) => Level::Fifo,
+                Err(bad) => return Verdict::Bad(bad),
+            },
+            Content::Messages(level) => level,
+        };
+        if level == Level::Safe {
+            self.look_at_holding();
+        }
+        if level != Level::Fifo && self.me == self.coordinator && !self.frozen {
+            self.order.arrived(s, header.batch);
+        }
+        let bytes = frame.len();
+        self.streams[s].keep(header, level, frame, area.ended, area.reached);
+        if let Some(holding) = &mut self.holding {
+            holding.touched(s, bytes);
         }
         Verdict::Accepted
     }
@@ -232,42 +295,65 @@ impl Fanout {
         }
         let seat = self.view.members[self.me].seat;
         let Some(built) = builder.build(queue, room, self.view.tag(), seat, Seat::EVERYBODY) else { return false };
-        let stream = &mut self.streams[self.me];
-        let frame = built.frame;
-        stream.keep(built.header, frame.clone(), builder.next_message - built.header.first_message, 0);
-        stream.taken = stream.accepted;
-        fx.end_run();
-        fx.data.extend(stream.targets.iter().map(|to| (*to, frame.clone())));
-        self.stability.touched(self.me, frame.len());
+        self.keep_own(builder, built, fx);
         true
+    }
+
+    /// Keeps a batch of our own, and sends it on its way.
+    pub(super) fn keep_own(&mut self, builder: &Builder, built: Built, fx: &mut Effects) {
+        let Built { header, content, frame } = built;
+        let area = Area { ended: builder.next_message - header.first_message, reached: 0, content };
+        self.keep(self.me, header, area, frame.clone());
+        fx.end_run();
+        fx.data.extend(self.streams[self.me].targets.iter().map(|to| (*to, frame.clone())));
+        self.pass_own(frame.len());
+    }
+
+    /// What we sent is nothing for our own host, unless its place among that of others counts.
+    fn pass_own(&mut self, bytes: usize) {
+        let own = &mut self.streams[self.me];
+        if own.taken + 1 == own.accepted && own.next_level() == Some(Level::Fifo) {
+            own.taken = own.accepted;
+            self.stability.touched(self.me, bytes);
+        }
     }
 
     /// Moves accepted batches into the host's queue as far as its bound admits (R26); past it when the view ends.
     pub(crate) fn take(&mut self, budget: &mut Budget, ending: bool, fx: &mut Effects) {
+        self.refused = false;
         for s in 0..self.streams.len() {
-            while self.streams[s].is_behind() {
-                if !self.take_next(s, budget, ending, fx) {
-                    break;
-                }
-            }
+            self.take_unplaced(s, budget, ending, fx);
         }
+        self.take_placed(budget, ending, fx);
     }
 
-    fn take_next(&mut self, s: Index, budget: &mut Budget, ending: bool, fx: &mut Effects) -> bool {
+    /// Takes from a stream what needs no place in the order of all members.
+    pub(super) fn take_unplaced(&mut self, s: Index, budget: &mut Budget, ending: bool, fx: &mut Effects) {
+        let free = |f: &Fanout| match f.streams[s].next_level() {
+            Some(Level::Fifo) => true,
+            Some(_) => f.plants.has(Plant::AgreedAtOnce),
+            None => false,
+        };
+        while free(self) && self.take_next(s, budget, ending, fx) {}
+    }
+
+    /// Takes what is next in a stream. False if nothing is, or the host has no room.
+    pub(super) fn take_next(&mut self, s: Index, budget: &mut Budget, ending: bool, fx: &mut Effects) -> bool {
         let stream = &mut self.streams[s];
-        let Some(front) = stream.retained.front() else { return false };
-        let at = (stream.taken + 1).saturating_sub(front.header.batch) as usize;
-        let Some(next) = stream.retained.get(at) else { return false };
-        let cost = cost_of(next.frame.len());
-        if !ending && !budget.admits(cost) {
-            return false;
+        let Some(next) = stream.next() else { return false };
+        let (header, level, frame) = (next.header, next.level, next.frame.clone());
+        let (own, order) = (s == self.me, batch::is_order(&frame[HEADER_BYTES..]));
+        if !order && !(own && level == Level::Fifo) {
+            if !ending && !budget.admits(cost_of(frame.len())) {
+                self.refused = true;
+                return false;
+            }
+            let sender = Arc::clone(&stream.sender);
+            let source = Source { sender: &sender, view: self.view.id, direct: false, level };
+            let before = fx.events.len();
+            self.delivered += stream.reassembly.deliver(&source, &header, &frame, |event| fx.events.push(event));
+            budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
         }
-        let (header, frame) = (next.header, next.frame.clone());
-        let sender = Arc::clone(&stream.sender);
-        let source = Source { sender: &sender, view: self.view.id, direct: false };
-        let before = fx.events.len();
-        self.delivered += stream.reassembly.deliver(&source, &header, &frame, |event| fx.events.push(event));
-        budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
         stream.taken = header.batch;
         if self.plants.has(Plant::ForgetBeforeStable) {
             stream.forget_up_to(header.batch);
@@ -278,7 +364,13 @@ impl Fanout {
 
     /// Whether something waits that the host's queue has no room for.
     pub(crate) fn held_back(&self) -> bool {
-        self.streams.iter().any(Stream::is_behind)
+        self.refused
+    }
+
+    /// When something must be told at the latest.
+    pub(crate) fn deadline(&self) -> Time {
+        let holding = self.holding.as_ref().map_or(Time::NEVER, Stability::deadline);
+        self.stability.deadline().min(holding)
     }
 
     /// Drops what everybody has taken.
@@ -351,6 +443,7 @@ fn new_stream(view: &View, me: Index, s: Index) -> Stream {
         accepted: 0,
         taken: 0,
         stable: 0,
+        held_by_all: 0,
         bound: u64::MAX,
         next_message: None,
         reached: 0,

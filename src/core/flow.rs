@@ -278,6 +278,9 @@ impl Member {
         self.links.send_control(conn, &sync);
         let mut fx = Effects::default();
         f.stability.tell_again(index, &f.streams, &mut fx);
+        if let Some(holding) = &mut f.holding {
+            holding.tell_again(index, &f.streams, &mut fx);
+        }
         f.window.ask_again();
         self.apply(&mut fx);
         self.direct.retry_now(self.now);
@@ -316,6 +319,18 @@ impl Member {
                 f.release(*s as usize, *batch);
             }
         }
+    }
+
+    pub(super) fn on_holding(&mut self, from: Incarnation, progress: &Progress) {
+        if let (Some(index), Some(f)) = (self.in_view(from, progress.tag), &mut self.fanout) {
+            f.look_at_holding().reported(index, &progress.entries);
+        }
+    }
+
+    pub(super) fn on_all_hold(&mut self, from: Incarnation, progress: &Progress) {
+        let Some(index) = self.in_view(from, progress.tag) else { return };
+        let Some(f) = self.fanout.as_mut().filter(|f| f.view.leader_of(f.me) == index) else { return };
+        progress.entries.iter().for_each(|(s, batch)| f.held_by_all(*s as usize, *batch));
     }
 
     pub(super) fn on_credit_want(&mut self, from: Incarnation, credit: Credit) {
@@ -386,6 +401,8 @@ impl Member {
     pub(super) fn flow(&mut self) {
         let mut fx = Effects::default();
         if let Some(f) = &mut self.fanout {
+            f.say_order(&mut self.builder, &mut fx);
+            f.tell_holding(self.now, &mut fx);
             f.take(&mut self.budget, false, &mut fx);
             for (s, stable) in f.stability.flush(self.now, &f.streams, &mut fx) {
                 f.release(s, stable);

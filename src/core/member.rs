@@ -302,7 +302,7 @@ impl Member {
             return self.now;
         }
         let lease = if self.was_primary && self.view_fenced() { self.lease.expiry } else { Time::NEVER };
-        let stability = self.fanout.as_ref().map_or(Time::NEVER, |f| f.stability.deadline());
+        let stability = self.fanout.as_ref().map_or(Time::NEVER, Fanout::deadline);
         let parts = [
             self.tick_at,
             self.detector.deadline(),

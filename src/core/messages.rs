@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::io::MemberRef;
 use crate::types::ViewId;
-use crate::wire::batch::Entries;
+use crate::wire::batch::{Entries, Level};
 
 /// Messages of one sender that came in one batch, or one message that came in fragments.
 #[derive(Clone, Debug)]
@@ -17,14 +17,17 @@ pub struct Messages {
     pub view: ViewId,
     /// Whether they were sent to this member alone.
     pub direct: bool,
+    /// How they were sent. What is `Agreed` or `Safe` comes at every member in the same place among all of those levels, and also to
+    /// its sender (D4).
+    pub level: Level,
     /// Number of the first message in its stream; the next ones follow without a gap (D1).
     pub first: u64,
-    body: Body,
-    cost: usize,
+    pub(crate) body: Body,
+    pub(crate) cost: usize,
 }
 
 #[derive(Clone, Debug)]
-enum Body {
+pub(crate) enum Body {
     /// The message area of a batch without fragments, checked when it was accepted.
     Batch { area: Bytes, count: u16 },
     /// One message, whole.
@@ -43,16 +46,21 @@ pub struct Message {
 }
 
 impl Messages {
-    pub(crate) fn batch(
-        sender: Arc<MemberRef>, view: ViewId, direct: bool, first: u64, area: Bytes, count: u16, cost: usize,
-    ) -> Messages {
-        Messages { sender, view, direct, first, body: Body::Batch { area, count }, cost }
-    }
-
+    /// One message, for tests of what runs are handed to.
+    #[cfg(test)]
     pub(crate) fn single(
         sender: Arc<MemberRef>, view: ViewId, direct: bool, number: u64, token: u64, payload: Bytes, cost: usize,
     ) -> Messages {
-        Messages { sender, view, direct, first: number, body: Body::Single { payload, token }, cost }
+        let body = Body::Single { payload, token };
+        Messages { sender, view, direct, level: Level::Fifo, first: number, body, cost }
+    }
+
+    /// The same with the messages of a batch.
+    #[cfg(test)]
+    pub(crate) fn batch(
+        sender: Arc<MemberRef>, view: ViewId, direct: bool, first: u64, area: Bytes, count: u16, cost: usize,
+    ) -> Messages {
+        Messages { sender, view, direct, level: Level::Fifo, first, body: Body::Batch { area, count }, cost }
     }
 
     /// How many messages the run holds.

@@ -27,6 +27,7 @@ mod links;
 mod member;
 mod merging;
 mod messages;
+mod order;
 mod outbox;
 mod participating;
 mod plant;

@@ -46,6 +46,8 @@ impl Member {
             Control::Sync(progress) => self.on_sync(from, &progress),
             Control::Progress(progress) => self.on_progress(from, &progress),
             Control::Stable(progress) => self.on_stable(from, &progress),
+            Control::Holding(progress) => self.on_holding(from, &progress),
+            Control::AllHold(progress) => self.on_all_hold(from, &progress),
             Control::CreditWant(credit) => self.on_credit_want(from, credit),
             Control::CreditGrant(credit) => self.on_credit_grant(from, credit),
             Control::CreditReturn(credit) => self.on_credit_return(from, credit),

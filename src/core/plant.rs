@@ -33,6 +33,8 @@ pub enum Plant {
     LeaveWithSessions,
     MoveWithoutRelease,
     LagWithoutBound,
+    AgreedAtOnce,
+    SafeAtOnce,
 }
 
 impl Plant {
@@ -66,6 +68,8 @@ impl Plant {
         (Plant::LeaveWithSessions, "leave-with-sessions", "S6", "leaves in order without handing its sessions over"),
         (Plant::MoveWithoutRelease, "move-without-release", "S5", "moves a second copy without waiting until the old holder has let go"),
         (Plant::LagWithoutBound, "lag-without-bound", "S2", "answers for changes early however many have no second copy"),
+        (Plant::AgreedAtOnce, "agreed-at-once", "D4", "delivers what needs a place in the order without waiting for one"),
+        (Plant::SafeAtOnce, "safe-at-once", "D4", "delivers what is safe before all hold it"),
     ];
 
     /// Finds a plant by its name.

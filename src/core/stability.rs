@@ -14,9 +14,51 @@ const LEADER_DELAY: Micros = millis(1);
 /// So much taken is reported at once.
 const REPORT_BYTES: usize = 16 * 1024;
 
+/// What counts as progress.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Measure {
+    /// What went into the host's queue: windows move on with it.
+    Taken,
+    /// What is held: what is safe waits for it.
+    Held,
+}
+
+impl Measure {
+    fn of(self, stream: &Stream) -> u64 {
+        match self {
+            Measure::Taken => stream.taken,
+            Measure::Held => stream.accepted,
+        }
+    }
+
+    fn up(self, progress: Progress) -> Control {
+        match self {
+            Measure::Taken => Control::Progress(progress),
+            Measure::Held => Control::Holding(progress),
+        }
+    }
+
+    fn down(self, progress: Progress) -> Control {
+        match self {
+            Measure::Taken => Control::Stable(progress),
+            Measure::Held => Control::AllHold(progress),
+        }
+    }
+
+    /// How long to wait for more. Somebody waits for what is held; what is taken only moves windows.
+    fn delay(self, leader: bool) -> Micros {
+        match self {
+            Measure::Taken if leader => LEADER_DELAY,
+            Measure::Taken => MEMBER_DELAY,
+            Measure::Held => 0,
+        }
+    }
+}
+
 /// Progress of all streams of one view, as one member knows it.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Stability {
+    measure: Measure,
     me: Index,
     tag: u64,
     leader: bool,
@@ -35,7 +77,7 @@ pub(crate) struct Stability {
 }
 
 impl Stability {
-    pub(crate) fn new(view: &View, me: Index, plants: Plants) -> Stability {
+    pub(crate) fn new(view: &View, me: Index, measure: Measure, plants: Plants) -> Stability {
         let streams = view.len();
         let my_group = view.group_at(me);
         let counts = |m: Index| view.members[m].ready || plants.has(Plant::CountUnreadyJoiner);
@@ -45,6 +87,7 @@ impl Stability {
             if group.members.iter().any(|m| *m != s && counts(*m)) { 0 } else { u64::MAX }
         };
         Stability {
+            measure,
             me,
             tag: view.tag(),
             leader: view.is_leader(me),
@@ -89,7 +132,7 @@ impl Stability {
             return Vec::new();
         }
         if self.due == Time::NEVER {
-            self.due = now + if self.leader { LEADER_DELAY } else { MEMBER_DELAY };
+            self.due = now + self.measure.delay(self.leader);
         }
         if now < self.due && self.moved_bytes < REPORT_BYTES {
             return Vec::new();
@@ -101,35 +144,35 @@ impl Stability {
     }
 
     fn flush_member(&mut self, moved: &[Index], streams: &[Stream], fx: &mut Effects) -> Vec<(Index, u64)> {
-        let entries = rising(moved, &mut self.told_up, |s| streams[s].taken);
+        let entries = rising(moved, &mut self.told_up, |s| self.measure.of(&streams[s]));
         if !entries.is_empty() {
             let leader = self.leaders[self.my_group];
-            fx.control.push((leader, Control::Progress(Progress { tag: self.tag, entries })));
+            fx.control.push((leader, self.measure.up(Progress { tag: self.tag, entries })));
         }
         Vec::new()
     }
 
     fn flush_leader(&mut self, moved: &[Index], streams: &[Stream], fx: &mut Effects) -> Vec<(Index, u64)> {
         for s in moved {
-            let least = self.least(*s, streams[*s].taken);
+            let least = self.least(*s, self.measure.of(&streams[*s]));
             self.groups[self.my_group][*s] = least;
         }
         let mine = &self.groups[self.my_group];
         let up = rising(moved, &mut self.told_up, |s| if mine[s] == u64::MAX { 0 } else { mine[s] });
         let stable: Vec<(Index, u64)> = moved
             .iter()
-            .map(|s| (*s, self.groups.iter().map(|g| g[*s]).min().unwrap_or(0).min(streams[*s].taken)))
+            .map(|s| (*s, self.groups.iter().map(|g| g[*s]).min().unwrap_or(0).min(self.measure.of(&streams[*s]))))
             .collect();
         let down = rising(moved, &mut self.told_down, |s| stable.iter().find(|(at, _)| *at == s).map_or(0, |x| x.1));
         if !up.is_empty() {
             let progress = Progress { tag: self.tag, entries: up };
             let others = self.leaders.iter().filter(|l| **l != self.me);
-            fx.control.extend(others.map(|l| (*l, Control::Progress(progress.clone()))));
+            fx.control.extend(others.map(|l| (*l, self.measure.up(progress.clone()))));
         }
         if !down.is_empty() {
             let progress = Progress { tag: self.tag, entries: down };
             let others = self.members.iter().filter(|(m, ..)| *m != self.me);
-            fx.control.extend(others.map(|(m, ..)| (*m, Control::Stable(progress.clone()))));
+            fx.control.extend(others.map(|(m, ..)| (*m, self.measure.down(progress.clone()))));
         }
         stable
     }
@@ -153,12 +196,13 @@ impl Stability {
         };
         let is_peer_leader = self.leaders.contains(&peer);
         if self.leader && is_peer_leader {
-            fx.control.push((peer, Control::Progress(all(&|s| self.told_up[s]))));
+            fx.control.push((peer, self.measure.up(all(&|s| self.told_up[s]))));
         } else if self.leader {
-            fx.control.push((peer, Control::Stable(all(&|s| self.told_down[s]))));
+            fx.control.push((peer, self.measure.down(all(&|s| self.told_down[s]))));
         } else if peer == self.leaders[self.my_group] {
-            self.told_up.iter_mut().zip(streams).for_each(|(told, s)| *told = s.taken);
-            fx.control.push((peer, Control::Progress(all(&|s| streams[s].taken))));
+            let measure = self.measure;
+            self.told_up.iter_mut().zip(streams).for_each(|(told, s)| *told = measure.of(s));
+            fx.control.push((peer, measure.up(all(&|s| measure.of(&streams[s])))));
         }
     }
 

@@ -8,7 +8,8 @@ use super::input;
 use crate::types::Result;
 
 /// A message. `member` sent it, `data` is its payload, `number` its place in the sender's stream, `token` what the
-/// sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone, 0 if to all.
+/// sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone; if to all, 0, or the level that
+/// gives it its place in one order (`DCN_LEVEL_AGREED`, `DCN_LEVEL_SAFE`: also what this member sent itself).
 pub const DCN_EVENT_MESSAGE: u32 = 1;
 /// The view `view` is ending: messages until the next `DCN_EVENT_VIEW` reach those who go on together.
 pub const DCN_EVENT_TRANSITION: u32 = 2;

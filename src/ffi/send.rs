@@ -14,9 +14,11 @@ pub const DCN_TO_ALL: u32 = 0;
 pub const DCN_LEVEL_UNRELIABLE: u32 = 0;
 /// In the order sent, once, without a gap.
 pub const DCN_LEVEL_FIFO: u32 = 1;
-/// All members deliver in one order. Not built: `DCN_ERR_UNSUPPORTED`.
+/// All members that go on together deliver in one order, among everything that is agreed or safe; the sender gets it too, in that
+/// place. Only to `DCN_TO_ALL`.
 pub const DCN_LEVEL_AGREED: u32 = 2;
-/// Delivered only once every member of the view holds it. Not built: `DCN_ERR_UNSUPPORTED`.
+/// In the same order, and delivered only once every ready member of the view holds it and knows its place; after a transition event,
+/// once all who go on together do. Only to `DCN_TO_ALL`.
 pub const DCN_LEVEL_SAFE: u32 = 3;
 
 /// Most parts of one `dcn_sendv`.
@@ -42,7 +44,8 @@ pub struct dcn_slice_t {
 /// Blocking: blocks up to timeout.
 /// Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
 /// `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
-/// `DCN_ERR_UNSUPPORTED` for a level that is not built; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+/// `DCN_ERR_UNSUPPORTED` for a level that is not built; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
+/// goes to everybody; `DCN_ERR_BAD_HANDLE`;
 /// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
 ///
 /// # Safety

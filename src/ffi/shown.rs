@@ -13,7 +13,7 @@ use super::view::Snapshot;
 use crate::api::Cookie;
 use crate::core::{Ended, Event, MemberRef, Messages};
 use crate::types::{Code, Error, Name, Result, ViewId};
-use crate::wire::batch::Entries;
+use crate::wire::batch::{Entries, Level};
 
 /// Events on their way to the host, oldest first. The front may be shown already, the back not yet.
 #[derive(Default)]
@@ -212,7 +212,10 @@ impl Shown {
     fn messages(&mut self, item: &mut Item, run: Messages) {
         self.member(item, &run.sender);
         item.view(run.view);
-        item.event.detail = u32::from(run.direct);
+        item.event.detail = match run.level {
+            Level::Fifo => u32::from(run.direct),
+            ordered => ordered as u32,
+        };
         item.event.number = run.first;
         match run.into_parts() {
             (area, Some(left), _) => item.content = Content::Run { area, at: 0, left },

@@ -1,6 +1,29 @@
-//! What a simulated application sends: how often, to whom, and how much at once.
+//! What a simulated application sends: how often, to whom, at which level, and how much at once.
 
-use super::random::Random;
+use super::payload::Token;
+use super::random::{Random, fold};
+use crate::wire::batch::Level;
+
+/// How much of what goes to everybody has its place in one order of all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Levels {
+    /// Messages of a thousand that are agreed.
+    pub agreed: u32,
+    /// Messages of a thousand that are safe.
+    pub safe: u32,
+}
+
+impl Levels {
+    /// The level of a message: it follows from its token, so that it costs no chance.
+    pub(crate) fn of(self, token: Token) -> Level {
+        let drawn = (fold(0x1e_7e15, token.pack()) % 1_000) as u32;
+        match drawn {
+            _ if drawn < self.agreed => Level::Agreed,
+            _ if drawn < self.agreed + self.safe => Level::Safe,
+            _ => Level::Fifo,
+        }
+    }
+}
 
 /// The load that one host puts on its member.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

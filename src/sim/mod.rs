@@ -30,7 +30,7 @@ mod world;
 
 pub use check::{Checks, Guarantee, Violation};
 pub use faults::{FaultKind, Faults};
-pub use load::Load;
+pub use load::{Levels, Load};
 pub use named::{search, seeds_that_catch};
 pub use network::{Conditions, PORT, address_of, host_of};
 pub use node::{Node, State};

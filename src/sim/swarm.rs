@@ -3,7 +3,7 @@
 
 use super::drill::{self, Drill};
 use super::faults::FaultKind;
-use super::load::Load;
+use super::load::{Levels, Load};
 use super::mischief::Mischief;
 use super::network::{Conditions, address_of};
 use super::random::Random;
@@ -89,6 +89,7 @@ impl Swarm {
         let quiet_until = drill.map_or(0, |_| drill::END);
         let count = members - usize::from(drill.is_some_and(Drill::starts_last));
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
+        world.settings.levels = draw_levels(seed);
         draw_visitors(&mut world, seed);
         let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
         mischief.not_before(quiet_until).unleash(&mut world);
@@ -220,6 +221,16 @@ fn add_node(world: &mut World, random: &mut Random, mut setup: Setup, host: u16)
         large: *random.pick(&[0, 0, 2, 5]),
         large_bytes: *random.pick(&[70_000, 120_000, 200_000]),
     });
+}
+
+/// In some seeds part of what is sent has its place in one order of all. Drawn apart from all else.
+fn draw_levels(seed: u64) -> Levels {
+    let mut random = Random::new(seed ^ 0x006f_7264_6572);
+    match random.below(5) {
+        0 => Levels { agreed: *random.pick(&[50, 400, 1_000]), safe: 0 },
+        1 => Levels { agreed: *random.pick(&[0, 50, 400]), safe: *random.pick(&[20, 200, 600]) },
+        _ => Levels::default(),
+    }
 }
 
 /// In most seeds some visitors come to the hosts. Drawn apart from all else.

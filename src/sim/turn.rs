@@ -384,15 +384,16 @@ impl World {
         }
         let process = self.nodes[node].process;
         let token = self.ledger.next_token(process, to);
+        let level = if to == To::Everybody { self.settings.levels.of(token) } else { Level::Fifo };
         let slot = &mut self.nodes[node];
-        let code = slot.outbox.push(to, Level::Fifo, token.pack(), len, || payload(token, len));
+        let code = slot.outbox.push(to, level, token.pack(), len, || payload(token, len));
         self.trace.word(code as i32 as u64);
         match code {
             Code::Ok => {
                 slot.accepted += 1;
                 slot.starved_since = if to == To::Everybody { None } else { slot.starved_since };
-                self.ledger.accepted(token, len);
-                self.trace.line(self.now, || format!("n{node} accepts {token} of {len} bytes for {to:?}"));
+                self.ledger.accepted(token, level, len);
+                self.trace.line(self.now, || format!("n{node} accepts {token}, {level:?}, of {len} bytes for {to:?}"));
             }
             Code::Again if to == To::Everybody => {
                 slot.starved_since.get_or_insert(self.now);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::check::{Checks, Guarantee, Ledger, Primaries, Violation};
 use super::connection::Connection;
 use super::faults::{FaultKind, Faults};
+use super::load::Levels;
 use super::network::{Conditions, Network, address_of, host_of};
 use super::node::{Node, State};
 use super::queue::{Event, Queue};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub hosts: usize,
     /// The network, until a scenario changes it.
     pub conditions: Conditions,
+    /// How much of what hosts send to everybody is agreed or safe.
+    pub levels: Levels,
     /// Least and greatest size of a connection's send buffer, in bytes.
     pub send_buffer_bytes: (usize, usize),
     /// A bug that every member carries.
@@ -44,6 +47,7 @@ impl Settings {
             seed,
             hosts,
             conditions: Conditions::LAN,
+            levels: Levels::default(),
             send_buffer_bytes: (16 * 1024, 256 * 1024),
             plant: None,
             keep_events: true,

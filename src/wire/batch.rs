@@ -33,6 +33,21 @@ const _: () = assert!(limits::BATCH_BYTES / PREFIX_BYTES <= u16::MAX as usize);
 pub enum Level {
     /// In the order sent, once, without a gap (D1).
     Fifo = 1,
+    /// In one order at all members, the sender among them.
+    Agreed = 2,
+    /// In that order, and not before every ready member holds it.
+    Safe = 3,
+}
+
+impl Level {
+    fn of(byte: u8) -> Result<Level, Malformed> {
+        match byte {
+            1 => Ok(Level::Fifo),
+            2 => Ok(Level::Agreed),
+            3 => Ok(Level::Safe),
+            _ => Err(Malformed("a level of delivery that this version does not know")),
+        }
+    }
 }
 
 /// The fixed header of a batch, checked.
@@ -173,6 +188,53 @@ impl Entry<'_> {
 
 /// The kind of a host's message; others are kept for the library's own use of streams.
 pub const KIND_MESSAGE: u8 = 0;
+/// The kind of an entry that says what comes next in the order (R29): alone in its batch, and no message.
+pub const KIND_ORDER: u8 = 1;
+/// Bytes of one place in it.
+pub const PLACE_BYTES: usize = 12;
+
+/// A place in the order of all members: next come the batches of one stream up to this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The sender of the stream, by its position in the view.
+    pub stream: u32,
+    /// The number of its last batch that belongs here.
+    pub upto: u64,
+}
+
+/// Appends an entry that says what comes next.
+pub fn put_order(places: &[Place], out: &mut impl BufMut) {
+    out.put_slice(&((places.len() * PLACE_BYTES) as u32).to_le_bytes());
+    out.put_slice(&[Level::Fifo as u8, KIND_ORDER, 0, 0]);
+    for place in places {
+        out.put_slice(&place.stream.to_le_bytes());
+        out.put_slice(&place.upto.to_le_bytes());
+    }
+}
+
+/// Whether a checked message area says what comes next.
+pub(crate) fn is_order(area: &[u8]) -> bool {
+    area.get(5) == Some(&KIND_ORDER)
+}
+
+/// What comes next, if that is what a message area says.
+pub fn order_of(area: &[u8], count: u16) -> Option<Result<Vec<Place>, Malformed>> {
+    let (prefix, rest) = area.split_first_chunk::<PREFIX_BYTES>()?;
+    if prefix[5] != KIND_ORDER {
+        return None;
+    }
+    let len = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
+    let (places, odd) = rest.as_chunks::<PLACE_BYTES>();
+    let legal = count == 1 && prefix[4] == Level::Fifo as u8 && prefix[6..] == [0, 0] && len == rest.len();
+    if !legal || !odd.is_empty() || places.is_empty() {
+        return Some(Err(Malformed("an entry of the order of all members")));
+    }
+    let place = |p: &[u8; PLACE_BYTES]| Place {
+        stream: u32::from_le_bytes([p[0], p[1], p[2], p[3]]),
+        upto: u64::from_le_bytes([p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11]]),
+    };
+    Some(Ok(places.iter().map(place).collect()))
+}
 
 /// Walks the entries of a message area, checking each. After an error it ends.
 #[derive(Debug)]
@@ -192,9 +254,7 @@ impl<'a> Entries<'a> {
             self.rest.split_first_chunk::<PREFIX_BYTES>().ok_or(Malformed("a message prefix is cut"))?;
         let len = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
         let [level, kind, flags, reserved] = [prefix[4], prefix[5], prefix[6], prefix[7]];
-        if level != Level::Fifo as u8 {
-            return Err(Malformed("a level of delivery that this version does not know"));
-        }
+        let level = Level::of(level)?;
         if kind != KIND_MESSAGE || reserved != 0 || flags & !(PREFIX_TOKEN | PREFIX_FRAGMENT) != 0 {
             return Err(Malformed("reserved bits of a message prefix"));
         }
@@ -202,7 +262,7 @@ impl<'a> Entries<'a> {
         let (fragment, rest) = take_fragment(rest, flags, len)?;
         let (payload, rest) = rest.split_at_checked(len).ok_or(Malformed("a message is longer than its batch"))?;
         self.rest = rest;
-        Ok(Entry { level: Level::Fifo, token, fragment, payload })
+        Ok(Entry { level, token, fragment, payload })
     }
 }
 

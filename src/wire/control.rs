@@ -572,6 +572,10 @@ control! {
     CreditRecall(Credit) = 70,
     /// A stream to one member was taken so far.
     DirectAck(DirectAck) = 71,
+    /// What the peer (or its group) holds, while something must be held by all before it is delivered (R29).
+    Holding(Progress) = 72,
+    /// What everybody holds.
+    AllHold(Progress) = 73,
     /// To be passed on.
     Routed(Routed) = 80,
     /// A tool asks.

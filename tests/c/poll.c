@@ -112,10 +112,21 @@ static void messages_reach_all_and_one(void) {
     await_kind(pair.a, DCN_EVENT_MESSAGE, &event);
     CHECK(event.data != NULL && event.data_bytes == 0);
 
+    /* What has its place in one order comes to its sender as well, and says so. */
+    const uint32_t levels[] = {DCN_LEVEL_AGREED, DCN_LEVEL_SAFE};
+    for (size_t i = 0; i < 2; i++) {
+        OK(dcn_send(pair.b, DCN_TO_ALL, levels[i], 9, (const uint8_t *)"placed", 6, PATIENCE_MS));
+        const dcn_engine_t both[] = {pair.a, pair.b};
+        for (size_t at = 0; at < 2; at++) {
+            await_kind(both[at], DCN_EVENT_MESSAGE, &event);
+            CHECK(is_text(&event, "placed") && event.token == 9 && event.detail == levels[i] && event.seat == b);
+        }
+    }
+
     EXPECT(DCN_ERR_NO_SUCH_MEMBER, send_text(pair.b, b, "to myself"));
     EXPECT(DCN_ERR_NO_SUCH_MEMBER, send_text(pair.b, 1u << 30, "to nobody"));
-    EXPECT(DCN_ERR_UNSUPPORTED, dcn_send(pair.b, 0, DCN_LEVEL_SAFE, 0, (const uint8_t *)"x", 1, 0));
-    EXPECT(DCN_ERR_UNSUPPORTED, dcn_send(pair.b, 0, DCN_LEVEL_AGREED, 0, (const uint8_t *)"x", 1, 0));
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send(pair.b, a, DCN_LEVEL_SAFE, 0, (const uint8_t *)"x", 1, 0));
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send(pair.b, a, DCN_LEVEL_AGREED, 0, (const uint8_t *)"x", 1, 0));
     EXPECT(DCN_ERR_UNSUPPORTED, dcn_send(pair.b, 0, DCN_LEVEL_UNRELIABLE, 0, (const uint8_t *)"x", 1, 0));
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send(pair.b, 0, 4, 0, (const uint8_t *)"x", 1, 0));
     EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send(pair.b, 0, DCN_LEVEL_FIFO, 0, NULL, 1, 0));

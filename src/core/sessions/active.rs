@@ -72,6 +72,8 @@ impl Active {
 #[derive(Clone, Default, Debug)]
 pub(super) struct UnderWay {
     busy: BTreeMap<SessionId, Box<Active>>,
+    // What is kept is the memory in boxes.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<Active>>,
 }
 

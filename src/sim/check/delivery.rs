@@ -4,6 +4,7 @@ use crate::core::{Messages, To};
 use crate::sim::payload::{Token, payload};
 use crate::sim::random::fold;
 use crate::types::{Incarnation, ViewId};
+use crate::wire::batch::Level;
 
 use super::{Guarantee, Ledger, Life};
 
@@ -13,7 +14,15 @@ pub(crate) struct Sent {
     pub len: u32,
     /// The life in which it was accepted.
     pub life: u32,
+    pub level: Level,
     pub returned: bool,
+}
+
+impl Sent {
+    /// Whether the life that sent it must be given it as well.
+    pub fn is_owed_to_its_sender(&self, life: u32) -> bool {
+        self.level != Level::Fifo && !self.returned && self.life == life
+    }
 }
 
 /// What one process accepted for one receiver, in order.
@@ -63,10 +72,10 @@ impl Ledger {
     }
 
     /// The message with this token was accepted.
-    pub fn accepted(&mut self, token: Token, len: usize) {
+    pub fn accepted(&mut self, token: Token, level: Level, len: usize) {
         let process = &mut self.processes[usize::from(token.process)];
         let life = process.life.unwrap_or(u32::MAX);
-        process.streams[usize::from(token.stream)].sent.push(Sent { len: len as u32, life, returned: false });
+        process.streams[usize::from(token.stream)].sent.push(Sent { len: len as u32, life, level, returned: false });
     }
 
     /// A host gets a run of messages.
@@ -76,6 +85,12 @@ impl Ledger {
         };
         let sender = self.life_of(run.sender.incarnation);
         self.check_view_of_run(receiver, sender, run);
+        if run.level != Level::Fifo {
+            self.ordered(receiver, sender, run);
+        }
+        if sender == receiver {
+            return self.delivered_own(receiver, run);
+        }
         let mut state = *slot(&mut self.lives[receiver as usize], sender, run.direct);
         if state.next == 0 {
             self.check_first(receiver, sender, run);
@@ -99,7 +114,7 @@ impl Ledger {
             state.count += 1;
             state.hash = fold(fold(state.hash, message.number), message.token);
             let token = Token::unpack(message.token);
-            self.check_message(receiver, sender, run.direct, token, &message.payload, state.sequence);
+            self.check_message(receiver, sender, run, token, &message.payload, state.sequence);
             state.sequence = token.sequence;
         }
         *slot(&mut self.lives[receiver as usize], sender, run.direct) = state;
@@ -135,7 +150,8 @@ impl Ledger {
     }
 
     /// What one message says of itself: from whom, for whom, which one; and that nothing was left out before it.
-    fn check_message(&mut self, receiver: u32, sender: u32, direct: bool, token: Token, bytes: &[u8], last: u32) {
+    fn check_message(&mut self, receiver: u32, sender: u32, run: &Messages, token: Token, bytes: &[u8], last: u32) {
+        let direct = run.direct;
         let process = self.life(sender).process;
         let stream = self.stream(token);
         let to = if direct { To::Member(self.life(receiver).incarnation) } else { To::Everybody };
@@ -151,7 +167,7 @@ impl Ledger {
         let hole = stream.sent[(last as usize).min(token.sequence as usize - 1)..token.sequence as usize - 1]
             .iter()
             .position(|before| skipped && !before.returned && before.life == sent.life);
-        let whole = bytes == payload(token, sent.len as usize);
+        let whole = bytes == payload(token, sent.len as usize) && sent.level == run.level;
         let text = || self.describe(receiver, sender, direct);
         let problem = if token.sequence <= last {
             Some((Guarantee::D1, format!("{}: {token} after {last}", text())))
@@ -244,6 +260,9 @@ impl Ledger {
         let present: Vec<(u16, u32)> =
             members.iter().filter_map(|process| Some((*process, self.process(*process).life?))).collect();
         for &(process, sender) in &present {
+            if !self.has_its_own(process, sender) {
+                return false;
+            }
             for at in 0..self.process(process).streams.len() {
                 let stream = &self.process(process).streams[at];
                 let last = stream.sent.iter().rposition(|sent| !sent.returned && sent.life == sender);
@@ -270,6 +289,9 @@ impl Ledger {
         let present: Vec<(u16, u32)> =
             members.iter().filter_map(|process| Some((*process, self.process(*process).life?))).collect();
         for &(process, sender) in &present {
+            let own = self.has_its_own(process, sender);
+            let text = self.name(sender);
+            self.check(Guarantee::D4, own, || format!("{text} was not given all of its own that is agreed or safe"));
             for stream in 0..self.process(process).streams.len() {
                 match self.process(process).streams[stream].to {
                     To::Everybody => {

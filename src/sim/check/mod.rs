@@ -1,10 +1,11 @@
 //! The checkers: a ledger of everything that was accepted, delivered, returned and installed anywhere, and what it must satisfy.
 //!
 //! The ledger sees what hosts see (events and answers), never the inside of a member, so a bug cannot hide behind its own
-//! bookkeeping. [`delivery`] checks D1-D3 and D7, [`views`] checks V1, V2, V5 and V6; the world adds what needs the network's
+//! bookkeeping. [`delivery`] checks D1-D3 and D7, [`order`] D4, [`views`] checks V1, V2, V5 and V6; the world adds what needs the network's
 //! or the clock's truth: D5, V3, V4, V7, V8.
 
 mod delivery;
+mod order;
 mod primary;
 mod sessions;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub enum Guarantee {
     D1,
     D2,
     D3,
+    D4,
     D5,
     D7,
     V1,
@@ -54,10 +56,11 @@ pub enum Guarantee {
 impl Guarantee {
     /// Every checked promise, its name, and its words.
     #[rustfmt::skip]
-    pub const ALL: [(Guarantee, &'static str, &'static str); 20] = [
+    pub const ALL: [(Guarantee, &'static str, &'static str); 21] = [
         (Guarantee::D1, "D1", "a stream is delivered in the order sent, once, without a gap, unaltered"),
         (Guarantee::D2, "D2", "that holds while leaders die"),
         (Guarantee::D3, "D3", "who goes on together has delivered the same, with a transition before what comes at the end"),
+        (Guarantee::D4, "D4", "what is agreed has one order, at its sender too, and what is safe has its place at all"),
         (Guarantee::D5, "D5", "queues stay under their bounds, and a slow member is named and removed"),
         (Guarantee::D7, "D7", "what was accepted is delivered or returned, in the view that it names"),
         (Guarantee::V1, "V1", "ids of views grow at a member, and one id has one membership"),
@@ -140,6 +143,8 @@ pub(crate) struct Life {
     pub transition: bool,
     /// What was delivered of each life's stream to everybody.
     pub received: Vec<Received>,
+    /// What was delivered in the order of all.
+    pub ordered: order::Ordered,
     /// What was delivered of each life's stream to this one.
     pub direct: Vec<Received>,
     /// What senders were told that this one holds, in views that it has not installed yet: view, sender, number.
@@ -177,6 +182,8 @@ pub(crate) struct Ledger {
     forgot_at: Option<u64>,
     /// What those who went on together delivered.
     passages: BTreeMap<(ViewId, ViewId), Passage>,
+    /// The order of all, of each view.
+    bindings: BTreeMap<ViewId, order::Binding>,
     /// The first number of each stream to everybody in each view.
     starts: BTreeMap<(ViewId, u32), u64>,
     /// What visitors were told about their sessions.
@@ -191,7 +198,7 @@ impl Hash for Ledger {
         // That something happened counts, not when.
         self.memberships.iter().for_each(|(id, (members, _))| (id, members).hash(state));
         self.forgot_at.is_some().hash(state);
-        (&self.passages, &self.starts, &self.sessions).hash(state);
+        (&self.passages, &self.bindings, &self.starts, &self.sessions).hash(state);
     }
 }
 
@@ -257,6 +264,7 @@ impl Ledger {
                 members: Vec::new(),
                 transition: false,
                 received: Vec::new(),
+                ordered: order::Ordered::default(),
                 direct: Vec::new(),
                 owed: Vec::new(),
                 stable: 0,

@@ -9,6 +9,7 @@ use crate::core::{Event, MemberRef, Messages, To, ViewChange};
 use crate::sim::network::address_of;
 use crate::sim::payload::{Token, payload};
 use crate::types::{Ballot, Incarnation, MemberInfo, Name, Seat, View, ViewId};
+use crate::wire::batch::Level;
 
 /// A ledger of three members that are all in a first view.
 struct History {
@@ -65,7 +66,7 @@ impl History {
 
     fn accept(&mut self, process: u16, to: To, len: usize) -> Token {
         let token = self.ledger.next_token(process, to);
-        self.ledger.accepted(token, len);
+        self.ledger.accepted(token, Level::Fifo, len);
         token
     }
 
@@ -73,6 +74,20 @@ impl History {
         let sender = Arc::new(member(token.process));
         let run = Messages::single(sender, view, direct, number, token.pack(), bytes, 0);
         self.ledger.event(at, &Event::Messages(run));
+    }
+
+    /// A message with its place in the order of all.
+    fn deliver_ordered(&mut self, at: u16, number: u64, token: Token, level: Level) {
+        let (sender, bytes) = (Arc::new(member(token.process)), payload(token, 10));
+        let mut run = Messages::single(sender, view_id(1), false, number, token.pack(), bytes, 0);
+        run.level = level;
+        self.ledger.event(at, &Event::Messages(run));
+    }
+
+    fn accept_ordered(&mut self, process: u16, level: Level) -> Token {
+        let token = self.ledger.next_token(process, To::Everybody);
+        self.ledger.accepted(token, level, 10);
+        token
     }
 
     fn deliver(&mut self, at: u16, number: u64, token: Token, len: usize) {
@@ -170,6 +185,69 @@ fn different_deliveries_before_the_same_view_break_d3() {
     (0..3).for_each(|process| history.leave_view(process, 1));
     history.install_at_all(view(2, &[0, 1, 2]));
     assert_eq!(history.broken(), [Guarantee::D3]);
+}
+
+#[test]
+fn two_orders_of_those_who_go_on_together_break_d4() {
+    for orders in [[0, 1, 1], [1, 0, 0]] {
+        let mut history = History::new();
+        let tokens: Vec<Token> = (0..2).map(|process| history.accept_ordered(process, Level::Agreed)).collect();
+        for (at, first) in orders.into_iter().enumerate() {
+            history.deliver_ordered(at as u16, 1, tokens[first], Level::Agreed);
+            history.deliver_ordered(at as u16, 1, tokens[1 - first], Level::Agreed);
+            history.leave_view(at as u16, 1);
+        }
+        history.install(1, view(2, &[0, 1, 2]));
+        history.install(2, view(2, &[0, 1, 2]));
+        assert_eq!(history.broken(), []);
+        history.install(0, view(2, &[0, 1, 2]));
+        assert_eq!(history.broken(), [Guarantee::D4]);
+    }
+}
+
+#[test]
+fn who_goes_on_without_what_was_safe_elsewhere_breaks_d4() {
+    let mut history = History::new();
+    let token = history.accept_ordered(0, Level::Safe);
+    history.deliver_ordered(1, 1, token, Level::Safe);
+    history.leave_view(2, 1);
+    history.install(2, view(2, &[0, 2]));
+    assert_eq!(history.broken(), [Guarantee::D4]);
+    let mut history = History::new();
+    let token = history.accept_ordered(0, Level::Safe);
+    history.leave_view(2, 1);
+    history.install(2, view(2, &[0, 2]));
+    history.deliver_ordered(1, 1, token, Level::Safe);
+    assert_eq!(history.broken(), [Guarantee::D4], "the other way round in time");
+    let mut history = History::new();
+    let token = history.accept_ordered(0, Level::Safe);
+    history.leave_view(1, 1);
+    history.deliver_ordered(1, 1, token, Level::Safe);
+    history.leave_view(2, 1);
+    history.install(2, view(2, &[0, 2]));
+    assert_eq!(history.broken(), [], "after the transition it binds only who goes on with it");
+}
+
+#[test]
+fn a_sender_that_lacks_its_own_in_the_order_breaks_d4() {
+    let mut history = History::new();
+    let tokens: Vec<Token> = (0..2).map(|_| history.accept_ordered(0, Level::Agreed)).collect();
+    for at in 1..3 {
+        history.deliver_ordered(at, 1, tokens[0], Level::Agreed);
+        history.deliver_ordered(at, 2, tokens[1], Level::Agreed);
+    }
+    history.ledger.finish(&[0, 1, 2]);
+    assert_eq!(history.broken(), [Guarantee::D4]);
+    history.deliver_ordered(0, 2, tokens[1], Level::Agreed);
+    assert_eq!(history.broken(), [Guarantee::D4; 2], "one was passed over");
+}
+
+#[test]
+fn a_message_at_another_level_than_it_was_sent_at_breaks_d1() {
+    let mut history = History::new();
+    let token = history.accept(0, To::Everybody, 10);
+    history.deliver_ordered(1, 1, token, Level::Agreed);
+    assert_eq!(history.broken(), [Guarantee::D1]);
 }
 
 #[test]

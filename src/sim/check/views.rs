@@ -133,6 +133,8 @@ impl Ledger {
             }
         }
         self.passages.insert((from.id, view.id), passage);
+        let ready = from.members.iter().any(|m| m.incarnation == self.life(life).incarnation && m.ready);
+        self.pass_order(life, from.id, view.id, ready);
         self.lives[life as usize].received.iter_mut().for_each(|received| received.enter_view(leader_lost));
     }
 

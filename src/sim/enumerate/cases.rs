@@ -3,6 +3,7 @@
 use super::choice::Todo;
 use super::cluster::{Cluster, NODES};
 use crate::core::Plant;
+use crate::wire::batch::Level;
 
 /// What a case is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,8 @@ pub(super) struct Case {
     pub trigger: Trigger,
     /// Nodes whose hosts send one message to everybody, at any moment.
     pub senders: &'static [usize],
+    /// At which level they do.
+    pub level: Level,
     /// Nodes whose hosts make one change of a session, at any moment. It is the first node's, with its copy at the second one.
     pub visitors: &'static [usize],
     pub faults: Faults,
@@ -58,13 +61,17 @@ const TWO: Faults = Faults { crashes: 1, cuts: 1, losses: 0 };
 const fn case(
     name: &'static str, trigger: Trigger, senders: &'static [usize], faults: Faults, deviations: Option<u8>,
 ) -> Case {
-    Case { name, trigger, senders, visitors: &[], faults, deviations }
+    Case { name, trigger, senders, level: Level::Fifo, visitors: &[], faults, deviations }
+}
+
+const fn ordered(name: &'static str, trigger: Trigger, level: Level, faults: Faults, deviations: Option<u8>) -> Case {
+    Case { level, ..case(name, trigger, &[0, 1], faults, deviations) }
 }
 
 const fn session(
     name: &'static str, trigger: Trigger, visitors: &'static [usize], faults: Faults, deviations: Option<u8>,
 ) -> Case {
-    Case { name, trigger, senders: &[], visitors, faults, deviations }
+    Case { visitors, ..case(name, trigger, &[], faults, deviations) }
 }
 
 /// All cases. Node 0 coordinates and leads the one group, node 1 is its deputy.
@@ -97,6 +104,13 @@ pub(super) const CASES: &[Case] = &[
     case("crash-coordinator/loss", Trigger::Crash(0), &[0], LOSS, None),
     case("crash-coordinator/loss-two-senders", Trigger::Crash(0), &[0, 1], LOSS, Some(2)),
     case("crash-coordinator/two-faults", Trigger::Crash(0), &[1], TWO, Some(1)),
+    ordered("agreed/crash", Trigger::Crash(2), Level::Agreed, CRASH, Some(2)),
+    ordered("agreed/coordinator-crash", Trigger::Crash(0), Level::Agreed, CRASH, Some(2)),
+    ordered("agreed/coordinator-leave", Trigger::Leave(0), Level::Agreed, ORDERS, Some(3)),
+    ordered("agreed/join", Trigger::Join(2), Level::Agreed, ORDERS, Some(2)),
+    ordered("safe/crash", Trigger::Crash(2), Level::Safe, CRASH, Some(2)),
+    ordered("safe/coordinator-crash", Trigger::Crash(0), Level::Safe, CRASH, Some(2)),
+    ordered("safe/coordinator-crash-loss", Trigger::Crash(0), Level::Safe, LOSS, Some(1)),
     session("handover/orders", Trigger::Visit(2), &[0], ORDERS, None),
     session("handover/crash", Trigger::Visit(2), &[], CRASH, None),
     session("handover/crash-with-visitor", Trigger::Visit(2), &[0], CRASH, Some(1)),
@@ -127,7 +141,12 @@ impl Case {
         };
         let senders: Vec<String> = self.senders.iter().map(|at| format!("n{at}")).collect();
         let mut parts = vec![event];
-        parts.extend((!senders.is_empty()).then(|| format!("{} send at any step", senders.join(" and "))));
+        let level = match self.level {
+            Level::Fifo => "",
+            Level::Agreed => " in one order",
+            Level::Safe => " in one order that all hold",
+        };
+        parts.extend((!senders.is_empty()).then(|| format!("{} send at any step{level}", senders.join(" and "))));
         let visitors: Vec<String> = self.visitors.iter().map(|at| format!("n{at}")).collect();
         parts.extend(
             (!visitors.is_empty()).then(|| format!("{} change n0's session at any step", visitors.join(" and "))),
@@ -175,6 +194,7 @@ impl Case {
         self.visitors.iter().for_each(|at| visits[*at] = true);
         let mut sends = [false; NODES];
         self.senders.iter().for_each(|at| sends[*at] = true);
+        cluster.level = self.level;
         cluster.touched.all = true;
         cluster.todo = Todo { trigger: true, sends, visits, faults: self.faults, left: None };
         cluster

@@ -58,6 +58,8 @@ pub(super) struct Cluster {
     gone: usize,
     /// What hosts do with a session, if the case is about one.
     pub visits: Option<Visits>,
+    /// At which level hosts send.
+    pub level: Level,
     /// What may still be done to it.
     pub todo: Todo,
     /// What the last step touched: nodes, and connections.
@@ -101,6 +103,7 @@ impl Cluster {
             ledger: Arc::default(),
             gone: 0,
             visits: None,
+            level: Level::Fifo,
             todo: Todo::default(),
             touched: Touched::default(),
             story: None,
@@ -167,11 +170,11 @@ impl Cluster {
     pub fn send(&mut self, at: usize) -> bool {
         let process = self.nodes[at].process;
         let token = self.ledger().next_token(process, To::Everybody);
-        let node = self.node(at);
-        let code =
-            node.outbox.push(To::Everybody, Level::Fifo, token.pack(), MESSAGE_BYTES, || payload(token, MESSAGE_BYTES));
+        let level = self.level;
+        let push = || payload(token, MESSAGE_BYTES);
+        let code = self.node(at).outbox.push(To::Everybody, level, token.pack(), MESSAGE_BYTES, push);
         if code == Code::Ok {
-            self.ledger().accepted(token, MESSAGE_BYTES);
+            self.ledger().accepted(token, level, MESSAGE_BYTES);
         }
         self.tell(|| format!("n{at} sends {token}: {code:?}"));
         self.settle(at);

@@ -1,0 +1,143 @@
+//! One order for all members: the coordinator says what comes next, in its own stream, and the end of a view settles the rest (D4, R29).
+//!
+//! What is sent as *agreed* waits, unstable and in its stream, until the coordinator has given it a place. What says so is part of
+//! the coordinator's stream, so everybody who goes on together has the same places at the view's end, and delivers what has none
+//! after them, by the sender's position and number. What is *safe* waits besides until all ready members hold it and its place: so
+//! whoever delivers it before the view ends delivers it where everybody who goes on does. Places are read when a batch is held, not when it
+//! is taken: what is next may lie behind others in its stream for which a host has no room.
+
+use std::collections::VecDeque;
+
+use super::builder::Builder;
+use super::effects::Effects;
+use super::fanout::{Budget, Fanout};
+use super::plant::Plant;
+use super::stability::{Measure, Stability};
+use crate::types::{Index, Time};
+use crate::wire::batch::{Level, Place};
+
+/// Places that are known and not used up yet; more are illegal. The coordinator keeps to half of it.
+const MOST: usize = 1 << 18;
+/// Places in one batch.
+const AT_ONCE: usize = 4_096;
+
+/// Places in the order of all members, of one view.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct Order {
+    /// What comes next: by which batch of the coordinator's stream it was said, whose stream, up to which batch.
+    known: VecDeque<(u64, Index, u64)>,
+    /// Up to which batch each stream has places.
+    placed: Vec<u64>,
+    /// At the coordinator: what has come and has no place yet.
+    waiting: VecDeque<(Index, u64)>,
+}
+
+impl Order {
+    pub(crate) fn new(streams: usize) -> Order {
+        Order { known: VecDeque::new(), placed: vec![0; streams], waiting: VecDeque::new() }
+    }
+
+    /// The coordinator says what comes next.
+    pub(crate) fn learn(&mut self, said: u64, places: &[Place]) -> Result<(), &'static str> {
+        for place in places {
+            let Some(placed) = self.placed.get_mut(place.stream as usize) else {
+                return Err("a place in the order for nobody's stream");
+            };
+            if place.upto <= *placed || self.known.len() >= MOST {
+                return Err("places in the order that do not follow");
+            }
+            *placed = place.upto;
+            self.known.push_back((said, place.stream as usize, place.upto));
+        }
+        Ok(())
+    }
+
+    /// At the coordinator: a batch wants a place.
+    pub(crate) fn arrived(&mut self, s: Index, batch: u64) {
+        match self.waiting.back_mut() {
+            Some((last, upto)) if *last == s => *upto = batch,
+            _ => self.waiting.push_back((s, batch)),
+        }
+    }
+
+    fn next_places(&mut self) -> Vec<Place> {
+        let room = (MOST / 2).saturating_sub(self.known.len()).min(AT_ONCE).min(self.waiting.len());
+        self.waiting.drain(..room).map(|(s, upto)| Place { stream: s as u32, upto }).collect()
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+impl Fanout {
+    /// As the coordinator: says which place has what came since. Does not wait for the window: what is in it may wait for this.
+    pub(crate) fn say_order(&mut self, builder: &mut Builder, fx: &mut Effects) {
+        if self.frozen || !self.order.is_waiting() {
+            return;
+        }
+        let places = self.order.next_places();
+        if places.is_empty() {
+            return;
+        }
+        let seat = self.view.members[self.me].seat;
+        let built = builder.build_order(&places, self.view.tag(), seat);
+        self.keep_own(builder, built, fx);
+    }
+
+    /// Takes what is next in the order, as far as the host's queue admits.
+    pub(crate) fn take_placed(&mut self, budget: &mut Budget, ending: bool, fx: &mut Effects) {
+        while let Some((said, s, upto)) = self.order.known.front().copied() {
+            // What was fetched for a cut counts when that cut is decided.
+            if said > self.streams[self.coordinator].bound {
+                return;
+            }
+            let stream = &self.streams[s];
+            if stream.taken >= upto || (ending && !stream.is_behind()) {
+                self.order.known.pop_front();
+                continue;
+            }
+            let Some(level) = stream.next_level() else { return };
+            let safe = level != Level::Safe || ending || self.all_hold(s, said) || self.plants.has(Plant::SafeAtOnce);
+            if !safe || !self.take_next(s, budget, ending, fx) {
+                return;
+            }
+            self.take_unplaced(s, budget, ending, fx);
+        }
+    }
+
+    /// Whether all ready members hold what is next in a stream, and the batch that says its place.
+    fn all_hold(&self, s: Index, said: u64) -> bool {
+        let stream = &self.streams[s];
+        stream.held_by_all > stream.taken && self.streams[self.coordinator].held_by_all >= said
+    }
+}
+
+/// What all hold.
+impl Fanout {
+    /// From now on everybody says what it holds.
+    pub(super) fn look_at_holding(&mut self) -> &mut Stability {
+        let Fanout { holding, view, me, plants, streams, .. } = self;
+        holding.get_or_insert_with(|| {
+            let mut holding = Stability::new(view, *me, Measure::Held, *plants);
+            (0..streams.len()).for_each(|s| holding.touched(s, 0));
+            holding
+        })
+    }
+
+    /// Tells what is held here, if it is time, and notes what all hold.
+    pub(crate) fn tell_holding(&mut self, now: Time, fx: &mut Effects) {
+        if let Some(holding) = &mut self.holding {
+            for (s, batch) in holding.flush(now, &self.streams, fx) {
+                self.held_by_all(s, batch);
+            }
+        }
+    }
+
+    /// All ready members hold a stream up to this batch.
+    pub(crate) fn held_by_all(&mut self, s: Index, batch: u64) {
+        if let Some(stream) = self.streams.get_mut(s) {
+            stream.held_by_all = stream.held_by_all.max(batch);
+        }
+    }
+}
