@@ -4,7 +4,8 @@
 //!
 //! `GET /` counts a visit, `POST /` also sets the visitor's text. `Accept: text/plain` asks for key=value instead of a page. A
 //! client that repeats a visit after a broken connection numbers its visits (`/?visit=7`): each number counts once. `/?new` begins
-//! a new session, whatever the cookie says; `/state` tells of this member and counts nothing.
+//! a new session, whatever the cookie says; `/state` tells of this member and counts nothing. Further settings come from the
+//! environment: `DECURION_SECURITY=none` for addresses that are no loopback ones.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -45,6 +46,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         std::process::exit(2);
     };
     let mut config = Config::new();
+    config.load_env()?;
     for (key, value) in [("node.name", name), ("node.bind", address), ("cluster.seeds", seeds)] {
         config.set(key, value)?;
     }
@@ -106,8 +108,9 @@ impl Visitor {
         Ok(())
     }
 
-    /// Writes what follows from what was read: only if nobody else has written since, and once for each `token`.
-    fn write(&mut self, engine: &Engine, token: u64, text: Option<&str>) -> Result<()> {
+    /// Writes what follows from what was read: only if nobody else has written since, and once for each `token`. If it is
+    /// `repeated`, the version that comes back may be that of somebody else, who wrote after an earlier try of ours.
+    fn write(&mut self, engine: &Engine, token: u64, repeated: bool, text: Option<&str>) -> Result<()> {
         let visits = (self.visits + 1).to_string();
         let pairs = [("visits", visits.as_str())].into_iter().chain(text.map(|text| ("text", text)));
         let sets = attributes(pairs.map(|(name, value)| (name, value.as_bytes())))?;
@@ -115,13 +118,13 @@ impl Visitor {
         let cookie = self.cookie.expect("it was found before");
         let session = engine.session_write(&cookie, change, WAIT)?;
         self.cookie = Some(session.cookie);
-        if session.version == self.version + 1 {
+        if session.version == self.version + 1 && !repeated {
             self.visits += 1;
             self.text = text.map_or_else(|| std::mem::take(&mut self.text), str::to_owned);
         } else if session.version != self.version {
-            return Err(Error::new(Code::VersionConflict, "an earlier try had counted, and others wrote: read again"));
+            return Err(Error::new(Code::VersionConflict, "it has counted, and others may have written: read again"));
         }
-        // Else an earlier try had counted, and what was read is right.
+        // Else it had counted before, and what was read is right.
         self.version = session.version;
         match session.code {
             Code::Unreplicated => Err(Error::new(session.code, "done, and this member holds the only copy")),
@@ -144,7 +147,7 @@ impl Visitor {
                     // drawn.
                     drawn = self.version << 32 | RandomState::new().build_hasher().finish() >> 32;
                 }
-                self.write(engine, number.unwrap_or(drawn), text)
+                self.write(engine, number.unwrap_or(drawn), open, text)
             });
             let Err(error) = tried else { return Ok(()) };
             open |= asked && error.code() == Code::OutcomeUnknown;

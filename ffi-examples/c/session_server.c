@@ -60,8 +60,9 @@ static int32_t find_visitor(visitor_t *visitor) {
     return code;
 }
 
-/* Writes what follows from what was read: only if nobody else has written since, and once for each `repeat`. */
-static int32_t write_visit(visitor_t *visitor, uint64_t repeat, const char *text) {
+/* Writes what follows from what was read: only if nobody else has written since, and once for each `repeat`. `again`: then the
+   version that comes back may be that of somebody else, who wrote after an earlier try of ours. */
+static int32_t write_visit(visitor_t *visitor, uint64_t repeat, int again, const char *text) {
     char visits[24];
     size_t digits = (size_t)snprintf(visits, sizeof visits, "%" PRIu64, visitor->visits + 1);
     uint64_t read = visitor->session.version;
@@ -71,8 +72,8 @@ static int32_t write_visit(visitor_t *visitor, uint64_t repeat, const char *text
                                    .sets = sets, .set_count = text ? 2 : 1, .stride_bytes = sizeof *sets};
     int32_t code = dcn_session_write_wait(engine, visitor->session.cookie, &change, WAIT_MS, &visitor->session);
     if (code != DCN_OK && code != DCN_UNREPLICATED) return code;
-    if (visitor->session.version == read) return code; /* An earlier try had counted: what was read is right. */
-    if (visitor->session.version > read + 1) return DCN_ERR_VERSION_CONFLICT; /* So it had, and others wrote: read again. */
+    if (visitor->session.version == read) return code; /* It had counted before: what was read is right. */
+    if (visitor->session.version > read + 1 || again) return DCN_ERR_VERSION_CONFLICT; /* It has counted: read again. */
     visitor->visits++;
     if (text) strcpy(visitor->text, text);
     return code;
@@ -89,7 +90,7 @@ static int32_t visit(visitor_t *visitor, uint64_t number, const char *text) {
         if ((code = find_visitor(visitor)) != DCN_OK) continue;
         /* The numbers of a session must grow: the version comes first. Two visits at once must differ: the rest is drawn. */
         if (number == 0 && !open && getrandom(&lot, sizeof lot, 0) == sizeof lot) repeat = visitor->session.version << 32 | lot;
-        code = write_visit(visitor, repeat, text);
+        code = write_visit(visitor, repeat, open, text);
         open |= code == DCN_ERR_OUTCOME_UNKNOWN;
     } while ((code == DCN_ERR_OUTCOME_UNKNOWN || code == DCN_ERR_VERSION_CONFLICT) && time(NULL) < until);
     return code;
