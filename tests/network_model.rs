@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use network_support::history::{Cut, History, Outcome, Visit};
 use network_support::link::{Conditions, Counts, HOLD_US, Link, Rate};
 use network_support::switch::{Destination, destination, mac};
-use network_support::{Network, address};
+use network_support::{Network, address, may_go_without};
 
 const FRAMES: u64 = 20_000;
 
@@ -199,6 +199,12 @@ fn nothing_is_left_of_a_network_whose_test_fails() {
     // The next one gets the lock, so the other has been dropped; each host has one descriptor.
     let Some(network) = Network::new(2, 1) else { return };
     assert_eq!(namespaces().count(), network.hosts.len());
+}
+
+#[test]
+fn without_a_network_nothing_passes_unless_somebody_has_said_so() {
+    assert!(may_go_without(true, false));
+    assert!(!may_go_without(false, false) && !may_go_without(false, true) && !may_go_without(true, true));
 }
 
 /// A history of one session, from (number, begin, end) in milliseconds, all by server 0.

@@ -1,4 +1,4 @@
-//! Members whose network loses, doubles and reorders frames come to one view, and every byte that two of them send to everybody
+//! Members whose network loses, doubles, reorders or holds up frames come to one view, and every byte that two of them send to everybody
 //! arrives at each of the others, once and in order (D1, V4, V7). `DECURION_NETWORK=full` tries the whole matrix.
 
 mod command_support;
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use command_support::{Process, directory, node_words};
-use network_support::link::{Conditions, Random};
+use network_support::link::{Conditions, Random, Rate};
 use network_support::{Network, address};
 
 const SEED: u64 = 20;
@@ -23,16 +23,24 @@ struct Case {
     loss: f64,
     reordering: f64,
     duplication: f64,
+    rate: Option<Rate>,
 }
+
+/// A link that what the two send fills for a second or two: heartbeats wait behind it, or are lost at its full queue.
+const SLOW: Rate = Rate { bytes_per_s: 256 * 1024, queue_bytes: 64 * 1024 };
 
 /// The whole matrix, or a few of it.
 fn cases() -> Vec<Case> {
-    let case = |(members, loss, reordering, duplication)| Case { members, loss, reordering, duplication };
+    let case = |(members, loss, reordering, duplication)| Case { members, loss, reordering, duplication, rate: None };
+    let slow = |members| Case { rate: Some(SLOW), ..case((members, 0.0, 0.0, 0.0)) };
     if std::env::var("DECURION_NETWORK").as_deref() != Ok("full") {
-        return [(3, 20.0, 10.0, 10.0), (8, 5.0, 10.0, 10.0), (16, 0.0, 10.0, 10.0)].map(case).to_vec();
+        let mut few = [(3, 20.0, 10.0, 10.0), (8, 5.0, 10.0, 10.0), (16, 0.0, 10.0, 10.0)].map(case).to_vec();
+        few.push(slow(3));
+        return few;
     }
     let mut all = Vec::new();
     for members in [3, 8, 16] {
+        all.push(slow(members));
         for loss in [0.0, 5.0, 20.0] {
             for (reordering, duplication) in [(0.0, 0.0), (10.0, 0.0), (0.0, 10.0), (10.0, 10.0)] {
                 all.push(case((members, loss, reordering, duplication)));
@@ -56,6 +64,7 @@ fn try_case(case: Case, network: &Network) {
         loss: case.loss,
         reordering: case.reordering,
         duplication: case.duplication,
+        rate: case.rate,
         delay_us: 200,
         jitter_us: 300,
         ..Conditions::default()
@@ -80,14 +89,15 @@ fn try_case(case: Case, network: &Network) {
         }
     }
     let arrived = begun.elapsed();
+    // The answer comes behind all that a node has said before.
+    let suspicions: u64 = nodes.iter().map(|node| node.stats()["suspicions"].as_u64().expect("a number")).sum();
     let removed: usize = nodes.iter().map(|node| node.lines("expelled").len()).sum();
     let (one, all) = (together.as_secs_f64(), arrived.as_secs_f64());
+    let counts = network.counts();
     println!(
-        "{case:?}: one view after {one:.1} s, all bytes after {all:.1} s, {removed} removed, {:?}",
-        network.counts()
+        "{case:?}: one view after {one:.1} s, all bytes after {all:.1} s, {suspicions} suspicions, {removed} removed, {counts:?}"
     );
     assert_eq!(removed, 0, "{case:?}: a member that is well was removed");
-    let counts = network.counts();
     for (percent, count) in
         [(case.loss, counts.lost), (case.reordering, counts.reordered), (case.duplication, counts.duplicated)]
     {
