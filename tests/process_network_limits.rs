@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use network_support::Network;
 use network_support::cgroup::Cgroup;
 use network_support::cluster::{Cluster, World};
 use network_support::link::{Conditions, Random};
+use network_support::{Network, seed};
 
 const SERVERS: usize = 3;
 const SESSIONS: usize = 4;
 const TRAFFIC: u64 = 60;
-const SEED: u64 = 555;
+const SEED: usize = 555;
 /// Nobody is removed for a silence shorter than 1.5 s, the profile `lan`.
 const SHORT: Duration = Duration::from_millis(600);
 /// A fifth of a processor.
@@ -30,7 +30,7 @@ const MEMORY_BYTES: u64 = 256 * 1024;
 
 /// Three servers in traffic while `act` does something to one of them; half of the visitors spare the one that `act` names.
 fn in_traffic(what: &str, act: impl FnOnce(&World, u64, &AtomicUsize)) {
-    let Some(network) = Network::new(SERVERS, SEED) else { return };
+    let Some(network) = Network::new(SERVERS, seed(SEED)) else { return };
     let begun = Instant::now();
     network.set_all(Conditions { delay_us: 200, jitter_us: 300, ..Conditions::default() });
     let cluster = Cluster::start(network);

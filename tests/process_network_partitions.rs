@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use network_support::cluster::{Cluster, World};
 use network_support::history::{Cut, Visit};
 use network_support::link::{Conditions, Random};
-use network_support::{Network, wanted};
+use network_support::{Network, is_full, seed, wanted};
 
 const SERVERS: usize = 5;
 const SESSIONS: usize = 6;
 /// Acknowledged visits while a part is cut off, and between two cuts.
 const TRAFFIC: u64 = 40;
-const SEED: u64 = 55;
+const SEED: usize = 55;
 /// For how long who is cut off may go on: `detector.lease_ms` of the profile `lan`, and what is on the wire at the cut.
 const LEASE: Duration = Duration::from_millis(1_200 + 10);
 
@@ -48,7 +48,7 @@ impl Partition {
             let minority = if number % 4 == 3 { vec![first] } else { vec![first, second] };
             // A coordinator that hears nothing and is heard holds up the others for most of a minute: see docs/BAD_NETWORK.md.
             let known = matches!(kind, Kind::Deaf) && minority.contains(&coordinator);
-            if !known || std::env::var("DECURION_NETWORK").as_deref() == Ok("full") {
+            if !known || is_full() {
                 return Partition { kind, minority };
             }
         }
@@ -70,7 +70,7 @@ impl Partition {
 
 #[test]
 fn a_part_that_is_cut_off_acknowledges_nothing_and_comes_back() {
-    let Some(network) = Network::new(SERVERS, SEED) else { return };
+    let Some(network) = Network::new(SERVERS, seed(SEED)) else { return };
     let partitions = wanted("DECURION_PARTITIONS", 5);
     let begun = Instant::now();
     network.set_all(Conditions { delay_us: 200, jitter_us: 300, ..Conditions::default() });
@@ -85,7 +85,7 @@ fn a_part_that_is_cut_off_acknowledges_nothing_and_comes_back() {
         let there: Vec<usize> = (0..SERVERS).filter(|host| away & (1 << host) == 0).collect();
         there[random.below(there.len())]
     };
-    let mut random = Random(SEED);
+    let mut random = Random(seed(SEED));
     let (history, finals) = world.in_traffic(2 * SESSIONS, choose, || {
         for number in 0..partitions {
             world.await_visits(TRAFFIC);

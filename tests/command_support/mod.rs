@@ -19,7 +19,8 @@ use serde_json::Value;
 /// Longer than anything here may take; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What the environment says to the tests themselves: a member would take it for a setting with a slip in its name.
-const OF_THE_TESTS: [&str; 4] = ["DECURION_NETWORK", "DECURION_FAILOVERS", "DECURION_PARTITIONS", "DECURION_NO_NETNS"];
+const OF_THE_TESTS: [&str; 5] =
+    ["DECURION_NETWORK", "DECURION_SEED", "DECURION_FAILOVERS", "DECURION_PARTITIONS", "DECURION_NO_NETNS"];
 /// How often what tells no events (a table in /proc, a process that ends) is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

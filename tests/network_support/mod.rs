@@ -108,6 +108,16 @@ pub fn wanted(variable: &str, usual: usize) -> usize {
         .map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
+/// What the links and the faults are drawn from: the usual seed, or the one that the environment says.
+pub fn seed(usual: usize) -> u64 {
+    wanted("DECURION_SEED", usual) as u64
+}
+
+/// Whether everything shall be tried, however long it takes and whatever is known not to hold.
+pub fn is_full() -> bool {
+    std::env::var("DECURION_NETWORK").as_deref() == Ok("full")
+}
+
 /// Waits until no other test has a network: they would take each other's time, and their figures would mean nothing.
 fn alone() -> io::Result<File> {
     let file = File::create(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("network.lock"))?;
