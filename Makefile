@@ -3,14 +3,17 @@
 CARGO ?= cargo
 # Seeds of the simulator that `make test` runs, twice.
 SEEDS ?= 2000
+# How long `make soak` goes on.
+SOAK_SECONDS ?= 600
 JOBS  ?= $(shell nproc)
 
-# How long `make fuzz` runs each target, and where its compiler driver is kept.
+# How long `make fuzz` runs each target, which ones (empty: all), and where its compiler driver is kept.
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 CARGO_FUZZ   := target/tools/bin/cargo-fuzz
 CARGO_FUZZ_VERSION := 0.13.2
 
-.PHONY: help all lib test tools lint test-rust simulate deny fuzz bench clean
+.PHONY: help all lib test tools lint test-rust test-loom soak simulate deny fuzz bench clean
 
 .DEFAULT_GOAL := help
 
@@ -38,18 +41,24 @@ lint: ## Formatting, and every warning an error, also of the documentation.
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-test-rust: ## Unit, property, scenario and documentation tests, the C face, and the replay of the fuzz corpus.
+test-rust: ## Unit, property, scenario and documentation tests, the C face, the replay of the fuzz corpus, ten seconds of fuzzing.
 	$(CARGO) test --locked --no-fail-fast
 
 simulate: ## SEEDS (default 2000) runs of the simulator, twice: no promise broken, the same trace both times; and all small cases.
 	$(CARGO) build --release --locked
 	@.ci/simulate target/release/decurion $(SEEDS) $(JOBS)
 
+test-loom: ## What works without locks, in every interleaving of a few threads that loom tells apart.
+	$(CARGO) run --release --locked --manifest-path loom/Cargo.toml
+
+soak: ## Real processes under faults that take turns for SOAK_SECONDS (default 600): memory and descriptors stay flat.
+	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test process_soak -- --nocapture
+
 deny: ## Licences, bans, sources and advisories by cargo-deny, where it is installed.
 	$(CARGO) deny check
 
 fuzz: $(CARGO_FUZZ) ## Every fuzz target for FUZZ_SECONDS (default 60), then the corpus minimised. Needs a nightly compiler.
-	@.ci/fuzz $(CARGO_FUZZ) $(FUZZ_SECONDS)
+	@.ci/fuzz $(CARGO_FUZZ) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(CARGO_FUZZ):
 	$(CARGO) install --locked --root target/tools cargo-fuzz --version $(CARGO_FUZZ_VERSION)
@@ -59,4 +68,4 @@ bench: ## The benches of the hot paths.
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/artifacts
+	rm -rf fuzz/target fuzz/artifacts loom/target

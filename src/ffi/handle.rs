@@ -9,17 +9,17 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use crate::runtime::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::runtime::fork;
 use crate::types::{Code, Error, Result};
 
-const SLOT_BITS: u32 = 22;
+pub(super) const SLOT_BITS: u32 = 22;
 const GENERATION_BITS: u32 = 28;
 const KIND_BITS: u32 = 3;
 const TAG_BITS: u32 = 64 - SLOT_BITS - GENERATION_BITS - KIND_BITS;
 
-const FIRST_SEGMENT: u32 = 64;
+const FIRST_SEGMENT: u32 = if cfg!(loom) { 2 } else { 64 };
 const SEGMENTS: usize = (SLOT_BITS - FIRST_SEGMENT.trailing_zeros()) as usize;
 /// How many objects of one kind a table can hold, retired slots included.
 const CAPACITY: u32 = FIRST_SEGMENT * ((1 << SEGMENTS) - 1);
@@ -82,12 +82,24 @@ pub(super) struct Use<'a, T> {
 }
 
 impl<T> Table<T> {
+    #[cfg(not(loom))]
     pub(super) const fn new(kind: Kind) -> Table<T> {
         Table {
             kind,
             used: AtomicU32::new(0),
             free: AtomicU64::new(NONE as u64),
             segments: [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENTS],
+        }
+    }
+
+    /// For the models in `loom/`: their atomics are not made before a model runs.
+    #[cfg(loom)]
+    pub(super) fn modelled(kind: Kind) -> Table<T> {
+        Table {
+            kind,
+            used: AtomicU32::new(0),
+            free: AtomicU64::new(NONE as u64),
+            segments: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::atomic::{AtomicU8, Ordering};
 use super::eventfd::EventFd;
 use super::fork::AfterFork;
 

@@ -4,16 +4,15 @@
 //! Messages are bounded by the core, which counts them until the host has taken them. The rest is bounded here.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
 
-use super::eventfd::EventFd;
-use super::fork::AfterFork;
+use super::signal::Signal;
 use crate::core::Event;
 use crate::types::{Code, Error, Result};
 
@@ -27,50 +26,27 @@ const TOO_MANY: usize = 8_192;
 /// A queue's two ends. The events of a turn travel together: one hand-over, whatever their number.
 pub fn event_queue() -> std::io::Result<(EventSink, EventSource)> {
     let (sender, receiver) = unbounded();
-    let signal = Arc::new(Signal {
-        fd: EventFd::new(AfterFork::Replace)?,
-        wanted: AtomicBool::new(false),
-        raised: AtomicBool::new(false),
-        small: AtomicUsize::new(0),
-        expired: AtomicUsize::new(0),
-    });
-    let sink = EventSink { sender: Some(sender), signal: signal.clone(), dropped: 0 };
-    Ok((sink, EventSource { receiver, signal, taken: Mutex::new(VecDeque::new()) }))
+    let (small, expired) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let common = Arc::new(Common { signal: Signal::new()?, small, expired });
+    let sink = EventSink { sender: Some(sender), common: common.clone(), dropped: 0 };
+    Ok((sink, EventSource { receiver, common, taken: Mutex::new(VecDeque::new()) }))
 }
 
+/// What both ends share.
 #[derive(Debug)]
-struct Signal {
-    fd: EventFd,
-    /// Set when the host first asks for the descriptor; until then it costs no system call.
-    wanted: AtomicBool,
-    raised: AtomicBool,
+struct Common {
+    signal: Signal,
     /// Events in the queue that the core does not count, but for sessions that have expired.
     small: AtomicUsize,
     /// Sessions in the queue that have expired.
     expired: AtomicUsize,
 }
 
-impl Signal {
-    fn raise(&self) {
-        if self.wanted.load(Ordering::SeqCst) && !self.raised.swap(true, Ordering::SeqCst) {
-            self.fd.raise();
-        }
-    }
-
-    /// The order matters: a sender that comes after the flag is down raises it again.
-    fn lower(&self) {
-        if self.raised.load(Ordering::SeqCst) {
-            self.fd.lower();
-            self.raised.store(false, Ordering::SeqCst);
-        }
-    }
-}
-
 /// The engine's end. Dropping it ends the queue, and the descriptor stays readable for good.
 #[derive(Debug)]
 pub struct EventSink {
     sender: Option<Sender<Vec<Event>>>,
-    signal: Arc<Signal>,
+    common: Arc<Common>,
     dropped: usize,
 }
 
@@ -87,7 +63,7 @@ impl EventSink {
     /// Hands the events of a turn over and leaves `events` empty.
     pub fn push(&mut self, events: &mut Vec<Event>) -> Keeps {
         let (small_before, expired_before) =
-            (self.signal.small.load(Ordering::Relaxed), self.signal.expired.load(Ordering::Relaxed));
+            (self.common.small.load(Ordering::Relaxed), self.common.expired.load(Ordering::Relaxed));
         let (mut small, mut expired) = (small_before, expired_before);
         events.retain(|event| {
             if event.cost() > 0 {
@@ -112,13 +88,13 @@ impl EventSink {
             added += 1;
         }
         if !events.is_empty() {
-            self.signal.small.fetch_add(added, Ordering::Relaxed);
-            self.signal.expired.fetch_add(expired - expired_before, Ordering::Relaxed);
+            self.common.small.fetch_add(added, Ordering::Relaxed);
+            self.common.expired.fetch_add(expired - expired_before, Ordering::Relaxed);
             if let Some(sender) = &self.sender {
                 // The other end lives as long as the engine; if it is gone nobody is left to tell.
                 let _ = sender.send(std::mem::take(events));
             }
-            self.signal.raise();
+            self.common.signal.raise();
         }
         if small < TOO_MANY { Keeps::Up } else { Keeps::Not }
     }
@@ -139,7 +115,7 @@ fn only_informs(event: &Event) -> bool {
 impl Drop for EventSink {
     fn drop(&mut self) {
         self.sender = None;
-        self.signal.raise();
+        self.common.signal.raise();
     }
 }
 
@@ -147,7 +123,7 @@ impl Drop for EventSink {
 #[derive(Debug)]
 pub struct EventSource {
     receiver: Receiver<Vec<Event>>,
-    signal: Arc<Signal>,
+    common: Arc<Common>,
     /// What was handed over and not taken yet; its lock is what "one thread at a time" means.
     taken: Mutex<VecDeque<Event>>,
 }
@@ -191,8 +167,8 @@ impl EventSource {
             }
             events.push(event);
         }
-        self.signal.small.fetch_sub(small, Ordering::Relaxed);
-        self.signal.expired.fetch_sub(expired, Ordering::Relaxed);
+        self.common.small.fetch_sub(small, Ordering::Relaxed);
+        self.common.expired.fetch_sub(expired, Ordering::Relaxed);
         if taken.is_empty() && !ended {
             self.lower(&mut taken);
         }
@@ -223,35 +199,30 @@ impl EventSource {
 
     /// Nothing is left: the descriptor goes down, unless something has come in between.
     fn lower(&self, taken: &mut VecDeque<Event>) {
-        self.signal.lower();
-        match self.receiver.try_recv() {
-            Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => self.signal.raise(),
+        self.common.signal.lower(|| match self.receiver.try_recv() {
+            Err(TryRecvError::Empty) => false,
+            Err(TryRecvError::Disconnected) => true,
             Ok(events) => {
                 taken.extend(events);
-                self.signal.raise();
+                true
             }
-        }
+        });
     }
 
     /// Makes the descriptor readable although the queue may be empty: its taker still holds a part of an event. The next
     /// poll that finds nothing lowers it again.
     pub fn keep_readable(&self) {
-        self.signal.raise();
+        self.common.signal.raise();
     }
 
     /// Whether the descriptor is readable, if anybody has asked for it.
     pub fn is_readable(&self) -> bool {
-        self.signal.raised.load(Ordering::SeqCst)
+        self.common.signal.is_raised()
     }
 
     /// Readable while events wait, and for good once the queue has ended.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        if !self.signal.wanted.swap(true, Ordering::SeqCst) {
-            // Events may have come before anybody asked. One spurious wake-up is harmless.
-            self.signal.raise();
-        }
-        self.signal.fd.as_fd()
+        self.common.signal.fd()
     }
 }
 
@@ -305,7 +276,7 @@ mod tests {
             for number in 0..EVENTS {
                 let kept = sink.push(&mut vec![Event::Writable, note(number)]);
                 assert!(kept != Keeps::Not && sink.dropped == 0, "the host keeps up in this test");
-                while sink.signal.small.load(Ordering::Relaxed) > INFORMING / 2 {
+                while sink.common.small.load(Ordering::Relaxed) > INFORMING / 2 {
                     std::thread::yield_now();
                 }
             }

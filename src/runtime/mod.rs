@@ -3,6 +3,7 @@
 //!
 //! The [`Reactor`] does one [`Reactor::turn`] at a time; [`Runs`] says who calls it: a thread of its own, or the host's loop.
 
+pub(crate) mod atomic;
 mod bell;
 mod clock;
 mod desk;
@@ -17,6 +18,7 @@ mod resolver;
 mod runs;
 mod session;
 mod shared;
+mod signal;
 mod socket;
 pub(crate) mod thread;
 mod transport;

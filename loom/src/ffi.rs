@@ -1,0 +1,6 @@
+//! The files of the library's `ffi`.
+
+#[path = "../../src/ffi/handle.rs"]
+mod handle;
+
+pub mod handle_model;
