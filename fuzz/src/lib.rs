@@ -1,9 +1,15 @@
 //! What the fuzz targets do with an input. `tests/wire_corpus.rs` includes this file to replay the committed corpus, so
 //! it uses nothing but the crate itself and what the crate depends on.
 
+mod calls;
+mod config;
 mod member;
+mod sessions;
 
+pub use self::calls::c_calls;
+pub use self::config::configuration;
 pub use self::member::{member_datagram, member_script, member_stream};
+pub use self::sessions::member_sessions;
 
 use decurion::types::limits;
 use decurion::wire::batch::{Entries, Entry, HEADER_BYTES, Header};
@@ -26,7 +32,29 @@ pub const TARGETS: &[Target] = &[
     ("member_stream", member_stream),
     ("member_datagram", member_datagram),
     ("member_script", member_script),
+    ("member_sessions", member_sessions),
+    ("configuration", configuration),
+    ("c_calls", c_calls),
 ];
+
+/// Takes choices from an input; when it is used up, everything is zero.
+pub(crate) struct Script<'a> {
+    pub(crate) rest: &'a [u8],
+}
+
+impl<'a> Script<'a> {
+    pub(crate) fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.rest.split_first() else { return 0 };
+        self.rest = rest;
+        *first
+    }
+
+    pub(crate) fn take(&mut self, length: usize) -> &'a [u8] {
+        let (head, rest) = self.rest.split_at(length.min(self.rest.len()));
+        self.rest = rest;
+        head
+    }
+}
 
 /// A batch header, as it came and behind a true checksum: what is legal has one encoding.
 pub fn batch_header(data: &[u8]) {

@@ -10,6 +10,8 @@ use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
 use decurion::wire::control::{self, Control, Hello, Join, MAGIC, Observation, Promise, Purpose, Sight, Vote, Welcome};
 use decurion::wire::datagram::{Datagram, Envelope, Heartbeat};
 
+use super::Script;
+
 /// More outputs in one turn than any turn can need: beyond it the member does not come to rest.
 const OUTPUTS_PER_TURN: usize = 10_000;
 /// Frames that wait for an answer.
@@ -75,25 +77,6 @@ const FIRST_PORT: u16 = 7_001;
 
 fn incarnation(who: u8) -> Incarnation {
     Incarnation(2 + u128::from(who % STRANGERS))
-}
-
-/// Takes choices from an input; when it is used up, everything is zero.
-struct Script<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Script<'a> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.rest.split_first() else { return 0 };
-        self.rest = rest;
-        *first
-    }
-
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (head, rest) = self.rest.split_at(length.min(self.rest.len()));
-        self.rest = rest;
-        head
-    }
 }
 
 /// A member, and what its attacker knows.

@@ -25,6 +25,7 @@ pub enum Stream {
     Objections,
 }
 
+#[derive(Clone)]
 struct Node {
     member: Member,
     outbox: Outbox,
@@ -33,6 +34,7 @@ struct Node {
 }
 
 /// Some members, which know each other.
+#[derive(Clone)]
 pub struct Cluster {
     pub now: Time,
     nodes: Vec<Node>,
@@ -101,6 +103,16 @@ impl Cluster {
         &self.nodes[node].member
     }
 
+    /// How many members there were at first.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether a member has told its host that it has ended.
+    pub fn has_ended(&self, node: usize) -> bool {
+        self.nodes[node].events.iter().any(|event| matches!(event, Event::Closed { .. }))
+    }
+
     pub fn members_of(&self, node: usize) -> usize {
         self.member(node).view().map_or(0, |(view, _)| view.members.len())
     }
@@ -130,6 +142,11 @@ impl Cluster {
             self.ends.remove(&(other, conn));
             self.nodes[other].member.handle(self.now, Input::Closed(conn, CloseCause::Peer));
         }
+    }
+
+    /// The host of a member wants to leave in order.
+    pub fn leave(&mut self, node: usize) {
+        self.nodes[node].member.handle(self.now, Input::Leave);
     }
 
     /// Lets time pass until something holds.
@@ -304,10 +321,17 @@ impl Cluster {
 
     /// Asks a member for something; its number.
     pub fn begin(&mut self, node: usize, id: SessionId, op: SessionOp) -> u64 {
+        self.try_begin(node, id, op).expect("it takes requests")
+    }
+
+    /// Asks a member for something, if it takes requests now.
+    pub fn try_begin(&mut self, node: usize, id: SessionId, op: SessionOp) -> Result<u64, Code> {
         self.requests += 1;
         let request = SessionRequest { number: self.requests, id, holders: [MemberTag::NONE; 2], op };
-        assert_eq!(self.nodes[node].outbox.ask(request), Code::Ok);
-        self.requests
+        match self.nodes[node].outbox.ask(request) {
+            Code::Ok => Ok(self.requests),
+            code => Err(code),
+        }
     }
 
     pub fn answer(&self, node: usize, number: u64) -> Option<&SessionAnswer> {
