@@ -168,6 +168,17 @@ fn what_does_not_fit_to_what_is_held_is_objected_to_and_changes_nothing() {
 }
 
 #[test]
+fn the_last_version_of_all_is_followed_by_the_first() {
+    let first = epoch(2, 1, tag(1));
+    let mut cluster = lied_to();
+    cluster.say(1, 0, &Frame::Copy(Copy { version: u64::MAX, ..copy(UNKNOWN, first) }));
+    cluster.say(1, 0, &Frame::Change(change(UNKNOWN, first, 0)));
+    assert_eq!(cluster.held(0, UNKNOWN), Some((Role::Secondary, first, 0)));
+    assert_eq!(cluster.faults(0), []);
+    unharmed(&mut cluster, "a version that goes round");
+}
+
+#[test]
 fn objections_to_what_never_was_change_nothing() {
     let held = cluster_epoch();
     let refused = |id, epoch, version, held, why| Frame::Refused(Refused { id, epoch, version, held, why });

@@ -263,7 +263,7 @@ impl Sessions {
         let about = (change.epoch, change.version);
         let why = match self.store.get(change.id) {
             Some(s) if s.role == Role::Secondary && s.epoch == change.epoch => {
-                (s.version + 1 != change.version).then_some(Objection::Missing)
+                (s.version.wrapping_add(1) != change.version).then_some(Objection::Missing)
             }
             Some(_) => Some(Objection::Epoch),
             None => Some(Objection::Missing),

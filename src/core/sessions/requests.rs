@@ -123,7 +123,8 @@ impl Sessions {
         if !self.has_room(session.growth(attributes.len())) {
             return Err(Code::Full);
         }
-        (change.epoch, change.version) = (session.epoch, session.version + 1);
+        // Who gave us the session may have said that it is at the last version of all.
+        (change.epoch, change.version) = (session.epoch, session.version.wrapping_add(1));
         let now = self.seconds();
         self.store.update(id, |s| apply(s, &change, attributes, now));
         self.begin(id, number, change.version, until);
