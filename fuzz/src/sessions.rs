@@ -20,7 +20,7 @@ use super::Script;
 const TARGET: usize = 0;
 const LIAR: usize = 1;
 /// Longer than any request may take.
-const REQUEST: Micros = millis(2_000);
+const REQUEST: Micros = millis(500);
 /// Memory for sessions: so little that it is used up.
 const MEMORY_BYTES: usize = 16 * 1024;
 /// A member that never was.
@@ -235,7 +235,7 @@ impl Play {
 
     /// Every request is answered before its time is over, unless the member has ended.
     fn end(mut self) {
-        self.cluster.pass(REQUEST + millis(2_000));
+        self.cluster.pass(REQUEST + millis(1_000));
         self.cluster.member(TARGET).check().expect("no invariant is broken");
         if self.cluster.has_ended(TARGET) {
             return;
