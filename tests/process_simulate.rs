@@ -46,12 +46,27 @@ fn planted_bugs_are_listed_and_a_planted_one_is_replayed_with_its_name() {
 }
 
 #[test]
+fn a_scenario_is_played_by_its_name_and_a_bug_in_it_is_replayed() {
+    let list = run(&["simulate", "--scenario", "list", "--json"]);
+    let scenarios = list.summary()["scenarios"].as_array().expect("a list").clone();
+    assert!(scenarios.len() >= 14 && scenarios.iter().all(|s| s["name"].is_string()), "{scenarios:?}");
+    let words = ["simulate", "--scenario", "stale-owner-returns", "--json"];
+    let ended = run(&words);
+    assert_eq!((ended.code, &ended.summary()["ok"]), (Some(0), &true.into()), "{ended:?}");
+    let ended = run(&[&words[..], &["--plant", "answer-before-copy"]].concat());
+    let replay = ended.summary()["violations"][0]["replay"].as_str().expect("a command").to_owned();
+    let whole = replay.contains("--scenario stale-owner-returns --seed 0") && replay.contains("--plant");
+    assert_eq!((ended.code, whole), (Some(1), true), "{replay}");
+}
+
+#[test]
 fn what_is_no_seed_and_no_bug_is_named() {
     for words in [
         &["simulate", "--seeds", "9..3"][..],
         &["simulate", "--seeds", "some"],
         &["simulate", "--plant", "nothing"],
         &["simulate", "--trace", "f"],
+        &["simulate", "--scenario", "nothing"],
     ] {
         let ended = run(words);
         assert_eq!(ended.code, Some(2), "{ended:?}");

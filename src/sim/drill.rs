@@ -126,7 +126,7 @@ impl Drill {
 }
 
 /// The newest view of all, and the node of each of its members.
-fn newest_view(world: &World) -> Option<(View, Vec<usize>)> {
+pub(super) fn newest_view(world: &World) -> Option<(View, Vec<usize>)> {
     let views = (0..world.nodes.len()).filter_map(|node| world.view(node));
     let view = View::clone(views.max_by_key(|view| view.id)?);
     let node_of = |name: &Name| world.nodes.iter().position(|slot| slot.setup.name == *name);
@@ -179,7 +179,7 @@ fn deaf_group(world: &mut World) {
 }
 
 /// Cuts a node off from all others for a while.
-fn isolate(world: &mut World, node: usize) {
+pub(super) fn isolate(world: &mut World, node: usize) {
     let rest: Vec<usize> = (0..world.nodes.len()).filter(|other| *other != node).collect();
     world.split(&[&[node], &rest]);
     world.after(millis(8_000), move |world| world.heal(&[&[node], &rest]));

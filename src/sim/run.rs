@@ -9,6 +9,7 @@ use super::check::Checks;
 use super::faults::Faults;
 use super::random::fold;
 use super::swarm::Swarm;
+use super::world::World;
 use crate::core::Plant;
 
 /// How to run seeds.
@@ -117,14 +118,21 @@ fn run_swarm(seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String)
         swarm.world().keep_trace();
         swarm.world().trace.line(0, || head);
     }
-    let result = catch_unwind(AssertUnwindSafe(|| swarm.run()));
-    let world = swarm.world();
+    let replay = format!("decurion simulate --seed {seed} --trace seed-{seed}.txt");
+    let outcome = watch(seed, &mut swarm, &replay, Swarm::run);
+    (outcome, swarm.world().trace().to_owned())
+}
+
+/// Runs what a seed stands for and says what became of it. `run` says whether everything came together.
+pub(super) fn watch<W: AsMut<World>>(seed: u64, of: &mut W, replay: &str, run: impl FnOnce(&mut W) -> bool) -> Outcome {
+    let result = catch_unwind(AssertUnwindSafe(|| run(of)));
+    let world = of.as_mut();
     let finding = |guarantee, at_us: u64, text: &str| Finding {
         seed,
         guarantee,
         at_ms: at_us / 1_000,
         text: text.to_owned(),
-        replay: format!("decurion simulate --seed {seed} --trace seed-{seed}.txt"),
+        replay: replay.to_owned(),
     };
     let violations = world.violations().iter();
     let mut findings: Vec<Finding> =
@@ -133,7 +141,7 @@ fn run_swarm(seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String)
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         findings.push(finding("A2", world.now_us(), text.unwrap_or("a member panicked")));
     }
-    let outcome = Outcome {
+    Outcome {
         seed,
         trace_hash: world.trace_hash(),
         virtual_us: world.now_us(),
@@ -145,8 +153,7 @@ fn run_swarm(seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String)
         delivered: world.nodes().iter().map(|node| node.delivered()).sum(),
         converged: result.is_ok_and(|converged| converged),
         findings,
-    };
-    (outcome, world.trace().to_owned())
+    }
 }
 
 /// Runs all `seeds`. The summary does not depend on the number of threads. `done` is called after each seed, from any thread.

@@ -57,6 +57,12 @@ pub struct Swarm {
     faults_stop_at: Micros,
 }
 
+impl AsMut<World> for Swarm {
+    fn as_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
 impl Swarm {
     /// Draws the cluster and the faults of one seed.
     pub fn draw(seed: u64, plant: Option<Plant>) -> Swarm {

@@ -116,6 +116,12 @@ impl std::fmt::Debug for World {
     }
 }
 
+impl AsMut<World> for World {
+    fn as_mut(&mut self) -> &mut World {
+        self
+    }
+}
+
 impl World {
     /// An empty world at time zero.
     pub fn new(settings: Settings) -> World {
@@ -419,6 +425,15 @@ impl World {
             self.nodes[node].state = State::Paused;
             self.disturb(node);
         }
+    }
+
+    /// The clock of a node leaps ahead, while no time passes.
+    pub fn leap(&mut self, node: usize, by: Micros) {
+        self.trace.line(self.now, || format!("the clock of n{node} leaps ahead by {} ms", by / 1_000));
+        let slot = &mut self.nodes[node];
+        slot.clock_offset_us += by;
+        // A lease is over by the clock of whoever has it.
+        slot.primary_at = slot.primary_at.map(|at| at.saturating_sub(by));
     }
 
     /// The host takes no events any more.

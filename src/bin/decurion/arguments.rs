@@ -125,17 +125,20 @@ pub struct MembersArguments {
 /// Flags of `simulate`.
 #[derive(Args, Debug)]
 pub struct SimulateArguments {
-    /// How many seeds, from 0, or the seeds from A to before B.
-    #[arg(long, value_name = "N|A..B", default_value = "100", conflicts_with = "seed")]
-    pub seeds: String,
+    /// How many seeds, from 0, or the seeds from A to before B. Default: 100.
+    #[arg(long, value_name = "N|A..B", conflicts_with = "seed")]
+    pub seeds: Option<String>,
     /// One seed.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Write every step of the one seed to this file.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Play a named scenario instead, with the seeds that it is tested with, or with --seed or --seeds: one, or all.
+    #[arg(long, value_name = "NAME|list|all")]
+    pub scenario: Option<String>,
     /// Go through small cases state by state instead of drawing from seeds: one case, all of one event, or all.
-    #[arg(long, value_name = "CASE|EVENT|list", num_args = 0..=1, default_missing_value = "all", conflicts_with_all = ["seed", "seeds"])]
+    #[arg(long, value_name = "CASE|EVENT|list", num_args = 0..=1, default_missing_value = "all", conflicts_with_all = ["seed", "seeds", "scenario"])]
     pub enumerate: Option<String>,
     /// Follow this script of choices through the one case, as a violation prints it.
     #[arg(long, value_name = "CHOICES", requires = "enumerate")]

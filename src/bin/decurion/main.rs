@@ -9,6 +9,7 @@ mod enumerate;
 mod members;
 mod node;
 mod output;
+mod scenario;
 mod simulate;
 mod unbuilt;
 

@@ -12,11 +12,13 @@ use decurion::sim::{
 use serde_json::{Map, Value, json};
 
 use super::arguments::SimulateArguments;
-use super::enumerate;
 use super::output::{Exit, Failure, Outcome, Output};
+use super::{enumerate, scenario};
 
 /// Violations that are written out for people; the summary has them all.
 const MOST_SHOWN: usize = 20;
+/// Seeds that are run where none are named.
+const SEEDS: Range<u64> = 0..100;
 /// Seeds that are looked for to catch each planted bug.
 const SEEDS_NAMED: usize = 4;
 
@@ -31,11 +33,14 @@ pub fn run(arguments: &SimulateArguments, output: &Output) -> Outcome {
     if let Some(case) = arguments.enumerate.as_deref() {
         return enumerate::run(case, plant, arguments, output);
     }
+    if let Some(name) = arguments.scenario.as_deref() {
+        return scenario::run(name, plant, arguments, output);
+    }
     match (arguments.seed, &arguments.trace) {
         (Some(seed), Some(file)) => trace(seed, plant, file, output),
         (Some(seed), None) => many(seed..seed + 1, plant, jobs(arguments), output),
         (None, Some(_)) => Err(Failure::new(Exit::Usage, "--trace needs one seed: --seed S --trace FILE")),
-        (None, None) => many(range(&arguments.seeds)?, plant, jobs(arguments), output),
+        (None, None) => many(seeds(arguments)?, plant, jobs(arguments), output),
     }
 }
 
@@ -46,8 +51,12 @@ fn jobs(arguments: &SimulateArguments) -> usize {
     }
 }
 
+fn seeds(arguments: &SimulateArguments) -> Result<Range<u64>, Failure> {
+    arguments.seeds.as_deref().map_or(Ok(SEEDS), range)
+}
+
 /// `N` is the first N seeds; `A..B` begins at A and ends before B.
-fn range(text: &str) -> Result<Range<u64>, Failure> {
+pub(super) fn range(text: &str) -> Result<Range<u64>, Failure> {
     let range = match text.split_once("..") {
         Some((from, to)) => from.trim().parse().ok().zip(to.trim().parse().ok()).map(|(from, to)| from..to),
         None => text.trim().parse().ok().map(|count| 0..count),
@@ -79,7 +88,7 @@ fn list_plants(output: &Output) -> Exit {
 
 /// Plants each bug in turn and looks for seeds that catch it. The lines are the table that `--plant list` knows.
 fn search_plants(arguments: &SimulateArguments, output: &Output) -> Outcome {
-    let (seeds, jobs) = (range(&arguments.seeds)?, jobs(arguments));
+    let (seeds, jobs) = (seeds(arguments)?, jobs(arguments));
     let mut found = Vec::new();
     for (plant, name, guarantee, _) in Plant::ALL {
         let caught = search(*plant, seeds.clone(), SEEDS_NAMED, jobs);
@@ -97,11 +106,15 @@ fn words(seeds: &[u64]) -> String {
 
 fn trace(seed: u64, plant: Option<Plant>, file: &Path, output: &Output) -> Outcome {
     let (outcome, trace) = trace_seed(seed, plant);
-    std::fs::write(file, trace).map_err(|error| {
-        Failure::new(Exit::Environment, format!("--trace {}: cannot write it: {error}", file.display()))
-    })?;
+    write_trace(file, &trace)?;
     output.say(&format!("{} steps of seed {seed} are in {}", outcome.steps, file.display()));
     Ok(conclude(&Summary::of(&[outcome]), plant, output))
+}
+
+pub(super) fn write_trace(file: &Path, trace: &str) -> Result<(), Failure> {
+    let wrong =
+        |error| Failure::new(Exit::Environment, format!("--trace {}: cannot write it: {error}", file.display()));
+    std::fs::write(file, trace).map_err(wrong)
 }
 
 fn many(seeds: Range<u64>, plant: Option<Plant>, jobs: usize, output: &Output) -> Outcome {
@@ -121,7 +134,7 @@ fn many(seeds: Range<u64>, plant: Option<Plant>, jobs: usize, output: &Output) -
     Ok(conclude(&summary, plant, output))
 }
 
-fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output) -> Exit {
+pub(super) fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output) -> Exit {
     for finding in summary.violations.iter().take(MOST_SHOWN) {
         let Finding { seed, guarantee, at_ms, text, .. } = finding;
         output.say(&format!("seed {seed} at {at_ms} ms: {guarantee} is broken: {text}"));
