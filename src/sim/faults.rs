@@ -24,12 +24,15 @@ pub enum FaultKind {
     HostNotPolling,
     SlowHost,
     NameLookup,
+    Suspend,
+    Flood,
+    CrashInChange,
 }
 
 impl FaultKind {
     /// Every kind, its name in reports, and what it does.
     #[rustfmt::skip]
-    pub const ALL: [(FaultKind, &'static str, &'static str); 19] = [
+    pub const ALL: [(FaultKind, &'static str, &'static str); 22] = [
         (FaultKind::Crash, "crash", "a process ends at once; its host goes on and refuses the port"),
         (FaultKind::PowerOff, "power_off", "a host is gone with its process: nothing answers"),
         (FaultKind::Restart, "restart", "a process starts again at the same address, as a new incarnation"),
@@ -49,6 +52,9 @@ impl FaultKind {
         (FaultKind::HostNotPolling, "host_not_polling", "a host takes no events"),
         (FaultKind::SlowHost, "slow_host", "a host takes events late"),
         (FaultKind::NameLookup, "name_lookup", "a host name does not resolve for a while"),
+        (FaultKind::Suspend, "suspend", "a host stands still with its kernel; its clock jumps when it resumes, and what was sent to it is gone"),
+        (FaultKind::Flood, "flood", "a host sends to everybody as fast as it is accepted"),
+        (FaultKind::CrashInChange, "crash_in_change", "a process ends inside a view change, or while a session changes hands"),
     ];
 
     /// The kind's name in reports.

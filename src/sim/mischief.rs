@@ -1,11 +1,13 @@
 //! Faults drawn at random and made at random times: which kinds, how often, to whom, and when each one ends.
 
 use super::faults::FaultKind;
+use super::lurking;
 use super::network::Conditions;
 use super::node::State;
 use super::random::Random;
 use super::world::World;
-use crate::types::{Micros, millis};
+use crate::core::To;
+use crate::types::{Code, Micros, millis};
 
 /// The faults of one run: each at its time.
 #[derive(Debug)]
@@ -32,6 +34,12 @@ const DRAWN: [FaultKind; 15] = [
     FaultKind::NameLookup,
 ];
 
+/// Kinds that are drawn apart, each in so many seeds of a thousand: what else a seed draws does not depend on them.
+const DRAWN_APART: [(FaultKind, u32); 3] =
+    [(FaultKind::Suspend, 100), (FaultKind::Flood, 100), (FaultKind::CrashInChange, 140)];
+/// Keeps those draws apart from all others of the seed.
+const SALT: u64 = 0xf100d;
+
 impl Mischief {
     /// Draws which kinds this run has, how dense they are, and when each one strikes.
     pub fn draw(random: &mut Random, members: usize, end: Micros, silence: Micros) -> Mischief {
@@ -46,6 +54,17 @@ impl Mischief {
         while time < end && at.len() < 10 + members * 2 {
             at.push((time, *random.pick(&kinds), random.word()));
             time += random.between(pause / 4, pause * 2);
+        }
+        Mischief { at }
+    }
+
+    /// Draws the kinds that are drawn apart, and when each strikes.
+    pub fn draw_apart(seed: u64, end: Micros) -> Mischief {
+        let mut random = Random::new(seed ^ SALT);
+        let mut at = Vec::new();
+        for (kind, share) in DRAWN_APART {
+            let count = if random.chance(share) { random.between(2, 5) } else { 0 };
+            at.extend((0..count).map(|_| (random.between(4_000_000, end - 2_000_000), kind, random.word())));
         }
         Mischief { at }
     }
@@ -69,7 +88,7 @@ impl Mischief {
 }
 
 /// Some running node.
-fn victim(world: &World, random: &mut Random) -> Option<usize> {
+pub(super) fn victim(world: &World, random: &mut Random) -> Option<usize> {
     let running: Vec<usize> = (0..world.nodes().len()).filter(|node| world.node(*node).is_running()).collect();
     // Leaders and the coordinator are the interesting ones: every second time one of them is taken.
     let leads = |node: &usize| {
@@ -80,7 +99,7 @@ fn victim(world: &World, random: &mut Random) -> Option<usize> {
     (!among.is_empty()).then(|| *random.pick(among))
 }
 
-fn later(world: &mut World, delay: Micros, action: impl FnOnce(&mut World) + Send + 'static) {
+pub(super) fn later(world: &mut World, delay: Micros, action: impl FnOnce(&mut World) + Send + 'static) {
     world.after(delay, move |world| {
         if !world.calm {
             action(world);
@@ -121,13 +140,16 @@ fn strike(world: &mut World, kind: FaultKind, random: &mut Random) {
                 world.reset_between(node, peer);
             });
         }
+        FaultKind::Suspend => suspend(world, random, node),
+        FaultKind::Flood => flood(world, random, node),
+        FaultKind::CrashInChange => lurking::lurk(world, random),
         FaultKind::NameLookup => world.fail_names_for(millis(random.between(1_000, 8_000))),
         _ => {}
     }
 }
 
 /// How long until it comes back: soon, after it has been removed, or not before faults stop.
-fn absence(random: &mut Random) -> Micros {
+pub(super) fn absence(random: &mut Random) -> Micros {
     match random.below(4) {
         0 => random.between(1_000, 500_000),
         1 => random.between(500_000, 3_000_000),
@@ -201,8 +223,67 @@ fn pause(world: &mut World, random: &mut Random, node: usize) {
     });
 }
 
+/// Nothing arrives at a host that stands still, and nothing is kept for it.
+fn suspend(world: &mut World, random: &mut Random, node: usize) {
+    world.faults.note(FaultKind::Suspend);
+    world.pause(node);
+    let links: Vec<(usize, usize)> = (0..world.nodes().len())
+        .filter(|other| *other != node)
+        .flat_map(|other| [(node, other), (other, node)])
+        .collect();
+    links.iter().for_each(|(from, to)| world.cut(*from, *to));
+    let life = world.nodes[node].life;
+    let span = *random.pick(&[300_000, 1_400_000, 4_000_000, 30_000_000]);
+    later(world, random.between(span / 3, span), move |world| {
+        links.iter().for_each(|(from, to)| world.mend(*from, *to));
+        if world.nodes[node].life == life {
+            world.resume(node);
+        }
+    });
+}
+
+/// What is left of a flood.
+#[derive(Clone, Copy)]
+struct Flood {
+    node: usize,
+    life: u32,
+    len: usize,
+    pause: Micros,
+    messages: u64,
+}
+
+/// Messages of a flood to everybody, counted at all receivers.
+const FLOOD_DELIVERIES: u64 = 20_000;
+
+fn flood(world: &mut World, random: &mut Random, node: usize) {
+    world.faults.note(FaultKind::Flood);
+    let messages = FLOOD_DELIVERIES / world.nodes().len() as u64;
+    let (len, pause) = (random.between(10, 8_000) as usize, random.between(500, 20_000));
+    go_on(world, Flood { node, life: world.nodes[node].life, len, pause, messages });
+}
+
+/// Sends until it is not accepted any more, again and again.
+fn go_on(world: &mut World, mut flood: Flood) {
+    let Flood { node, life, len, pause, .. } = flood;
+    if world.nodes[node].life != life || !world.node(node).is_running() {
+        return;
+    }
+    let mut code = Code::Ok;
+    while flood.messages > 0 && code == Code::Ok {
+        code = world.push_to(node, To::Everybody, len);
+        flood.messages -= 1;
+    }
+    world.settle(node);
+    if flood.messages > 0 {
+        later(world, pause, move |world| go_on(world, flood));
+    }
+}
+
 fn partition(world: &mut World, random: &mut Random) {
     let mut nodes: Vec<usize> = (0..world.nodes().len()).collect();
+    if nodes.len() < 2 {
+        return;
+    }
     random.shuffle(&mut nodes);
     let at = random.between(1, nodes.len() as u64 - 1) as usize;
     let (left, right) = (nodes[..at].to_vec(), nodes[at..].to_vec());

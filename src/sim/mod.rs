@@ -13,6 +13,7 @@ mod faults;
 mod judge;
 mod liveness;
 mod load;
+mod lurking;
 mod mischief;
 mod named;
 mod network;

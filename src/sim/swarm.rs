@@ -6,6 +6,7 @@ use super::faults::FaultKind;
 use super::load::{Levels, Load};
 use super::mischief::Mischief;
 use super::network::{Conditions, address_of};
+use super::node::State;
 use super::random::Random;
 use super::world::{Settings, World};
 use crate::core::{Asynchronous, MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
@@ -13,6 +14,10 @@ use crate::types::{Incarnation, Micros, Name, millis};
 
 /// Each run lasts at least this long, in microseconds of virtual time.
 const DURATION: Micros = millis(60_000);
+/// In a cluster of more members than this each sends less.
+const QUIETER_BEYOND: usize = 24;
+/// Keeps the draw of very small and of large clusters apart.
+const EXTREME_SALT: u64 = 0x31_2064;
 /// When faults stop there is this long for everything to come together, with the `lan` profile.
 const CONVERGENCE: Micros = millis(30_000);
 
@@ -71,6 +76,7 @@ impl Swarm {
         let profile = *random.pick(&[PROFILES[0]; 9]);
         let profile = if random.chance(100) { PROFILES[1 + random.below(3) as usize] } else { profile };
         let drill = Drill::of(seed, &profile);
+        let members = draw_extreme(seed).filter(|_| drill.is_none()).unwrap_or(members);
         let members = drill.map_or(members, |drill| members.max(drill.least_members()));
         let mut template = draw_template(&mut random, members, &profile);
         if let Some(drill) = drill {
@@ -94,11 +100,16 @@ impl Swarm {
         let faults_stop_at = millis(random.between(38_000, 50_000)).max(profile.silence * 4);
         let quiet_until = drill.map_or(0, |_| drill::END);
         let count = members - usize::from(drill.is_some_and(Drill::starts_last));
+        if members > QUIETER_BEYOND {
+            let loads = world.nodes.iter_mut().filter_map(|slot| slot.load.as_mut());
+            loads.for_each(|load| load.every_us *= 10);
+        }
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
         world.settings.levels = draw_levels(seed);
         draw_visitors(&mut world, seed);
         let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
         mischief.not_before(quiet_until).unleash(&mut world);
+        Mischief::draw_apart(seed, faults_stop_at).not_before(quiet_until).unleash(&mut world);
         if let Some(drill) = drill {
             drill.unleash(&mut world);
         }
@@ -151,6 +162,16 @@ impl Swarm {
     }
 }
 
+/// A few clusters are very small; and fewer, for the time that they take, are large. Drawn apart from all else.
+fn draw_extreme(seed: u64) -> Option<usize> {
+    let mut random = Random::new(seed ^ EXTREME_SALT);
+    match random.below(1_000) {
+        0..20 => Some(random.between(1, 2) as usize),
+        20..24 => Some(random.between(32, 64) as usize),
+        _ => None,
+    }
+}
+
 /// Rules and bounds that all members of a cluster share.
 fn draw_template(random: &mut Random, members: usize, profile: &Profile) -> Setup {
     let mut setup = Setup::new("sim", "template", Incarnation::NONE, address_of(0));
@@ -167,7 +188,7 @@ fn draw_template(random: &mut Random, members: usize, profile: &Profile) -> Setu
         11..15 => members.min(5),
         _ => members,
     };
-    setup.voters = (0..voters).map(|n| Name::new(&format!("n{n}"))).collect();
+    setup.voters = (0..voters.min(members)).map(|n| Name::new(&format!("n{n}"))).collect();
     setup.minority = if random.chance(120) { MinorityPolicy::Serve } else { MinorityPolicy::ReadOnly };
     setup.two_members_serve = random.chance(800);
     setup.refusal_proves_death = random.chance(850);
@@ -298,5 +319,11 @@ fn calm(world: &mut World) {
         if votes || world.random.chance(500) {
             world.start(node);
         }
+    }
+    // Who has moved away from where it is listed, and parts that know nobody else, need one that is where it is listed.
+    let listed = world.nodes[0].setup.seeds.len();
+    let in_place = |world: &World, node: usize| usize::from(world.nodes[node].host) == node;
+    if !(0..listed).any(|node| in_place(world, node) && world.nodes[node].state != State::Down) {
+        (0..listed).filter(|node| in_place(world, *node)).collect::<Vec<_>>().into_iter().for_each(|n| world.start(n));
     }
 }

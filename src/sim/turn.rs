@@ -86,6 +86,7 @@ impl World {
 
     fn after_turn(&mut self, node: usize) {
         self.check_turn(node);
+        self.spring_at_claim(node);
         if let Some(reason) = self.nodes[node].member.as_ref().and_then(|member| member.ended().cloned()) {
             return self.exit(node, reason);
         }
@@ -264,6 +265,9 @@ impl World {
             slot.seen.push((self.now, event.clone()));
         }
         let process = slot.process;
+        if self.lurking.is_some() {
+            self.spring_at_event(node, &event);
+        }
         if let core::Event::View(change) = &event {
             self.trace.word(change.view.tag());
             self.nodes[node].view_at = self.now;

@@ -10,6 +10,7 @@ use super::check::{Checks, Guarantee, Ledger, Primaries, Violation};
 use super::connection::Connection;
 use super::faults::{FaultKind, Faults};
 use super::load::Levels;
+use super::lurking::Lurking;
 use super::network::{Conditions, Network, address_of, host_of};
 use super::node::{Node, State};
 use super::queue::{Event, Queue};
@@ -94,6 +95,8 @@ pub struct World {
     pub(crate) chooser: Option<Chooser>,
     /// Waits for the next installation of a view by any node.
     pub(crate) ambush: Option<Ambush>,
+    /// A crash that waits for its moment.
+    pub(crate) lurking: Option<Lurking>,
     pub(crate) visitors: Vec<Visitor>,
     /// Visitors ask for nothing new.
     pub(crate) visitors_gone: bool,
@@ -150,6 +153,7 @@ impl World {
             calm: false,
             chooser: None,
             ambush: None,
+            lurking: None,
             visitors: Vec::new(),
             visitors_gone: false,
             requests: 0,
