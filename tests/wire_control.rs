@@ -266,6 +266,8 @@ fn each() -> Vec<BoxedStrategy<Control>> {
         progress().prop_map(Control::Sync).boxed(),
         progress().prop_map(Control::Progress).boxed(),
         progress().prop_map(Control::Stable).boxed(),
+        progress().prop_map(Control::Holding).boxed(),
+        progress().prop_map(Control::AllHold).boxed(),
         credit().prop_map(Control::CreditWant).boxed(),
         credit().prop_map(Control::CreditGrant).boxed(),
         credit().prop_map(Control::CreditReturn).boxed(),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use decurion::core::{
     CloseCause, Event, Input, Member, Outbox, Output, Seed, SessionAnswer, SessionOp, SessionRequest, Setup,
 };
-use decurion::types::{Code, ConnId, Epoch, Incarnation, MemberTag, Micros, SessionId, Time, millis};
+use decurion::types::{Code, ConnId, Epoch, Incarnation, MemberTag, Micros, Seat, SessionId, Time, millis};
 use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
 use decurion::wire::control::{Control, DirectAck};
 use decurion::wire::session::{Attributes, Frame};
@@ -43,6 +43,8 @@ pub struct Cluster {
     requests: u64,
     /// What was sent by hand: the number of the last batch, and of the last message, from whom to whom.
     by_hand: BTreeMap<(usize, usize, bool), (u64, u64)>,
+    /// At which level messages are said by hand.
+    pub level: Level,
     /// Between these two no batches travel, from the first to the second.
     pub mute: Option<(usize, usize)>,
 }
@@ -94,7 +96,7 @@ impl Cluster {
             nodes.push(Node { member: Member::new(setup, now), outbox, events: Vec::new(), alive: true });
         }
         let (ends, by_hand) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Cluster { now, nodes, ends, requests: 0, by_hand, mute: None };
+        let mut cluster = Cluster { now, nodes, ends, requests: 0, by_hand, level: Level::Fifo, mute: None };
         cluster.until(|c| (0..count).all(|node| c.members_of(node) == count));
         cluster
     }
@@ -287,7 +289,7 @@ impl Cluster {
             let fragment =
                 (parts.len() > 1).then_some(Fragment { total: payload.len() as u32, offset: (at * PART_BYTES) as u32 });
             let mut area = Vec::new();
-            Entry { level: Level::Fifo, token: 0, fragment, payload: part }.put(&mut area);
+            Entry { level: self.level, token: 0, fragment, payload: part }.put(&mut area);
             let Some((view, _)) = self.nodes[to].member.view() else { return };
             let Some(sender) = view.index_of(incarnation(from)) else { return };
             let receiver = view.index_of(incarnation(to)).expect("its own view");
@@ -303,6 +305,24 @@ impl Cluster {
             };
             self.say_bytes(from, to, &[&header.encode()[..], &area].concat());
         }
+    }
+
+    /// A batch with this area in the stream of `sender` to everybody, which must not use it itself: its first one, as it comes to one of
+    /// them from another.
+    pub fn say_to_everybody(&mut self, sender: usize, (from, to): (usize, usize), area: &[u8], count: u16) {
+        let Some((view, _)) = self.nodes[to].member.view() else { return };
+        let sender = view.index_of(incarnation(sender)).expect("in the view");
+        let header = Header {
+            flags: 0,
+            count,
+            length: area.len() as u32,
+            tag: view.tag(),
+            sender: view.members[sender].seat,
+            receiver: Seat::EVERYBODY,
+            batch: 1,
+            first_message: 1,
+        };
+        self.say_bytes(from, to, &[&header.encode()[..], area].concat());
     }
 
     pub fn say(&mut self, from: usize, to: usize, frame: &Frame) {
