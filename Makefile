@@ -1,7 +1,7 @@
 # Everything that is built, checked and installed. `make help` lists the targets.
 
 CARGO ?= cargo
-# Seeds of the simulator that `make test` runs, twice.
+# Seeds of the simulator that `make test` runs, a fifth of them twice.
 SEEDS ?= 2000
 # How long `make soak` goes on.
 SOAK_SECONDS ?= 600
@@ -44,7 +44,7 @@ lint: ## Formatting, and every warning an error, also of the documentation.
 test-rust: ## Unit, property, scenario and documentation tests, the C face, the replay of the fuzz corpus, ten seconds of fuzzing.
 	$(CARGO) test --locked --no-fail-fast
 
-simulate: ## SEEDS (default 2000) runs of the simulator, twice: no promise broken, the same trace both times; and all small cases.
+simulate: ## SEEDS (default 2000) runs of the simulator, a fifth of them twice: no promise broken, the same trace both times; and all small cases.
 	$(CARGO) build --release --locked
 	@.ci/simulate target/release/decurion $(SEEDS) $(JOBS)
 

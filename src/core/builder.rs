@@ -9,6 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::io::{Event, MemberRef};
 use super::messages::{Body, Messages};
 use super::outbox::{PENDING_OVERHEAD, Pending, Queue};
+use super::plant::{Plant, Plants};
 use crate::types::{Seat, ViewId, limits};
 use crate::wire::Malformed;
 use crate::wire::batch::{
@@ -40,9 +41,9 @@ impl Builder {
     }
 
     /// A new view begins: batches count from one again, and a message that was cut in two is sent again from its start (D6).
-    pub(crate) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self, plants: Plants) {
         self.next_batch = 1;
-        if let Some((_, sent)) = &mut self.large {
+        if let Some((_, sent)) = self.large.as_mut().filter(|_| !plants.has(Plant::GoOnInside)) {
             *sent = 0;
         }
     }

@@ -10,6 +10,7 @@ use super::builder::{Area, Builder, Content, Reassembly, Source, check_area, cos
 use super::fanout::{Budget, Verdict};
 use super::io::{Event, MemberRef};
 use super::outbox::{Pending, Queue};
+use super::plant::{Plant, Plants};
 use crate::types::{Incarnation, Micros, Seat, Time, ViewId, millis, mix, pair_tag};
 use crate::wire::batch::{HEADER_BYTES, Header, Level};
 use crate::wire::control::DirectAck;
@@ -82,12 +83,13 @@ pub(crate) struct Direct {
     outgoing: BTreeMap<Incarnation, Outgoing>,
     incoming: BTreeMap<Incarnation, Incoming>,
     pub(crate) delivered: u64,
+    plants: Plants,
 }
 
 impl Direct {
-    pub(crate) fn new(kind: Kind, me: Incarnation, window: usize) -> Direct {
+    pub(crate) fn new(kind: Kind, me: Incarnation, window: usize, plants: Plants) -> Direct {
         let (outgoing, incoming) = (BTreeMap::new(), BTreeMap::new());
-        Direct { kind, me, window, outgoing, incoming, delivered: 0 }
+        Direct { kind, me, window, outgoing, incoming, delivered: 0, plants }
     }
 
     /// Numbers one batch for a member; the caller sends it on its way.
@@ -167,6 +169,11 @@ impl Direct {
             reassembly: Reassembly::default(),
             acknowledge: false,
         });
+        if self.plants.has(Plant::DirectRepeat) && header.batch == incoming.accepted && incoming.reached == 0 {
+            incoming.waiting_bytes += frame.len();
+            incoming.waiting.push_back((*header, frame));
+            return Verdict::Accepted;
+        }
         if header.batch != incoming.accepted + 1 {
             incoming.acknowledge = true;
             return if header.batch <= incoming.accepted { Verdict::Repeat } else { Verdict::Gap };

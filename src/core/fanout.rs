@@ -189,6 +189,9 @@ impl Fanout {
             stream.bound = *upto;
         }
         self.take(budget, true, fx);
+        if self.plants.has(Plant::OwnFirstAtTheEnd) {
+            while self.take_next(self.me, budget, true, fx) {}
+        }
         // What has no place in the order comes after what has one.
         for s in 0..self.streams.len() {
             while self.take_next(s, budget, true, fx) {}
@@ -343,8 +346,9 @@ impl Fanout {
         let Some(next) = stream.next() else { return false };
         let (header, level, frame) = (next.header, next.level, next.frame.clone());
         let (own, order) = (s == self.me, batch::is_order(&frame[HEADER_BYTES..]));
-        if !order && !(own && level == Level::Fifo) {
-            if !ending && !budget.admits(cost_of(frame.len())) {
+        if !order && !(own && (level == Level::Fifo || self.plants.has(Plant::KeepOwnBack))) {
+            let admitted = budget.admits(cost_of(frame.len())) || self.plants.has(Plant::QueueWithoutBound);
+            if !ending && !admitted {
                 self.refused = true;
                 return false;
             }
@@ -427,6 +431,9 @@ impl Fanout {
     /// Number of our last message that every ready member has taken.
     pub(crate) fn stable_messages(&self) -> u64 {
         let own = &self.streams[self.me];
+        if self.plants.has(Plant::StableWhenSent) {
+            return own.next_message.unwrap_or(1) - 1;
+        }
         let next = own.retained.front().map_or(own.next_message.unwrap_or(1), |r| r.header.first_message);
         next - 1
     }

@@ -294,7 +294,7 @@ impl Member {
 
     pub(super) fn on_sync(&mut self, from: Incarnation, progress: &Progress) {
         let Some(index) = self.in_view(from, progress.tag) else { return };
-        let Some(f) = &mut self.fanout else { return };
+        let Some(f) = self.fanout.as_mut().filter(|_| !self.plants.has(super::Plant::SkipReplay)) else { return };
         let mut fx = Effects::default();
         let whole = f.replay(index, &progress.entries, &mut fx);
         let unready = !f.view.members[index].ready;

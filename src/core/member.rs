@@ -116,6 +116,7 @@ impl Member {
             minority_serves: setup.minority == super::MinorityPolicy::Serve,
             two_serve: setup.two_members_serve,
             lease: setup.lease,
+            plants,
         };
         let cluster_tag = setup.cluster.bytes().fold(0x636c_7573, |h, b| crate::types::mix(h, u64::from(b)));
         Member {
@@ -156,7 +157,7 @@ impl Member {
             pool: None,
             slow: SlowWatch::default(),
             builder: Builder::new(1),
-            direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes),
+            direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes, plants),
             sessions: Sessions::new(setup.sessions.clone(), plants, setup.incarnation, setup.direct_window_bytes),
             budget: Budget { outstanding: 0, bound: setup.receive_queue_bytes },
             backlog: false,
@@ -219,6 +220,9 @@ impl Member {
         }
         let late = now.since(self.deadline().max(self.now));
         self.now = now;
+        if self.plants.has(super::Plant::BlindAfterPause) {
+            return;
+        }
         if late > LATE {
             self.detector.forgive(self.now, late);
         }
@@ -469,7 +473,9 @@ impl Member {
     /// Removed by others: the process lives on and joins again as a new incarnation (R23).
     pub(super) fn restart(&mut self, why: &str, at: Option<SocketAddr>) {
         let Some(view) = self.fanout.as_ref().map(|f| Arc::clone(&f.view)) else { return };
-        self.event(Event::Expelled { view: view.id, why: why.to_owned() });
+        if !self.plants.has(super::Plant::ForgetToTell) {
+            self.event(Event::Expelled { view: view.id, why: why.to_owned() });
+        }
         if let Some(leaving) = self.leaving.take() {
             return self.end(if leaving.said { leaving.reason } else { leaving.reason.unheard() });
         }
@@ -503,7 +509,7 @@ impl Member {
         self.pool = None;
         self.builder = self.builder.for_new_incarnation();
         self.stable_told = 0;
-        self.direct = Direct::new(Kind::Messages, self.incarnation, self.setup.direct_window_bytes);
+        self.direct = Direct::new(Kind::Messages, self.incarnation, self.setup.direct_window_bytes, self.plants);
         self.sessions.expelled(self.now, self.incarnation);
         self.was_primary = false;
         self.seeking = Some(Seeking::new(self.now, &self.setup, at));

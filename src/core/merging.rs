@@ -101,7 +101,7 @@ impl Member {
         }
         self.history.look_at = self.now + LOOK;
         self.look_for_change();
-        if !self.is_acting() {
+        if !self.is_acting() || self.plants.has(super::Plant::NeverMerge) {
             return;
         }
         self.look_up_names();

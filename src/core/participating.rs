@@ -115,7 +115,9 @@ impl Member {
         if !f.frozen {
             f.freeze();
             let view = f.view.id;
-            self.event(Event::Transition { view });
+            if !self.plants.has(Plant::NoTransition) {
+                self.event(Event::Transition { view });
+            }
         }
         self.lease.drop_it(self.now);
     }
@@ -281,7 +283,7 @@ impl Member {
         }
         self.pool = view.is_leader(me).then(|| Pool::new(pool, self.plants));
         self.fanout = Some(fanout);
-        self.builder.restart();
+        self.builder.restart(self.plants);
         self.acceptor.installed(view.id, view.fenced);
         self.lease.begin_view(self.now, hold, before.is_none() && view.fenced);
         self.installed = Some(proposal);
@@ -340,6 +342,9 @@ impl Member {
         self.changes.stuck = false;
         self.faults.retain(|i, _| present(*i));
         for (to, token, payload) in self.direct.keep_only(present) {
+            if self.plants.has(Plant::ReturnNothing) {
+                continue;
+            }
             let to = before.and_then(|b| b.index_of(to).map(|i| MemberRef::from(&b.members[i])));
             let why = "its receiver left the view before it acknowledged the message";
             self.event(Event::Returned { to, token, payload, why });

@@ -1,5 +1,6 @@
 //! Who may decide a view (R20, R21). Pure rules over what is known of the voters.
 
+use super::plant::{Plant, Plants};
 use crate::types::{Micros, Name};
 
 /// What a deciding member knows of one voter.
@@ -24,6 +25,7 @@ pub(crate) struct Rules {
     /// One of two voters goes on alone, unfenced.
     pub(crate) two_serve: bool,
     pub(crate) lease: Micros,
+    pub(crate) plants: Plants,
 }
 
 /// What may be decided.
@@ -56,7 +58,8 @@ impl Rules {
         let remembering = states.iter().filter(|s| **s == Voter::Here).count();
         let fresh = states.iter().filter(|s| matches!(s, Voter::Fresh(_))).count();
         let rested = |s: &Voter| !matches!(s, Voter::Fresh(up) if *up < self.lease + self.lease / 4);
-        let majority_remembers = remembering * 2 > all;
+        let majority_remembers =
+            remembering * 2 > all || (remembering * 2 == all && self.plants.has(Plant::HalfDecides));
         let everybody_known = !states.contains(&Voter::Absent) && remembering + fresh > 0;
         let majority_rested = (remembering + fresh) * 2 > all && states.iter().all(rested);
         majority_remembers || everybody_known || majority_rested
@@ -79,7 +82,7 @@ mod tests {
 
     fn judge(states: &[Voter], serve: bool) -> Quorum {
         let voters: Vec<Name> = (0..states.len()).map(|i| Name::new(&i.to_string())).collect();
-        let rules = Rules { voters, minority_serves: serve, two_serve: true, lease: 1000 };
+        let rules = Rules { voters, minority_serves: serve, two_serve: true, lease: 1000, plants: Plants::default() };
         rules.judge(|name| states[name.as_str().parse::<usize>().unwrap()])
     }
 
@@ -87,7 +90,8 @@ mod tests {
     fn half_of_the_voters_cannot_be_passed_by() {
         let half = |present: &[usize], all: usize| {
             let voters: Vec<Name> = (0..all).map(|i| Name::new(&i.to_string())).collect();
-            let rules = Rules { voters, minority_serves: false, two_serve: true, lease: 1000 };
+            let rules =
+                Rules { voters, minority_serves: false, two_serve: true, lease: 1000, plants: Plants::default() };
             rules.are_half(|name| present.contains(&name.as_str().parse::<usize>().unwrap()))
         };
         assert!(half(&[0, 2], 3) && half(&[1], 2) && half(&[0, 3], 4));

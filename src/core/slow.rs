@@ -80,6 +80,9 @@ impl Fanout {
 
 impl Member {
     pub(super) fn tick_slow(&mut self) {
+        if self.plants.has(super::Plant::BearTheSlow) {
+            return;
+        }
         self.watch_own_host();
         let Some(f) = self.fanout.as_ref().filter(|f| f.view.is_leader(f.me) && !f.frozen) else { return };
         let (view, me) = (f.view.clone(), f.me);

@@ -139,7 +139,7 @@ impl Member {
 
     /// Whether nobody who stays has this name.
     fn name_is_free(&self, name: &Name) -> bool {
-        let Some(f) = &self.fanout else { return true };
+        let Some(f) = self.fanout.as_ref().filter(|_| !self.plants.has(super::Plant::TakeAnyName)) else { return true };
         f.view.index_of_name(name.as_str()).is_none_or(|i| {
             let holder = f.view.members[i].incarnation;
             self.changes.removals.contains_key(&holder) || self.changes.leavers.contains(&holder)
@@ -155,7 +155,8 @@ impl Member {
         if view.index_of(join.incarnation).is_some() {
             return self.send_install(join.incarnation);
         }
-        if let Some(holder) = view.index_of_name(join.name.as_str()) {
+        let known = view.index_of_name(join.name.as_str()).filter(|_| !self.plants.has(super::Plant::TakeAnyName));
+        if let Some(holder) = known {
             let holder = view.members[holder].clone();
             if holder.seat == view.members[me].seat || !self.replaces(&holder, &join) {
                 return self.refuse_name(&holder, &join);

@@ -35,7 +35,10 @@ impl World {
         // One cut with its events has room beside the queue, so that no host's polling holds up an installation.
         let queued_bound = setup.receive_queue_bytes + setup.window_bytes + setup.message_bytes;
         let (queued, unstable) = (slot.unconsumed, stats.unstable_bytes);
-        let unstable_bound = (setup.window_bytes + setup.message_bytes) as u64;
+        // To everybody, and to and from each of the others.
+        let others = member.view().map_or(0, |(view, _)| view.len() - 1);
+        let direct = 2 * others * setup.direct_window_bytes;
+        let unstable_bound = (setup.window_bytes + setup.message_bytes + direct) as u64;
         self.ledger.check(Guarantee::D5, queued <= queued_bound && unstable <= unstable_bound, || {
             format!("n{node} holds {queued} bytes for its host (bound {queued_bound}), {unstable} unstable ({unstable_bound})")
         });
@@ -160,7 +163,9 @@ impl World {
             Ended::HostNotPolling => {
                 let since = slot.stopped_polling_at.filter(|_| !slot.polling);
                 let long = since.is_some_and(|since| self.now - since >= slot.setup.slow);
-                let holds = long || slot.lag_us > 0;
+                // Who has decided to go goes, though its host comes back meanwhile.
+                let just = slot.stalled_until.is_some_and(|until| self.now - until <= slot.setup.leave_timeout);
+                let holds = long || just || slot.lag_us > 0;
                 self.ledger.check(Guarantee::D5, holds, || format!("{text}, though its host polls"));
             }
             Ended::Left | Ended::LeftUnheard => {

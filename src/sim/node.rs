@@ -63,6 +63,8 @@ pub struct Node {
     /// Whether the host takes events.
     pub(crate) polling: bool,
     pub(crate) stopped_polling_at: Option<u64>,
+    /// When its host took events again that had stood still for so long that its member had decided to go.
+    pub(crate) stalled_until: Option<u64>,
     /// How long it lets them lie, in microseconds; 0 = takes them at once.
     pub(crate) lag_us: u64,
     /// Bytes of events that it has not taken.
@@ -109,6 +111,7 @@ impl Node {
             restart_after_us: None,
             polling: true,
             stopped_polling_at: None,
+            stalled_until: None,
             lag_us: 0,
             unconsumed: 0,
             consume_scheduled: false,
@@ -137,6 +140,7 @@ impl Node {
         self.leaving = None;
         self.polling = true;
         self.stopped_polling_at = None;
+        self.stalled_until = None;
         self.unconsumed = 0;
         self.consume_scheduled = false;
         self.load_scheduled = false;

@@ -461,8 +461,10 @@ impl World {
     pub fn poll_again(&mut self, node: usize) {
         if !self.nodes[node].polling {
             self.trace.line(self.now, || format!("the host of n{node} polls again"));
-            self.nodes[node].polling = true;
-            self.nodes[node].stopped_polling_at = None;
+            let (now, slot) = (self.now, &mut self.nodes[node]);
+            slot.polling = true;
+            let long = slot.stopped_polling_at.take().is_some_and(|since| now - since >= slot.setup.slow);
+            slot.stalled_until = long.then_some(now);
             self.disturb(node);
             if self.nodes[node].state == State::Running {
                 self.settle(node);

@@ -114,8 +114,9 @@ impl Sessions {
     /// The owner has left the view: whoever holds the other copy owns the session now.
     fn promote(&mut self, id: SessionId) {
         let (view, me, now) = (self.view_number(), self.tag, self.seconds());
+        let in_place = self.plants.has(Plant::PromoteInPlace);
         self.store.update(id, |s| {
-            s.epoch = s.epoch.next(view, me);
+            s.epoch = if in_place { crate::types::Epoch { owner: me, ..s.epoch } } else { s.epoch.next(view, me) };
             (s.role, s.partner, s.copied, s.used_s) = (Role::Primary, MemberTag::NONE, false, now);
         });
         self.restoring.lost();
@@ -150,9 +151,10 @@ impl Sessions {
         if !self.primary {
             return;
         }
+        let lies = self.plants.has(Plant::SingleIsOk);
         let Some(active) = self.active.get_mut(&id) else { return };
         for begun in std::mem::take(&mut active.begun) {
-            self.answer_begun(id, &begun, if begun.done { Code::Ok } else { Code::Unreplicated });
+            self.answer_begun(id, &begun, if begun.done || lies { Code::Ok } else { Code::Unreplicated });
         }
     }
 
@@ -275,7 +277,10 @@ impl Sessions {
             return self.object(from, change.id, about, why);
         }
         let Some(session) = self.store.get(change.id) else { return };
-        let attributes = session.changed(change.whole, &change.sets, &change.removes);
+        let attributes = match self.plants.has(Plant::KeepOldContent) {
+            true => session.attributes().as_bytes().to_vec(),
+            false => session.changed(change.whole, &change.sets, &change.removes),
+        };
         if !self.has_room(session.growth(attributes.len())) {
             self.forget(change.id);
             return self.object(from, change.id, about, Objection::Full);
@@ -482,7 +487,8 @@ impl Sessions {
 
     /// Whether nobody has used a session for its time.
     fn is_unused(&self, session: &Session) -> bool {
-        session.ttl_s > 0 && self.seconds().saturating_sub(session.used_s) >= session.ttl_s
+        let ttl_s = if self.plants.has(Plant::ExpireEarly) { session.ttl_s.div_ceil(10) } else { session.ttl_s };
+        ttl_s > 0 && self.seconds().saturating_sub(session.used_s) >= ttl_s
     }
 
     /// Makes the second copy of a session that has none, if anybody can take it: the bytes that it sends.
@@ -526,7 +532,7 @@ impl Sessions {
     /// Ends a session here and at whoever holds the other copy; the request is answered when both have done it.
     pub(super) fn end_session(&mut self, id: SessionId, request: Option<u64>) {
         let Some((epoch, partner)) = self.store.remove(id) else { return };
-        let partner = self.present(partner);
+        let partner = self.present(partner).filter(|_| !self.plants.has(Plant::EndHalf));
         let about = About { id, epoch };
         if let Some(number) = request {
             self.active.enter(id).ending = Some(number);

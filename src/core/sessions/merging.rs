@@ -190,7 +190,7 @@ impl Sessions {
             Some(_) => {}
             None => {
                 let last = self.past.orphans.get(&id).is_some_and(|orphan| self.is_last(orphan, epoch, found));
-                if last && self.primary {
+                if (last || self.plants.has(crate::core::plant::Plant::ReviveAnything)) && self.primary {
                     self.revive(id);
                 }
             }

@@ -247,6 +247,10 @@ impl Ledger {
     /// and the lower one up to which those are said to be stable.
     pub fn held_up(&self, process: u16) -> Option<(u64, u64)> {
         let sender = self.process(process).life?;
+        // Its own host may be the one that has not taken something yet.
+        if !self.has_its_own(process, sender) {
+            return None;
+        }
         let Life { view, members, stable, .. } = self.life(sender);
         let view = view.as_ref().filter(|view| view.members.iter().any(|member| !member.ready))?;
         let ready = members.iter().zip(&view.members).filter(|(life, member)| **life != sender && member.ready);

@@ -8,15 +8,20 @@ mod backup_without_copy;
 mod both_halves_own;
 mod clock_jump;
 mod cold_starts;
+mod cut_inside_a_message;
 mod death_during_join;
 mod hand_over_in_flight;
 mod inconsistent_after_heal;
+mod lone_orderer;
 mod long_pause;
 mod lost_last_view;
 mod merge_of_many;
+mod name_taken;
 mod never_rejoins;
+mod session_ends;
 mod stage;
 mod stale_owner_returns;
+mod stalled_host;
 mod stop_and_continue;
 mod survivor_not_ready;
 
@@ -43,7 +48,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 14] = [
+pub const SCENARIOS: [&Scenario; 19] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -58,12 +63,22 @@ pub const SCENARIOS: [&Scenario; 14] = [
     &hand_over_in_flight::SCENARIO,
     &long_pause::SCENARIO,
     &clock_jump::SCENARIO,
+    &lone_orderer::SCENARIO,
+    &stalled_host::SCENARIO,
+    &cut_inside_a_message::SCENARIO,
+    &name_taken::SCENARIO,
+    &session_ends::SCENARIO,
 ];
 
 impl Scenario {
     /// Finds a scenario by its name.
     pub fn by_name(name: &str) -> Option<&'static Scenario> {
         SCENARIOS.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Those that show a planted bug.
+    pub fn that_show(plant: Plant) -> impl Iterator<Item = &'static Scenario> {
+        SCENARIOS.into_iter().filter(move |scenario| scenario.shows.contains(&plant))
     }
 
     /// Plays it with one seed.
