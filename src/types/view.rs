@@ -63,6 +63,8 @@ pub struct View {
     pub fenced: bool,
     tag: u64,
     group_of: Vec<usize>,
+    /// Positions in the order of incarnations: whoever compares two views of thousands looks for all of them.
+    by_incarnation: Vec<u32>,
 }
 
 impl std::hash::Hash for View {
@@ -89,7 +91,9 @@ impl View {
             groups[at].members.push(index);
             group_of.push(at);
         }
-        View { id, members, groups, fenced, tag: id.tag(), group_of }
+        let mut by_incarnation: Vec<u32> = (0..members.len() as u32).collect();
+        by_incarnation.sort_by_key(|at| members[*at as usize].incarnation);
+        View { id, members, groups, fenced, tag: id.tag(), group_of, by_incarnation }
     }
 
     /// 64 bits that stand for this view in batch headers.
@@ -114,7 +118,9 @@ impl View {
 
     /// Position of an incarnation, if it is in the view.
     pub fn index_of(&self, incarnation: Incarnation) -> Option<Index> {
-        self.members.iter().position(|m| m.incarnation == incarnation)
+        let of = |at: u32| self.members[at as usize].incarnation;
+        let first = self.by_incarnation.partition_point(|at| of(*at) < incarnation);
+        self.by_incarnation.get(first).filter(|at| of(**at) == incarnation).map(|at| *at as usize)
     }
 
     /// Position of a name, if it is in the view.
