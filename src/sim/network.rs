@@ -79,7 +79,10 @@ pub(crate) struct Packet {
 #[derive(Debug)]
 pub(crate) struct Network {
     alive: Vec<bool>,
-    links: Vec<Link>,
+    /// A direction that nobody has touched.
+    usual: Link,
+    /// By sender, the directions to all hosts; none where all are as usual: thousands of hosts have millions of them.
+    links: Vec<Option<Box<[Link]>>>,
     random: Random,
     packets: Vec<Option<Packet>>,
     free: Vec<u32>,
@@ -87,7 +90,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub fn new(hosts: usize, conditions: Conditions, random: Random) -> Network {
-        let link = Link {
+        let usual = Link {
             conditions,
             cuts: 0,
             changed_at: 0,
@@ -98,7 +101,8 @@ impl Network {
         };
         Network {
             alive: vec![true; hosts],
-            links: vec![link; hosts * hosts],
+            usual,
+            links: vec![None; hosts],
             random,
             packets: Vec::new(),
             free: Vec::new(),
@@ -166,7 +170,7 @@ impl Network {
     }
 
     pub fn mend_all(&mut self, now: u64) {
-        for link in self.links.iter_mut().filter(|link| link.cuts > 0) {
+        for link in self.links.iter_mut().flatten().flatten().filter(|link| link.cuts > 0) {
             link.cuts = 0;
             link.note_change(now);
         }
@@ -263,12 +267,13 @@ impl Network {
     }
 
     fn link(&self, from: u16, to: u16) -> &Link {
-        &self.links[usize::from(from) * self.alive.len() + usize::from(to)]
+        self.links[usize::from(from)].as_ref().map_or(&self.usual, |row| &row[usize::from(to)])
     }
 
     fn link_mut(&mut self, from: u16, to: u16) -> &mut Link {
-        let hosts = self.alive.len();
-        &mut self.links[usize::from(from) * hosts + usize::from(to)]
+        let (usual, hosts) = (self.usual, self.alive.len());
+        let row = self.links[usize::from(from)].get_or_insert_with(|| vec![usual; hosts].into_boxed_slice());
+        &mut row[usize::from(to)]
     }
 }
 

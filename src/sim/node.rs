@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::load::Load;
 use super::network::Packet;
 use super::queue;
+use super::survey::Traffic;
 use crate::core::{Ended, Event, Member, Outbox, Setup};
 use crate::types::{ConnId, Time};
 
@@ -78,6 +79,8 @@ pub struct Node {
     pub(crate) starved_since: Option<u64>,
     pub(crate) delivered: u64,
     pub(crate) accepted: u64,
+    /// What its processes have put on the network.
+    pub(crate) traffic: Traffic,
     /// Events other than messages, with the time at which they came; kept for scenarios.
     pub(crate) seen: Vec<(u64, Event)>,
 }
@@ -121,6 +124,7 @@ impl Node {
             starved_since: None,
             delivered: 0,
             accepted: 0,
+            traffic: Traffic::default(),
             seen: Vec::new(),
         }
     }

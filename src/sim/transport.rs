@@ -171,6 +171,7 @@ impl World {
             };
             let written = connection.ways[way].write(&slices, room);
             member.wrote(clock, id, written);
+            slot.traffic.write(written);
             self.trace.word(written as u64);
             self.trace.line(self.now, || format!("n{node} writes {written} bytes to connection {} ({conn})", id.0));
             progress = true;

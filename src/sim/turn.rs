@@ -85,7 +85,9 @@ impl World {
     }
 
     fn after_turn(&mut self, node: usize) {
-        self.check_turn(node);
+        if self.survey.is_none() {
+            self.check_turn(node);
+        }
         self.spring_at_claim(node);
         if let Some(reason) = self.nodes[node].member.as_ref().and_then(|member| member.ended().cloned()) {
             return self.exit(node, reason);
@@ -199,6 +201,7 @@ impl World {
             }
             Output::Datagram { to, bytes } => {
                 self.trace.word(bytes.len() as u64);
+                self.nodes[node].traffic.datagram(bytes.len());
                 let from = self.nodes[node].host;
                 if let Some(to) = self.host_at(to).filter(|_| to.port() == PORT) {
                     let queue = &mut self.queue;
@@ -259,6 +262,9 @@ impl World {
                 });
             }
             other => self.trace.line(self.now, || format!("n{node} {}", describe(other))),
+        }
+        if let Some(survey) = &mut self.survey {
+            return survey.note(self.now, node as u16, &event);
         }
         let slot = &mut self.nodes[node];
         if self.settings.keep_events && !matches!(event, core::Event::Messages(_)) {

@@ -37,6 +37,8 @@ pub enum Verb {
     Config(ConfigVerb),
     /// Simulate whole clusters under faults, from seeds, and check every promise.
     Simulate(SimulateArguments),
+    /// Measure how deaths are noticed and what large clusters cost, and write it into a page.
+    Scale(ScaleArguments),
     #[command(hide = true)]
     Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -157,6 +159,41 @@ pub struct SimulateArguments {
     pub jobs: usize,
 }
 
+/// Flags of `scale`.
+#[derive(Args, Debug)]
+pub struct ScaleArguments {
+    /// What to measure.
+    #[arg(value_name = "FIGURES", default_value = "all", value_parser = ["detection", "processes", "removals", "boot", "cost", "all"])]
+    pub figures: String,
+    /// Deaths of each kind on the simulator.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+    /// Deaths of each kind of real processes.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub deaths: u64,
+    /// Simulated member-hours at each loss.
+    #[arg(long, value_name = "H", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub member_hours: u64,
+    /// Lost datagrams and segments in %, at which false removals are counted.
+    #[arg(long, value_name = "P,P", default_values_t = [5, 10, 20, 30], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub losses: Vec<u32>,
+    /// The first seed for detection and false removals: figures add up over runs with different ones.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub first_seed: u64,
+    /// Members of the simulated cluster that boots, crashes and loses.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = count(100, 10_000))]
+    pub members: usize,
+    /// Sizes of the simulated clusters whose members' cost is measured.
+    #[arg(long, value_name = "N,N", default_values_t = [10, 100, 1_000], value_delimiter = ',', value_parser = count(3, 10_000))]
+    pub sizes: Vec<usize>,
+    /// Put tables and pictures in the place of the old ones in this page.
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Threads; 0 = one for each processor.
+    #[arg(long, value_name = "J", default_value_t = 0)]
+    pub jobs: usize,
+}
+
 /// What `config` can do.
 #[derive(Subcommand, Debug)]
 pub enum ConfigVerb {
@@ -186,7 +223,8 @@ pub struct Settings {
     pub set: Vec<String>,
 }
 
-const VERBS: &[&str] = &["demo", "node", "members", "config", "simulate", "bench", "mcast-test", "demo-member", "help"];
+const VERBS: &[&str] =
+    &["demo", "node", "members", "config", "simulate", "scale", "bench", "mcast-test", "demo-member", "help"];
 
 /// Puts `demo` in front when no verb is named, so that its flags may stand alone.
 pub fn with_default_verb(words: impl Iterator<Item = OsString>) -> Vec<OsString> {

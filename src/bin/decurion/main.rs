@@ -9,6 +9,7 @@ mod enumerate;
 mod members;
 mod node;
 mod output;
+mod scale;
 mod scenario;
 mod simulate;
 mod unbuilt;
@@ -45,6 +46,7 @@ fn run(verb: Verb, output: &Output) -> output::Outcome {
         Verb::Members(arguments) => members::run(&arguments, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Simulate(arguments) => simulate::run(&arguments, output),
+        Verb::Scale(arguments) => scale::run(&arguments, output),
         Verb::Bench { .. } => Err(unbuilt::bench()),
         Verb::McastTest { .. } => Err(unbuilt::mcast_test()),
     }

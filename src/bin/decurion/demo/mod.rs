@@ -7,7 +7,7 @@ pub mod member;
 mod payload;
 mod picture;
 mod plan;
-mod process;
+pub mod process;
 mod protocol;
 mod sessions;
 mod story;

@@ -58,19 +58,7 @@ impl Process {
         for (key, value) in settings {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        // Settings that are meant for other members must not reach these.
-        for (variable, _) in std::env::vars_os() {
-            if variable.to_string_lossy().starts_with("DECURION_") {
-                command.env_remove(variable);
-            }
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: an interrupt from the terminal is for the demo, which then ends its members.
-        command.process_group(0);
-        let parent = std::process::id();
-        // SAFETY: the closure runs between fork and exec and makes nothing but async-signal-safe system calls.
-        unsafe { command.pre_exec(move || die_with(parent)) };
-        let mut child = command.spawn()?;
+        let mut child = spawn(command)?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("piped");
         let stderr = child.stderr.take().expect("piped");
@@ -104,6 +92,23 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Starts a member process with its pipes, in a way that it ends with the thread that starts it.
+pub fn spawn(mut command: Command) -> std::io::Result<Child> {
+    // Settings that are meant for other members must not reach these.
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("DECURION_") {
+            command.env_remove(variable);
+        }
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A group of its own: an interrupt from the terminal is for whoever started it, who then ends it.
+    command.process_group(0);
+    let parent = std::process::id();
+    // SAFETY: the closure runs between fork and exec and makes nothing but async-signal-safe system calls.
+    unsafe { command.pre_exec(move || die_with(parent)) };
+    command.spawn()
 }
 
 /// Asks the kernel to kill this process when the thread that started it ends, and ends now if it is gone already.

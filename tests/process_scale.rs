@@ -1,0 +1,76 @@
+//! `decurion scale`: what it measures, what it writes into a page, and how it ends where a target is not met.
+
+mod command_support;
+
+use std::fs;
+
+use command_support::{Ended, directory, run};
+use serde_json::Value;
+
+fn figures(ended: &Ended) -> Vec<&Value> {
+    ended.lines.iter().filter(|line| line["type"] == "figure").collect()
+}
+
+#[test]
+fn deaths_are_measured_and_the_page_is_the_same_when_they_are_measured_again() {
+    let page = directory("scale").join("page.md");
+    fs::write(&page, "before\n<!-- scale detection -->\n<!-- end -->\nafter\n").expect("it can be written");
+    let words = ["scale", "detection", "--seeds", "5", "--json", "--write", page.to_str().expect("text")];
+    let ended = run(&words);
+    let summary = ended.summary();
+    assert_eq!(
+        (ended.code, &summary["ok"], summary["targets"].as_array().map(Vec::len)),
+        (Some(0), &true.into(), Some(2))
+    );
+    let rows = figures(&ended);
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in rows {
+        let [p50, p99, max] = ["p50_us", "p99_us", "max_us"].map(|key| row[key].as_u64().expect("a number"));
+        assert!(row["counted"] == 5 && 0 < p50 && p50 <= p99 && p99 <= max, "{row}");
+    }
+    let once = fs::read_to_string(&page).expect("it is there");
+    assert!(once.starts_with("before\n") && once.ends_with("after\n") && once.contains("| death |"), "{once}");
+    let picture = page.with_file_name("scale").join("detection.svg");
+    assert!(fs::read_to_string(&picture).expect("a picture").contains("<polyline"));
+    run(&words);
+    assert_eq!(fs::read_to_string(&page).expect("it is there"), once);
+}
+
+#[test]
+fn real_processes_are_killed_and_stopped_and_the_others_notice() {
+    let ended = run(&["scale", "processes", "--deaths", "1", "--json"]);
+    let rows = figures(&ended);
+    assert_eq!(rows.len(), 4, "{ended:?}");
+    let of = |death: &str, noticed: &str| {
+        let fits = |row: &&&Value| row["death"] == death && row["noticed"] == noticed;
+        rows.iter().find(fits).and_then(|row| row["max_us"].as_u64()).expect("a number")
+    };
+    assert!(of("closed_socket", "first") <= of("closed_socket", "all"));
+    // Nobody is removed for silence before it has lasted, heartbeats of up to a quarter of a second before it aside.
+    assert!(of("silent_stop", "all") > 1_000_000 && of("silent_stop", "first") > 500_000, "{rows:?}");
+}
+
+#[test]
+fn a_target_that_is_not_met_is_named_and_ends_with_one() {
+    let ended = run(&["scale", "removals", "--losses", "5", "--member-hours", "1", "--json"]);
+    let target = &ended.summary()["targets"][0];
+    assert_eq!((ended.code, &target["met"]), (Some(1), &false.into()), "an hour is no hundred thousand: {ended:?}");
+    let row = figures(&ended)[0];
+    assert!(row["member_hours"].as_f64() >= Some(1.0) && row["pauses"].as_u64() > Some(50), "{row}");
+    assert_eq!(row["next_seed"], 1);
+}
+
+#[test]
+fn sizes_are_compared_and_what_is_no_figure_is_refused() {
+    let ended = run(&["scale", "cost", "--sizes", "5,20", "--json"]);
+    let rows = figures(&ended);
+    assert_eq!((ended.code, rows.len()), (Some(0), 2), "{ended:?}");
+    let values = ["connections_mean", "idle_bytes_per_s", "death_messages"];
+    for key in values {
+        let [small, large] = [0, 1].map(|row| rows[row][key].as_f64().expect("a number"));
+        assert!(small > 0.0 && large > small, "{key}: {small} and {large}");
+    }
+    assert!(rows.iter().all(|row| row["state_bytes"].as_f64() > Some(1_000.0)), "{rows:?}");
+    let refused = run(&["scale", "nothing", "--json"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
