@@ -5,6 +5,8 @@ CARGO ?= cargo
 SEEDS ?= 2000
 # How long `make soak` goes on.
 SOAK_SECONDS ?= 600
+# How long `make ledger` adds to the ledger; 0 = only print it.
+LEDGER_SECONDS ?= 0
 JOBS  ?= $(shell nproc)
 
 # How long `make fuzz` runs each target, which ones (empty: all), and where its compiler driver is kept.
@@ -13,7 +15,7 @@ FUZZ_TARGETS ?=
 CARGO_FUZZ   := target/tools/bin/cargo-fuzz
 CARGO_FUZZ_VERSION := 0.13.2
 
-.PHONY: help all lib test tools lint test-rust test-loom soak simulate deny fuzz bench clean
+.PHONY: help all lib test tools lint test-rust test-loom soak simulate ledger deny fuzz bench clean
 
 .DEFAULT_GOAL := help
 
@@ -53,6 +55,10 @@ test-loom: ## What works without locks, in every interleaving of a few threads t
 
 soak: ## Real processes under faults that take turns for SOAK_SECONDS (default 600): memory and descriptors stay flat.
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test process_soak -- --nocapture
+
+ledger: ## Adds LEDGER_SECONDS (default 0) of simulating, fuzzing, kills and partitions to the ledger of this core, and prints it.
+	@if [ "$(LEDGER_SECONDS)" -gt 0 ]; then $(CARGO) build --release --locked && .ci/ledger add target/release/decurion $(LEDGER_SECONDS); fi
+	@.ci/ledger show
 
 deny: ## Licences, bans, sources and advisories by cargo-deny, where it is installed.
 	$(CARGO) deny check
