@@ -140,7 +140,8 @@
 #define DCN_LOG_TRACE 5
 
 // A message. `member` sent it, `data` is its payload, `number` its place in the sender's stream, `token` what the
-// sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone, 0 if to all.
+// sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone; if to all, 0, or the level that
+// gives it its place in one order (`DCN_LEVEL_AGREED`, `DCN_LEVEL_SAFE`: also what this member sent itself).
 #define DCN_EVENT_MESSAGE 1
 
 // The view `view` is ending: messages until the next `DCN_EVENT_VIEW` reach those who go on together.
@@ -233,10 +234,12 @@
 // In the order sent, once, without a gap.
 #define DCN_LEVEL_FIFO 1
 
-// All members deliver in one order. Not built: `DCN_ERR_UNSUPPORTED`.
+// All members that go on together deliver in one order, among everything that is agreed or safe; the sender gets it too, in that
+// place. Only to `DCN_TO_ALL`.
 #define DCN_LEVEL_AGREED 2
 
-// Delivered only once every member of the view holds it. Not built: `DCN_ERR_UNSUPPORTED`.
+// In the same order, and delivered only once every ready member of the view holds it and knows its place; after a transition event,
+// once all who go on together do. Only to `DCN_TO_ALL`.
 #define DCN_LEVEL_SAFE 3
 
 // Most parts of one `dcn_sendv`.
@@ -431,6 +434,10 @@ typedef struct dcn_member_t {
     // What its operator says of it (`node.tags`): `name=value` pairs in the order of their names, with commas between them,
     // NUL-terminated. Empty of one that has left.
     char tags[DCN_TAGS_BYTES];
+    // 1 if it is a witness (`node.witness`): it votes, and carries no messages. 0 of one that has left.
+    uint32_t witness;
+    // Zero.
+    uint32_t reserved;
 } dcn_member_t;
 
 // A named value of a session, in the caller's memory.
@@ -798,7 +805,8 @@ int32_t dcn_engine_next_timeout_ms(struct dcn_engine_t engine,
 // Blocking: blocks up to timeout.
 // Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
 // `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
-// `DCN_ERR_UNSUPPORTED` for a level that is not built; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`;
+// `DCN_ERR_UNSUPPORTED` for a level that is not built, and where this member or the receiver is a witness; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
+// goes to everybody; `DCN_ERR_BAD_HANDLE`;
 // `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
 int32_t dcn_send(struct dcn_engine_t engine,
                  uint32_t to,

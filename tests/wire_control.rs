@@ -63,13 +63,13 @@ fn tags() -> BoxedStrategy<Tags> {
 
 /// Members in the order of their seats, as a proposal must have them.
 fn members(fewest: usize) -> BoxedStrategy<Vec<MemberInfo>> {
-    let one = (name(), incarnation(), address(), 1..50u32, any::<u64>(), any::<u16>(), any::<bool>(), tags());
+    let one = (name(), incarnation(), address(), 1..50u32, any::<u64>(), any::<u16>(), any::<(bool, bool)>(), tags());
     prop::collection::vec(one, fewest..6)
         .prop_map(|members| {
             let mut seat = 0;
-            let place = |(name, incarnation, address, gap, admitted, group, ready, tags)| {
+            let place = |(name, incarnation, address, gap, admitted, group, (ready, witness), tags)| {
                 seat += gap;
-                MemberInfo { name, incarnation, address, seat: Seat(seat), admitted, group, ready, tags }
+                MemberInfo { name, incarnation, address, seat: Seat(seat), admitted, group, ready, witness, tags }
             };
             members.into_iter().map(place).collect()
         })
@@ -136,13 +136,13 @@ fn join() -> BoxedStrategy<Control> {
 fn promise() -> BoxedStrategy<Control> {
     let vote = (any::<u64>(), ballot(), tags());
     let held = (prop::collection::vec(any::<u64>(), 0..6), prop::collection::vec(any::<u32>(), 0..6));
-    let times = any::<(bool, bool, u32, u32, u32, u64)>();
+    let times = any::<(bool, bool, bool, u32, u32, u32, u64)>();
     (vote, held, times, prop::option::of((ballot(), proposal())))
         .prop_map(
             |(
                 (number, ballot, tags),
                 (have, grants_ms),
-                (memory, announces_ready, up_ms, fence_ms, hold_ms, newest),
+                (memory, announces_ready, witness, up_ms, fence_ms, hold_ms, newest),
                 accepted,
             )| {
                 Control::Promise(Promise {
@@ -151,6 +151,7 @@ fn promise() -> BoxedStrategy<Control> {
                     have,
                     memory,
                     announces_ready,
+                    witness,
                     tags,
                     up_ms,
                     fence_ms,
@@ -369,6 +370,7 @@ fn sound_proposal() -> Proposal {
         admitted: 1,
         group: 0,
         ready: true,
+        witness: false,
         tags: Default::default(),
     };
     let id = |number| ViewId { number, ballot: Ballot { round: 1, coordinator: Incarnation(1) } };

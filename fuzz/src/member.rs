@@ -283,6 +283,7 @@ impl Attack {
                 have: vec![small; self.holds(who)],
                 memory: change & 1 == 0,
                 announces_ready: change & 2 != 0,
+                witness: change & 8 != 0,
                 tags: Default::default(),
                 up_ms: u32::from(change) * 100,
                 fence_ms: 0,

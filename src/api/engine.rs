@@ -223,7 +223,7 @@ impl Engine {
     /// `NotPrimary` in a minority. `token` comes back with the message and in `Event::Returned`; 0 is none.
     ///
     /// # Errors
-    /// `Unsupported` for a level that is not built; `TooLarge` above `message.max_bytes`; `NoSuchMember` when the
+    /// `Unsupported` for a level that is not built, and where this member or the receiver is a witness; `TooLarge` above `message.max_bytes`; `NoSuchMember` when the
     /// receiver is not in the current view; `InvalidArgument` when it is this member, or the level is one for everybody; `Closed`,
     /// `Panicked`, `Forked`.
     /// Nothing is taken.
@@ -273,6 +273,7 @@ impl Engine {
                 Code::TooLarge,
                 format!("a message of {len} bytes is over message.max_bytes = {}", self.handle.message_bytes),
             )),
+            Code::Unsupported => Err(a_witness()),
             _ => Err(self.ended_error()),
         }
     }
@@ -427,6 +428,13 @@ impl Drop for Handle {
     }
 }
 
+/// What a host of a witness is told that wants more of it.
+pub(super) fn a_witness() -> Error {
+    let text = "this member is a witness (node.witness = true): it votes, and neither sends messages nor holds sessions; \
+                use another member";
+    Error::new(Code::Unsupported, text)
+}
+
 fn built(level: Level, to: To) -> Result<batch::Level> {
     match level {
         Level::Fifo => Ok(batch::Level::Fifo),
@@ -446,6 +454,10 @@ fn check_receiver(view: Option<&ViewSnapshot>, to: crate::types::Incarnation) ->
     match snapshot.view.index_of(to) {
         Some(index) if index == snapshot.me => {
             Err(Error::new(Code::InvalidArgument, "a member does not send to itself"))
+        }
+        Some(index) if snapshot.view.members[index].witness => {
+            let text = format!("{} is a witness, which votes and takes no messages", snapshot.view.members[index].name);
+            Err(Error::new(Code::Unsupported, text))
         }
         Some(_) => Ok(()),
         None => Err(Error::new(Code::NoSuchMember, format!("no member {to} in view {}", snapshot.view.id.number))),

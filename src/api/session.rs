@@ -172,13 +172,14 @@ impl Engine {
     ///
     /// # Errors
     /// `InvalidArgument` for a name of an attribute that is none, and for a session where none belongs or none where one does;
-    /// `TooLarge` when the attributes exceed `session.max_bytes`; `Closed`, `Panicked`, `Forked`. Nothing is taken.
+    /// `TooLarge` when the attributes exceed `session.max_bytes`; `Unsupported` where this member is a witness; `Closed`, `Panicked`, `Forked`. Nothing is taken.
     pub fn session_request(&self, token: u64, session: Option<&Cookie>, op: SessionOp) -> Result<Code> {
         self.check_fork()?;
         self.check_op(&op)?;
         let cookie = named(session, &op)?;
         match self.shared().ask(token, cookie.id, cookie.holders, op) {
             code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
+            Code::Unsupported => Err(super::engine::a_witness()),
             _ => Err(self.ended_error()),
         }
     }
@@ -283,6 +284,7 @@ impl Engine {
             }
             Code::Full => "session.memory_bytes is used up; nothing was changed".to_owned(),
             Code::InvalidArgument => "a session of this name is there already; nothing was changed".to_owned(),
+            Code::Unsupported => return super::engine::a_witness(),
             _ => return self.ended_error(),
         };
         Error::new(code, text)

@@ -165,18 +165,18 @@ impl Attempt {
 }
 
 /// Puts joiners into groups (R13): the smallest group that has room and whose leader the joiner may hear; a new group when
-/// all are full. Of a leader that has got its place since the joiner looked, nobody knows: if the two are deaf to each other after
+/// all are full, but not for a witness, which takes no room. Of a leader that has got its place since the joiner looked, nobody knows: if the two are deaf to each other after
 /// all, that is found out like any link that fails. Nobody else moves. Answers who could not be placed.
 pub(crate) fn place(
     members: &mut Vec<MemberInfo>, joiners: Vec<(MemberInfo, Vec<Incarnation>)>, bound: usize,
 ) -> Vec<MemberInfo> {
     let mut refused = Vec::new();
-    let total = members.len() + joiners.len();
+    let total = members.iter().chain(joiners.iter().map(|(m, _)| m)).filter(|m| !m.witness).count();
     let bound = if bound > 0 { bound } else { 4.max((total as f64).sqrt().ceil() as usize) };
     for (mut joiner, unheard) in joiners {
         let hears_leader = |m: &MemberInfo| !unheard.contains(&m.incarnation);
         let mut groups: BTreeMap<u16, (usize, bool)> = BTreeMap::new();
-        for member in members.iter() {
+        for member in members.iter().filter(|m| !m.witness) {
             let group = groups.entry(member.group).or_insert((0, hears_leader(member)));
             group.0 += 1;
         }
@@ -188,7 +188,7 @@ pub(crate) fn place(
         let fresh = (0..=u16::MAX).find(|label| !groups.contains_key(label)).unwrap_or(u16::MAX);
         match smallest(true) {
             Some(label) => joiner.group = label,
-            None if hears_all => joiner.group = fresh,
+            None if hears_all && !(joiner.witness && !groups.is_empty()) => joiner.group = fresh,
             None => match smallest(false) {
                 Some(label) => joiner.group = label,
                 None => {
@@ -216,6 +216,7 @@ mod tests {
             admitted: 1,
             group,
             ready: true,
+            witness: false,
             tags: Default::default(),
         }
     }
@@ -231,6 +232,20 @@ mod tests {
         for label in 0..3 {
             assert_eq!(members.iter().filter(|m| m.group == label).count(), 4);
         }
+    }
+
+    #[test]
+    fn a_witness_takes_no_room_and_opens_no_group() {
+        let witness = |n| MemberInfo { witness: true, ..member(n, 99) };
+        let mut members = Vec::new();
+        assert!(
+            place(&mut members, vec![(witness(1), vec![]), (member(2, 99), vec![]), (member(3, 99), vec![])], 2)
+                .is_empty()
+        );
+        assert!(place(&mut members, vec![(witness(4), vec![])], 2).is_empty());
+        assert!(members.iter().all(|m| m.group == members[1].group), "{members:?}");
+        assert!(place(&mut members, vec![(member(5, 99), vec![])], 2).is_empty());
+        assert_ne!(members[4].group, members[1].group, "two carriers fill a group");
     }
 
     #[test]

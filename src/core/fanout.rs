@@ -156,7 +156,7 @@ pub(crate) struct Fanout {
 
 impl Fanout {
     pub(crate) fn new(view: Arc<View>, me: Index, window: Window, plants: Plants) -> Fanout {
-        let streams = (0..view.len()).map(|s| new_stream(&view, me, s)).collect();
+        let streams = (0..view.len()).map(|s| new_stream(&view, me, s, plants)).collect();
         Fanout {
             me,
             frozen: false,
@@ -391,8 +391,11 @@ impl Fanout {
         self.streams.iter().map(|s| s.accepted).collect()
     }
 
-    /// What is missing up to a cut: sender, first and last batch.
+    /// What is missing up to a cut: sender, first and last batch. A witness is to hold nothing, so it misses nothing.
     pub(crate) fn missing(&self, cut: impl Iterator<Item = u64>) -> Vec<(Index, u64, u64)> {
+        if self.view.members[self.me].witness {
+            return Vec::new();
+        }
         cut.zip(&self.streams)
             .enumerate()
             .filter(|(_, (upto, stream))| *upto > stream.accepted)
@@ -444,7 +447,7 @@ impl Fanout {
     }
 }
 
-fn new_stream(view: &View, me: Index, s: Index) -> Stream {
+fn new_stream(view: &View, me: Index, s: Index, plants: Plants) -> Stream {
     Stream {
         sender: Arc::new(MemberRef::from(&view.members[s])),
         accepted: 0,
@@ -457,13 +460,20 @@ fn new_stream(view: &View, me: Index, s: Index) -> Stream {
         retained: VecDeque::new(),
         bytes: 0,
         reassembly: Reassembly::default(),
-        targets: targets(view, me, s),
+        targets: if plants.has(Plant::CarryToWitness) { tree(view, me, s) } else { targets(view, me, s) },
         upstream: upstream(view, me, s),
     }
 }
 
-/// The next hops of a sender's batches from `me`: a tree computed from the view (R6).
+/// The next hops of a sender's batches from `me`. Witnesses are given none.
 fn targets(view: &View, me: Index, sender: Index) -> Vec<Index> {
+    let mut hops = tree(view, me, sender);
+    hops.retain(|hop| !view.members[*hop].witness);
+    hops
+}
+
+/// The way of a sender's batches from `me` to all members: a tree computed from the view (R6).
+fn tree(view: &View, me: Index, sender: Index) -> Vec<Index> {
     let group = view.group(me);
     if !view.is_leader(me) {
         return if sender == me { vec![group.leader()] } else { Vec::new() };
@@ -500,6 +510,7 @@ mod tests {
             admitted: 1,
             group: *group,
             ready: true,
+            witness: false,
             tags: Default::default(),
         });
         View::new(ViewId::NONE, members.collect(), true)
@@ -521,5 +532,35 @@ mod tests {
             got[sender] += 1;
             assert!(got.iter().all(|n| *n == 1), "{sender}: {got:?}");
         }
+    }
+
+    #[test]
+    fn a_witness_is_given_nothing_leads_nobody_and_misses_nothing() {
+        let mut members = view(&[0, 1, 2, 0, 1, 1]).members;
+        [0, 2, 4].into_iter().for_each(|at| members[at].witness = true);
+        let view = View::new(ViewId::NONE, members, true);
+        // The one whose group has nobody else is with the most senior of those who carry messages.
+        let groups: Vec<(u16, &[Index])> = view.groups.iter().map(|g| (g.label, &g.members[..])).collect();
+        assert_eq!(groups, [(1, &[1, 5, 2, 4][..]), (0, &[3, 0])]);
+        assert_eq!((view.coordinator(), view.carriers(), view.members[2].group), (1, 3, 1));
+        assert_eq!((view.group(1).deputy(), view.group(3).deputy()), (Some(5), None));
+        for sender in [1, 3, 5] {
+            for me in 0..view.len() {
+                assert!(targets(&view, me, sender).iter().all(|to| !view.members[*to].witness), "{me} for {sender}");
+            }
+        }
+        let window = || Window::new(1024);
+        let missing = |me| {
+            Fanout::new(Arc::new(view.clone()), me, window(), Plants::default()).missing([0, 7, 0, 9, 0, 0].into_iter())
+        };
+        assert_eq!((missing(4), missing(5)), (vec![], vec![(1, 1, 7), (3, 1, 9)]));
+    }
+
+    #[test]
+    fn among_witnesses_the_most_senior_coordinates() {
+        let mut members = view(&[3, 5]).members;
+        members.iter_mut().for_each(|m| m.witness = true);
+        let view = View::new(ViewId::NONE, members, true);
+        assert_eq!((view.coordinator(), view.carriers(), view.groups.len()), (0, 0, 1));
     }
 }

@@ -48,6 +48,7 @@ impl Member {
             return Gate::Closed;
         }
         match &self.fanout {
+            _ if self.setup.witness => Gate::Witness,
             None => Gate::NotReady,
             Some(f) if f.view.fenced && self.lapsed() => Gate::NotPrimary,
             Some(_) => Gate::Open,
@@ -156,12 +157,25 @@ impl Member {
                 }
                 continue;
             };
+            if view.members[index].witness {
+                self.withdraw_from_witness(outbox, MemberRef::from(&view.members[index]));
+                continue;
+            }
             let seats = (view.members[me].seat, view.members[index].seat);
             for _ in 0..BATCHES_PER_TURN {
                 let Some(frame) = self.direct.send(self.now, to, seats, outbox.queue(To::Member(to))) else { break };
                 self.stats.batches_sent += 1;
                 self.route_direct(to, frame, false);
             }
+        }
+    }
+
+    /// A message to a witness, which takes none: whoever sends it through an engine is told so at once.
+    fn withdraw_from_witness(&mut self, outbox: &mut Outbox, to: MemberRef) {
+        for pending in outbox.withdraw(To::Member(to.incarnation)) {
+            let (token, payload) = (pending.token, pending.payload);
+            let why = "its receiver is a witness, which carries no messages";
+            self.event(Event::Returned { to: Some(to.clone()), token, payload, why });
         }
     }
 
@@ -269,7 +283,8 @@ impl Member {
         let streams = f.view.leader_of(f.me) == index
             || f.view.leader_of(index) == f.me
             || (f.view.is_leader(f.me) && f.view.is_leader(index));
-        if !streams {
+        let carried = |at: Index| !f.view.members[at].witness;
+        if !(streams && carried(index) && carried(f.me)) {
             return;
         }
         let Some(conn) = self.links.link(peer) else { return };

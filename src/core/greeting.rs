@@ -455,7 +455,7 @@ impl Member {
             id: view.id,
             fenced: view.fenced,
             primary: self.is_primary(self.now),
-            members: view.len() as u32,
+            members: view.carriers() as u32,
             coordinator: coordinator.incarnation,
             address: coordinator.address,
             leaders: view.groups.iter().take(16).map(leader).collect(),

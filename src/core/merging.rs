@@ -189,7 +189,7 @@ impl Member {
             (true, false) => false,
             (false, true) => true,
             (false, false) => {
-                let (mine, other) = (ours.len() as u32, theirs.members);
+                let (mine, other) = (ours.carriers() as u32, theirs.members);
                 mine < other || (mine == other && ours.id > theirs.id)
             }
         }

@@ -43,6 +43,8 @@ pub enum Gate {
     NotPrimary,
     /// The member has ended or is leaving.
     Closed,
+    /// It is a witness.
+    Witness,
 }
 
 /// Bounded queues of accepted sends, one per stream, each in order.
@@ -95,6 +97,7 @@ impl Outbox {
             Gate::NotReady => return Code::NotReady,
             Gate::NotPrimary => return Code::NotPrimary,
             Gate::Closed => return Code::Closed,
+            Gate::Witness => return Code::Unsupported,
         }
         if self.request_bytes > 0 && self.request_bytes + request.bytes() > self.bound {
             self.requests_starved = true;
@@ -118,6 +121,7 @@ impl Outbox {
             Gate::NotReady => return Code::NotReady,
             Gate::NotPrimary => return Code::NotPrimary,
             Gate::Closed => return Code::Closed,
+            Gate::Witness => return Code::Unsupported,
         }
         if len > self.message_bound {
             return Code::TooLarge;

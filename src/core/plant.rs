@@ -58,6 +58,9 @@ pub enum Plant {
     ReviveAnything,
     KeepOldContent,
     ExpireEarly,
+    CountWitness,
+    CarryToWitness,
+    CopyToWitness,
 }
 
 impl Plant {
@@ -116,6 +119,10 @@ impl Plant {
         (Plant::ReviveAnything, "revive-anything", "S5", "takes a copy of another life for the session although others may have gone on"),
         (Plant::KeepOldContent, "keep-old-content", "S1", "counts a change at the second copy and does not make it"),
         (Plant::ExpireEarly, "expire-early", "S5", "ends a session after a tenth of its time"),
+
+        (Plant::CountWitness, "count-witness", "V5", "waits for a witness, which takes no messages, before it calls anything stable"),
+        (Plant::CarryToWitness, "carry-to-witness", "D5", "sends messages to witnesses, too"),
+        (Plant::CopyToWitness, "copy-to-witness", "S1", "lets a witness hold the second copy of a session"),
     ];
 
     /// Finds a plant by its name.

@@ -62,6 +62,8 @@ pub struct Setup {
     pub ready: ReadyPolicy,
     /// What its operator says of this member.
     pub tags: Tags,
+    /// Whether it votes only, and carries no messages.
+    pub witness: bool,
     /// Bound of a group; 0 = grows like the square root of the cluster (R13).
     pub group_size: usize,
     /// Period of heartbeats.
@@ -120,6 +122,7 @@ impl Setup {
             refusal_proves_death: true,
             ready: ReadyPolicy::OnAdmission,
             tags: Tags::default(),
+            witness: false,
             group_size: 0,
             heartbeat: millis(250),
             silence: millis(1_500),

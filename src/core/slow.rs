@@ -54,7 +54,7 @@ impl Fanout {
     fn judged(&self) -> Vec<Index> {
         let group = self.view.group(self.me).members.iter().copied();
         let leaders = self.view.groups.iter().map(|g| g.leader()).filter(|l| *l != self.view.leader_of(self.me));
-        group.chain(leaders).filter(|m| self.view.members[*m].ready).collect()
+        group.chain(leaders).filter(|m| self.view.members[*m].counts()).collect()
     }
 
     /// Members that alone hold up a full window of some sender, while the median of the others lags under half of it.

@@ -80,7 +80,8 @@ impl Stability {
     pub(crate) fn new(view: &View, me: Index, measure: Measure, plants: Plants) -> Stability {
         let streams = view.len();
         let my_group = view.group_at(me);
-        let counts = |m: Index| view.members[m].ready || plants.has(Plant::CountUnreadyJoiner);
+        let witness = |m: Index| view.members[m].witness && !plants.has(Plant::CountWitness);
+        let counts = |m: Index| (view.members[m].ready || plants.has(Plant::CountUnreadyJoiner)) && !witness(m);
         let others = view.group(me).members.iter().filter(|m| **m != me);
         // A group in which nobody counts for a stream never holds it up.
         let floor = |group: &crate::types::Group, s: Index| {
@@ -91,7 +92,11 @@ impl Stability {
             me,
             tag: view.tag(),
             leader: view.is_leader(me),
-            members: others.map(|m| (*m, counts(*m), vec![0; streams])).chain([(me, counts(me), Vec::new())]).collect(),
+            members: others
+                .filter(|m| !witness(**m))
+                .map(|m| (*m, counts(*m), vec![0; streams]))
+                .chain([(me, counts(me), Vec::new())])
+                .collect(),
             groups: view.groups.iter().map(|g| (0..streams).map(|s| floor(g, s)).collect()).collect(),
             my_group,
             leaders: view.groups.iter().map(|g| g.leader()).collect(),

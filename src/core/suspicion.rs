@@ -419,11 +419,12 @@ impl Member {
     }
 
     /// Who coordinates, as far as this member can tell: the most senior leader that is not believed dead, then the
-    /// most senior of the others.
+    /// most senior of the others, a witness last.
     pub(super) fn acting(&self) -> Option<Incarnation> {
         let (view, _) = self.view()?;
         let leaders = view.groups.iter().map(|g| g.leader());
-        let others = (0..view.len()).filter(|i| !view.is_leader(*i));
+        let others = |witness: bool| (0..view.len()).filter(move |i| view.members[*i].witness == witness);
+        let others = others(false).chain(others(true)).filter(|i| !view.is_leader(*i));
         leaders.chain(others).map(|i| view.members[i].incarnation).find(|i| {
             !self.believed_gone(*i)
                 && !self.changes.leavers.contains(i)

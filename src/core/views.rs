@@ -511,6 +511,7 @@ impl Member {
                 admitted: 0,
                 group: 0,
                 ready: !p.promise.as_ref().is_some_and(|promise| promise.announces_ready),
+                witness: p.promise.as_ref().is_some_and(|promise| promise.witness),
                 tags: p.promise.as_ref().map_or_else(Tags::default, |promise| promise.tags.clone()),
             };
             (info, p.unheard.clone())
@@ -638,7 +639,7 @@ impl Member {
     /// Whether a view's settings allow so many members to be removed as slow: never more than a minority (R27).
     pub(super) fn may_remove_slow(&self, view: &View) -> bool {
         let going = self.changes.removals.len() + 1;
-        going * 2 < view.len()
+        going * 2 < view.carriers()
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) const UNIT: u64 = 4 * limits::BATCH_BYTES as u64;
 
 /// Splits the total over the members of a view: reserved bytes of each, and the pool of each group.
 pub(crate) fn split(view: &View, total: usize, reserved: usize) -> (u64, u64) {
-    let members = view.len().max(1) as u64;
+    let members = view.carriers().max(1) as u64;
     let total = total as u64;
     let reserved = (reserved as u64).min(total / members);
     (reserved, (total - reserved * members) / view.groups.len().max(1) as u64)

@@ -48,5 +48,5 @@ const _: () = {
         + view::DCN_ADDRESS_BYTES
         + view::DCN_HOLDER_BYTES
         + view::DCN_TAGS_BYTES;
-    assert!(size_of::<view::dcn_member_t>() == 2 * 8 + 4 * 4 + texts);
+    assert!(size_of::<view::dcn_member_t>() == 2 * 8 + 6 * 4 + texts);
 };

@@ -44,7 +44,7 @@ pub struct dcn_slice_t {
 /// Blocking: blocks up to timeout.
 /// Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
 /// `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
-/// `DCN_ERR_UNSUPPORTED` for a level that is not built; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
+/// `DCN_ERR_UNSUPPORTED` for a level that is not built, and where this member or the receiver is a witness; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
 /// goes to everybody; `DCN_ERR_BAD_HANDLE`;
 /// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
 ///

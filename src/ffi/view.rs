@@ -106,6 +106,10 @@ pub struct dcn_member_t {
     /// What its operator says of it (`node.tags`): `name=value` pairs in the order of their names, with commas between them,
     /// NUL-terminated. Empty of one that has left.
     pub tags: [c_char; DCN_TAGS_BYTES],
+    /// 1 if it is a witness (`node.witness`): it votes, and carries no messages. 0 of one that has left.
+    pub witness: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 static VIEWS: Table<Arc<Snapshot>> = Table::new(Kind::View);
@@ -273,6 +277,7 @@ impl Snapshot {
         member.admitted = info.admitted;
         member.group = u32::from(info.group);
         member.ready = u32::from(info.ready);
+        member.witness = u32::from(info.witness);
         member.role = match self.view.role_of(at) {
             "leader" => DCN_ROLE_LEADER,
             "deputy" => DCN_ROLE_DEPUTY,
@@ -302,6 +307,8 @@ fn absent(member: &MemberRef) -> dcn_member_t {
         address: [0; DCN_ADDRESS_BYTES],
         holder: [0; DCN_HOLDER_BYTES],
         tags: [0; DCN_TAGS_BYTES],
+        witness: 0,
+        reserved: 0,
     };
     input::copy_text(member.name.as_str(), &mut answer.name);
     input::copy_text(&member.incarnation.to_string(), &mut answer.incarnation);

@@ -42,9 +42,20 @@ impl World {
         self.ledger.check(Guarantee::D5, queued <= queued_bound && unstable <= unstable_bound, || {
             format!("n{node} holds {queued} bytes for its host (bound {queued_bound}), {unstable} unstable ({unstable_bound})")
         });
+        if self.nodes[node].setup.witness {
+            self.check_witness(node);
+        }
         if let Some(Err(wrong)) = self.nodes[node].member().map(Member::check) {
             self.violate(Guarantee::D5, format!("n{node}: {wrong}"));
         }
+    }
+
+    /// A witness has nothing of what the others send each other, and no sessions.
+    fn check_witness(&mut self, node: usize) {
+        let Some(member) = self.nodes[node].member() else { return };
+        let (unstable, sessions) = (member.stats().unstable_bytes, member.sessions_held().count());
+        self.ledger.check(Guarantee::D5, unstable == 0, || format!("n{node}, a witness, holds {unstable} bytes"));
+        self.ledger.check(Guarantee::S1, sessions == 0, || format!("n{node}, a witness, holds {sessions} sessions"));
     }
 
     /// A member that acts as primary in a fenced view must be alone with that view.
@@ -252,7 +263,7 @@ impl World {
     fn ready_are_well(&self, node: usize) -> bool {
         let Some((view, me)) = self.nodes[node].member().and_then(Member::view) else { return false };
         let span = self.nodes[node].setup.silence * MENDED_SILENCES;
-        let concerned = (0..view.len()).filter(|at| *at == me || view.members[*at].ready || view.is_leader(*at));
+        let concerned = (0..view.len()).filter(|at| *at == me || view.members[*at].counts() || view.is_leader(*at));
         let nodes: Option<Vec<usize>> = concerned.map(|at| self.node_of(view.members[at].incarnation)).collect();
         let Some(nodes) = nodes else { return false };
         let hosts = || nodes.iter().map(|node| self.nodes[*node].host);

@@ -101,7 +101,7 @@ impl World {
             let view = self.is_converged().then(|| self.view(living[0]).expect("it has converged").id);
             if view.is_some() && view != sent_in {
                 sent_in = view;
-                waiting.clone_from(&living);
+                waiting = living.iter().copied().filter(|node| !self.nodes[*node].setup.witness).collect();
             }
             waiting.retain(|node| self.send(*node, None, 16) != Code::Ok);
             let processes: Vec<u16> = living.iter().map(|node| self.nodes[*node].process).collect();

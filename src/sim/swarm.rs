@@ -18,6 +18,8 @@ const DURATION: Micros = millis(60_000);
 const QUIETER_BEYOND: usize = 24;
 /// Keeps the draw of very small and of large clusters apart.
 const EXTREME_SALT: u64 = 0x31_2064;
+/// Keeps the draw of witnesses apart.
+const WITNESS_SALT: u64 = 0x0077_6974_6e65;
 /// When faults stop there is this long for everything to come together, with the `lan` profile.
 const CONVERGENCE: Micros = millis(30_000);
 
@@ -104,6 +106,9 @@ impl Swarm {
             let loads = world.nodes.iter_mut().filter_map(|slot| slot.load.as_mut());
             loads.for_each(|load| load.every_us *= 10);
         }
+        if drill.is_none() {
+            draw_witnesses(&mut world, seed);
+        }
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
         world.settings.levels = draw_levels(seed);
         draw_visitors(&mut world, seed);
@@ -125,9 +130,10 @@ impl Swarm {
     pub fn describe(&self) -> String {
         let slots = &self.world.nodes;
         let setup = &slots[0].setup;
+        let witnesses: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].setup.witness).collect();
         let waiting: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].ready_after_us.is_some()).collect();
         format!(
-            "{} nodes, {} voters, {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
+            "{} nodes, {} voters (witnesses: {witnesses:?}), {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
              {waiting:?}, window {}+{}, receive queue {}, {:?}, drill: {:?}, faults stop at {} ms",
             slots.len(),
             setup.voters.len(),
@@ -257,6 +263,20 @@ fn draw_levels(seed: u64) -> Levels {
         0 => Levels { agreed: *random.pick(&[50, 400, 1_000]), safe: 0 },
         1 => Levels { agreed: *random.pick(&[0, 50, 400]), safe: *random.pick(&[20, 200, 600]) },
         _ => Levels::default(),
+    }
+}
+
+/// In some seeds one or two of the voters carry no messages. Drawn apart from all else.
+fn draw_witnesses(world: &mut World, seed: u64) {
+    let mut random = Random::new(seed ^ WITNESS_SALT);
+    let voters = world.nodes[0].setup.voters.len();
+    if voters < 2 || !random.chance(150) {
+        return;
+    }
+    let count = if voters > 3 && random.chance(300) { 2 } else { 1 };
+    for _ in 0..count {
+        let node = random.below(voters as u64) as usize;
+        world.nodes[node].setup.witness = true;
     }
 }
 

@@ -340,7 +340,8 @@ impl World {
         let (Some(since), Some(member)) = (slot.leaving, slot.member.as_deref()) else { return };
         let Some(view) = self.view(node) else { return };
         let stays = |other: &crate::types::MemberInfo| {
-            self.node_of(other.incarnation).is_some_and(|other| other != node && self.nodes[other].leaving.is_none())
+            let other = self.node_of(other.incarnation).filter(|_| !other.witness);
+            other.is_some_and(|other| other != node && self.nodes[other].leaving.is_none())
         };
         if self.now - since >= slot.setup.leave_timeout / 2 || !view.members.iter().any(stays) {
             return;
@@ -352,7 +353,7 @@ impl World {
 
     /// All is quiet: each session has one owner and one other holder, at the same version; and is what it should be.
     pub(super) fn check_sessions_at_rest(&mut self) {
-        let members = self.nodes.iter().filter(|slot| slot.state == State::Running).count();
+        let members = self.nodes.iter().filter(|slot| slot.state == State::Running && !slot.setup.witness).count();
         for id in self.ledger.sessions.living() {
             let mut holders = Vec::new();
             for (node, slot) in self.nodes.iter().enumerate() {

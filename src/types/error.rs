@@ -35,7 +35,7 @@ pub enum Code {
     TooLarge = -8,
     /// No member of that name or seat in the current view. Nothing was taken.
     NoSuchMember = -9,
-    /// This version cannot do it; the text says what. Nothing was changed.
+    /// This version, or a witness, cannot do it; the text says what. Nothing was changed.
     Unsupported = -10,
     /// The operating system refused; the text has its words and what to do.
     System = -11,

@@ -24,8 +24,17 @@ pub struct MemberInfo {
     pub group: u16,
     /// Whether it counts for stability and windows (V5, R24).
     pub ready: bool,
+    /// Whether it votes only, and carries no messages.
+    pub witness: bool,
     /// What its operator says of it.
     pub tags: Tags,
+}
+
+impl MemberInfo {
+    /// Whether what is sent to everybody waits for it: it is ready, and takes messages at all.
+    pub fn counts(&self) -> bool {
+        self.ready && !self.witness
+    }
 }
 
 /// One group of a view.
@@ -33,8 +42,10 @@ pub struct MemberInfo {
 pub struct Group {
     /// The label that its members carry.
     pub label: u16,
-    /// Positions of its members, by seniority: the first leads, the second is the deputy (R13).
+    /// Positions of its members, by seniority, witnesses last: the first leads, the second is the deputy (R13).
     pub members: Vec<Index>,
+    /// How many of them are no witnesses.
+    carriers: usize,
 }
 
 impl Group {
@@ -43,9 +54,9 @@ impl Group {
         self.members[0]
     }
 
-    /// Who takes over, if there is a second member.
+    /// Who takes over, if there is a second member that can. Among witnesses there is nothing to take over.
     pub fn deputy(&self) -> Option<Index> {
-        self.members.get(1).copied()
+        self.members.get(1).filter(|_| self.carriers > 1).copied()
     }
 }
 
@@ -76,20 +87,29 @@ impl std::hash::Hash for View {
 
 impl View {
     /// Builds a view from its decided parts. `members` must be ordered by ascending seat.
-    pub fn new(id: ViewId, members: Vec<MemberInfo>, fenced: bool) -> View {
+    ///
+    /// Groups are made by those who carry messages. A witness whose group has none of them any more is in the first one: it has
+    /// nothing to move, and nobody may depend on it.
+    pub fn new(id: ViewId, mut members: Vec<MemberInfo>, fenced: bool) -> View {
         debug_assert!(members.windows(2).all(|w| w[0].seat < w[1].seat));
         let mut groups: Vec<Group> = Vec::new();
-        let mut group_of = Vec::with_capacity(members.len());
-        for (index, member) in members.iter().enumerate() {
-            let at = match groups.iter().position(|g| g.label == member.group) {
+        let mut group_of = vec![0; members.len()];
+        let (witnesses, carriers): (Vec<Index>, Vec<Index>) =
+            (0..members.len()).partition(|index| members[*index].witness);
+        for index in carriers.iter().chain(&witnesses).copied() {
+            let (label, witness) = (members[index].group, members[index].witness);
+            let at = match groups.iter().position(|g| g.label == label) {
                 Some(at) => at,
+                None if witness && !groups.is_empty() => 0,
                 None => {
-                    groups.push(Group { label: member.group, members: Vec::new() });
+                    groups.push(Group { label, members: Vec::new(), carriers: 0 });
                     groups.len() - 1
                 }
             };
             groups[at].members.push(index);
-            group_of.push(at);
+            groups[at].carriers += usize::from(!witness);
+            group_of[index] = at;
+            members[index].group = groups[at].label;
         }
         let mut by_incarnation: Vec<u32> = (0..members.len() as u32).collect();
         by_incarnation.sort_by_key(|at| members[*at as usize].incarnation);
@@ -104,6 +124,11 @@ impl View {
     /// How many members it has.
     pub fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// How many of its members carry messages.
+    pub fn carriers(&self) -> usize {
+        self.groups.iter().map(|group| group.carriers).sum()
     }
 
     /// Whether it has no member: only the state before the first view.
@@ -158,8 +183,9 @@ impl View {
         }
     }
 
-    /// Who coordinates: the most senior member, who always leads its group.
+    /// Who coordinates: the most senior member that carries messages, who always leads its group. A witness only where there are
+    /// none but witnesses: somebody must let the others in again.
     pub fn coordinator(&self) -> Index {
-        0
+        self.groups.first().map_or(0, Group::leader)
     }
 }

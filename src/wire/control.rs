@@ -205,6 +205,8 @@ pub struct Promise {
     pub memory: bool,
     /// Whether a joiner says itself when it is ready (R24).
     pub announces_ready: bool,
+    /// Whether it votes only, and carries no messages.
+    pub witness: bool,
     /// What its operator says of it.
     pub tags: Tags,
     /// How long the process has been up.
@@ -416,9 +418,9 @@ wire_struct! {
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
     Join { name: Name, incarnation: Incarnation, address: SocketAddr, unheard: Vec<Incarnation> }
-    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool, tags: Tags }
+    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool, witness: bool, tags: Tags }
     Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
-    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, tags: Tags, up_ms: u32, fence_ms: u32, hold_ms: u32,
+    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, witness: bool, tags: Tags, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }
     Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, newest: u64, proposal: Option<Proposal> }
     Cut { number: u64, ballot: Ballot, upto: Vec<(u64, Incarnation)> }

@@ -90,6 +90,24 @@ static void a_view_event_says_who_came_and_who_went(void) {
     OK(dcn_view_release(view));
 }
 
+/* It votes, and neither sends nor holds sessions. */
+static void a_witness_says_so(void) {
+    dcn_config_t config = member_config("w", NULL);
+    OK(dcn_config_set(config, "node.witness", "true", NULL));
+    OK(dcn_config_set(config, "cluster.voters", "w", NULL));
+    dcn_engine_t w = open_with(config, NULL, NULL);
+    dcn_view_t view;
+    dcn_member_t member = {.struct_size = sizeof member};
+    await_members(w, 1);
+    OK(dcn_engine_view(w, &view));
+    OK(dcn_view_member(view, DCN_VIEW_MEMBERS, 0, &member));
+    CHECK(member.witness == 1 && member.reserved == 0 && member.ready == 1);
+    OK(dcn_view_release(view));
+    EXPECT(DCN_ERR_UNSUPPORTED, send_text(w, DCN_TO_ALL, "no"));
+    CHECK(strstr(dcn_last_error(), "node.witness") != NULL);
+    OK(dcn_engine_close(w));
+}
+
 static void messages_reach_all_and_one(void) {
     pair_t pair = open_pair();
     dcn_event_t event;
@@ -418,6 +436,7 @@ int main(int count, char **words) {
         return 0;
     }
     a_view_event_says_who_came_and_who_went();
+    a_witness_says_so();
     messages_reach_all_and_one();
     few_places_are_enough_and_the_descriptor_tells();
     what_is_retained_outlives_poll_and_engine();

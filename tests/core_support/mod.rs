@@ -1,6 +1,5 @@
 //! Members of the core without sockets, clocks or threads: bytes go from one to the other at once, and time passes when nothing else
 //! is left to do. Whoever uses it can speak in the name of one of them.
-#![allow(dead_code)] // each test file uses a part of it
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

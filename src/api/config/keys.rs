@@ -85,6 +85,9 @@ pub static KEYS: &[Key] = &[
     key("node.tags", Kind::Tags, Default::Is(""),
         "What else is to be known of this member, as `name=value`: all members see it in every view. `machine` says who fails \
          together (without it, members with the same address do), `replication_group` is what `session.preferred_group` names."),
+    key("node.witness", Kind::Flag, Default::Is("false"),
+        "A witness votes and carries no messages: it is in the views and counts for their majority, and neither sends, receives nor holds \
+         sessions. With one beside two members either of them goes on, fenced, without the other. Its name must be in `cluster.voters`."),
     key("join.ready", Kind::Choice(&["admission", "host"]), Default::Is("admission"),
         "When a joiner counts for stability and windows: as soon as a view admits it, or when its host says so."),
     key("join.timeout_ms", ms(0, DAY_MS), Default::Is("60000"),

@@ -44,6 +44,8 @@ impl Config {
             _ => ReadyPolicy::OnAdmission,
         };
         setup.tags = Tags::parse(&self.text("node.tags")).expect("checked when it was set");
+        setup.witness = self.parsed("node.witness");
+        self.check_witness(&setup)?;
         setup.group_size = self.parsed("group.size");
         setup.join_timeout = millis(self.parsed("join.timeout_ms"));
         setup.form_wait = millis(self.parsed("form.wait_ms"));
@@ -156,6 +158,18 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+
+    /// All that a witness does is vote, and it does so under its name.
+    fn check_witness(&self, setup: &Setup) -> Result<()> {
+        if !setup.witness || setup.voters.contains(&setup.name) {
+            return Ok(());
+        }
+        let why = match setup.name.as_str() {
+            "" => "a witness votes under its name: give it one, and list it in cluster.voters",
+            _ => "a witness does nothing but vote: list its name in cluster.voters",
+        };
+        Err(self.conflict(&["node.witness", "node.name", "cluster.voters"], why))
     }
 
     fn refuse_what_is_not_built(&self) -> Result<()> {

@@ -143,6 +143,10 @@ fn settings_that_do_not_go_together_are_named_together() {
     both(error.text(), "cluster.mode", "name@host:port");
     let error = conflict(&[("cluster.mode", "static"), ("cluster.seeds", "a@h:1"), ("node.name", "b")]);
     both(error.text(), "node.name = 'b'", "cluster.seeds");
+    let error = conflict(&[("node.witness", "true"), ("node.name", "w"), ("cluster.voters", "a,b")]);
+    both(error.text(), "node.name = 'w'", "list its name in cluster.voters");
+    let error = conflict(&[("node.witness", "true")]);
+    both(error.text(), "node.witness = 'true'", "give it one");
     let error = conflict(&[("cluster.seeds", "a@h:1,a@h:2")]);
     both(error.text(), "'a'", "twice");
     let error = conflict(&[("node.advertise", "0.0.0.0:1")]);

@@ -126,7 +126,7 @@ fn table(report: &Report, view: Option<&View>, output: &Output) {
     for (at, member) in view.members.iter().enumerate() {
         let rtt = rtt(report, &member.name).map_or_else(|| "-".to_owned(), |us| us.to_string());
         let (name, address) = (member.name.as_str(), member.address.to_string());
-        let (group, role, state) = (member.group, view.role_of(at), state(view, at));
+        let (group, role, state) = (member.group, role(view, at), state(view, at));
         output.table(&format!(
             "{name:name_width$}  {address:address_width$}  {group:<5}  {role:7}  {state:8}  {rtt:>6}  {}",
             member.tags.as_str()
@@ -145,6 +145,14 @@ fn sessions_line(report: &Report) -> String {
     )
 }
 
+/// What it does in its group; a witness that leads nobody only votes.
+fn role(view: &View, member: Index) -> &'static str {
+    match view.role_of(member) {
+        "member" if view.members[member].witness => "witness",
+        role => role,
+    }
+}
+
 fn state(view: &View, member: Index) -> &'static str {
     if view.members[member].ready { "ready" } else { "joining" }
 }
@@ -161,8 +169,9 @@ fn summary(report: &Report, view: Option<&View>) -> Value {
             "incarnation": info.incarnation.to_string(),
             "address": info.address.to_string(),
             "group": info.group.to_string(),
-            "role": view.role_of(at),
+            "role": role(view, at),
             "state": state(view, at),
+            "witness": info.witness,
             "rtt_us": rtt(report, &info.name),
             "tags": info.tags.iter().collect::<std::collections::BTreeMap<_, _>>(),
         })

@@ -172,7 +172,10 @@ impl Sessions {
     pub(super) fn rank_partners(&mut self) {
         let Some(view) = self.view.clone() else { return };
         let me = &view.members[self.me];
-        let stays = |m: &&MemberInfo| m.incarnation != self.incarnation && !self.retiring.contains(&m.incarnation);
+        let stays = |m: &&MemberInfo| {
+            let holds = self.present.contains_key(&m.incarnation.into());
+            holds && m.incarnation != self.incarnation && !self.retiring.contains(&m.incarnation)
+        };
         let lot = |m: &MemberInfo| mix(self.tag.0, MemberTag::from(m.incarnation).0);
         let others = view.members.iter().filter(stays);
         let mut ranked: Vec<(u8, u64, Incarnation)> =

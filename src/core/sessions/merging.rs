@@ -123,13 +123,14 @@ impl Sessions {
             self.past.note(member.incarnation.into(), view.id.number);
         }
         // The most senior of those who stay speaks for all.
-        let speaks = view.members.iter().find(|m| before.index_of(m.incarnation).is_some());
+        let holds = |who: Incarnation| self.present(who.into()).is_some();
+        let speaks = view.members.iter().find(|m| holds(m.incarnation) && before.index_of(m.incarnation).is_some());
         if speaks.is_none_or(|m| m.incarnation != self.incarnation) {
             return;
         }
         let departed: Vec<(MemberTag, u64)> = self.past.departed.iter().map(|(who, view)| (*who, *view)).collect();
         let new: Vec<Incarnation> =
-            view.members.iter().map(|m| m.incarnation).filter(|i| before.index_of(*i).is_none()).collect();
+            view.members.iter().map(|m| m.incarnation).filter(|i| holds(*i) && before.index_of(*i).is_none()).collect();
         for to in new {
             self.send(to, &Frame::Departed(Departed { members: departed.clone() }), None);
         }

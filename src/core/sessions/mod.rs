@@ -31,8 +31,8 @@ use std::sync::Arc;
 
 use super::direct::{Direct, Kind};
 use super::io::Event;
-use super::plant::Plants;
-use crate::types::{Code, Epoch, Incarnation, Index, MemberTag, Micros, SessionId, Time, View, millis};
+use super::plant::{Plant, Plants};
+use crate::types::{Code, Epoch, Incarnation, Index, MemberInfo, MemberTag, Micros, SessionId, Time, View, millis};
 use crate::wire::session::{Attributes, Frame, Here, Question, Role};
 use active::{Begun, UnderWay, Waiting};
 use copies::Restoring;
@@ -201,7 +201,7 @@ pub(crate) struct Sessions {
     tag: MemberTag,
     view: Option<Arc<View>>,
     me: Index,
-    /// Members of the view by their tags.
+    /// Members of the view that can hold sessions, by their tags.
     present: BTreeMap<MemberTag, Incarnation>,
     /// Whether this member acts in the primary view now.
     primary: bool,
@@ -292,7 +292,9 @@ impl Sessions {
         (self.now, self.primary) = (now, false);
         let before = self.view.replace(Arc::clone(view));
         self.me = me;
-        self.present = view.members.iter().map(|m| (m.incarnation.into(), m.incarnation)).collect();
+        // A witness holds no sessions: to them it is not there.
+        let holds = |m: &&MemberInfo| !m.witness || self.plants.has(Plant::CopyToWitness);
+        self.present = view.members.iter().filter(holds).map(|m| (m.incarnation.into(), m.incarnation)).collect();
         let present = |i: Incarnation| view.index_of(i).is_some();
         self.full.retain(|i, _| present(*i));
         self.retiring.retain(|i| present(*i));

@@ -43,8 +43,9 @@ impl Sessions {
     /// Those who came later are told, too.
     pub(super) fn tell_newcomers(&mut self, before: Option<&View>, view: &View) {
         let Some(before) = before.filter(|_| self.retired) else { return };
-        let new = view.members.iter().map(|m| m.incarnation).filter(|i| before.index_of(*i).is_none());
-        new.for_each(|who| self.send(who, &Frame::Retiring(()), None));
+        let holds = |who: &Incarnation| self.present((*who).into()).is_some();
+        let new = view.members.iter().map(|m| m.incarnation).filter(|i| holds(i) && before.index_of(*i).is_none());
+        new.collect::<Vec<_>>().into_iter().for_each(|who| self.send(who, &Frame::Retiring(()), None));
     }
 
     /// Nothing is left here that somebody else could take, and nothing is on its way here.

@@ -187,6 +187,7 @@ fn a_view_event_keeps_its_snapshot() {
         admitted: 1,
         group: 0,
         ready: true,
+        witness: false,
         tags: Default::default(),
     };
     let view = Arc::new(View::new(view_id(6), vec![member("ann", 3), member("bob", 4)], true));

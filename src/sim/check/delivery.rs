@@ -83,6 +83,10 @@ impl Ledger {
         let Some(receiver) = self.process(process).life else {
             return self.violate(Guarantee::D7, format!("n{} gets messages before a view", self.process(process).node));
         };
+        if self.is_witness(receiver) {
+            let text = format!("{} is a witness, and is given messages", self.name(receiver));
+            return self.violate(Guarantee::D5, text);
+        }
         let sender = self.life_of(run.sender.incarnation);
         self.check_view_of_run(receiver, sender, run);
         if run.level != Level::Fifo {
@@ -209,7 +213,7 @@ impl Ledger {
         self.lives[sender as usize].stable = number;
         let members = self.life(sender).members.clone();
         let ready: Vec<bool> =
-            self.life(sender).view.as_ref().expect("just seen").members.iter().map(|m| m.ready).collect();
+            self.life(sender).view.as_ref().expect("just seen").members.iter().map(|m| m.counts()).collect();
         for (receiver, ready) in members.into_iter().zip(ready) {
             if receiver == sender || !ready {
                 continue;
@@ -243,7 +247,7 @@ impl Ledger {
         }
     }
 
-    /// In a view with a member that is not ready: the number up to which all ready ones have a process's messages to everybody,
+    /// In a view with a member that does not count: the number up to which all that do have a process's messages to everybody,
     /// and the lower one up to which those are said to be stable.
     pub fn held_up(&self, process: u16) -> Option<(u64, u64)> {
         let sender = self.process(process).life?;
@@ -252,8 +256,8 @@ impl Ledger {
             return None;
         }
         let Life { view, members, stable, .. } = self.life(sender);
-        let view = view.as_ref().filter(|view| view.members.iter().any(|member| !member.ready))?;
-        let ready = members.iter().zip(&view.members).filter(|(life, member)| **life != sender && member.ready);
+        let view = view.as_ref().filter(|view| view.members.iter().any(|member| !member.counts()))?;
+        let ready = members.iter().zip(&view.members).filter(|(life, member)| **life != sender && member.counts());
         let next = |life: u32| self.life(life).received.get(sender as usize).map_or(0, |received| received.next);
         let taken = ready.map(|(life, _)| next(*life).saturating_sub(1)).min()?;
         (taken > *stable).then_some((taken, *stable))
@@ -274,7 +278,7 @@ impl Ledger {
                 let to = stream.to;
                 let behind = present.iter().any(|&(_, receiver)| {
                     let concerned = match to {
-                        To::Everybody => receiver != sender,
+                        To::Everybody => receiver != sender && !self.is_witness(receiver),
                         To::Member(incarnation) => self.life(receiver).incarnation == incarnation,
                     };
                     let direct = to != To::Everybody;
@@ -300,6 +304,9 @@ impl Ledger {
                 match self.process(process).streams[stream].to {
                     To::Everybody => {
                         for &(_, receiver) in present.iter().filter(|(_, receiver)| *receiver != sender) {
+                            if self.is_witness(receiver) {
+                                continue;
+                            }
                             self.check_end(process, stream, sender, receiver, false);
                         }
                     }
@@ -323,6 +330,13 @@ impl Ledger {
         self.check(Guarantee::D7, lost.is_none(), || {
             format!("{text}: {} of {total} accepted is neither delivered nor returned", from + lost.unwrap_or(0) + 1)
         });
+    }
+
+    /// Whether a life carries no messages.
+    pub(super) fn is_witness(&self, life: u32) -> bool {
+        let Life { view, incarnation, .. } = self.life(life);
+        let me = view.as_ref().and_then(|view| Some(&view.members[view.index_of(*incarnation)?]));
+        me.is_some_and(|me| me.witness)
     }
 
     fn stream(&self, token: Token) -> Option<&Stream> {

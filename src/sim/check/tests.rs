@@ -37,6 +37,7 @@ fn view(number: u64, members: &[u16]) -> View {
         admitted: 1,
         group: 1,
         ready: true,
+        witness: false,
         tags: Default::default(),
     };
     View::new(view_id(number), members.iter().map(info).collect(), true)

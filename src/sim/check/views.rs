@@ -83,10 +83,15 @@ impl Ledger {
     fn check_membership(&mut self, view: &View) {
         let hash = view.members.iter().fold(u64::from(view.fenced), |hash, member| {
             let words = [member.incarnation.0 as u64, u64::from(member.seat.0), u64::from(member.group)];
-            words.into_iter().chain([u64::from(member.ready), member.admitted]).fold(hash, fold)
+            words
+                .into_iter()
+                .chain([u64::from(member.ready), u64::from(member.witness), member.admitted])
+                .fold(hash, fold)
         });
         let (known, _) = *self.memberships.entry(view.id).or_insert((hash, self.now));
         self.check(Guarantee::V1, known == hash, || format!("{:?} has two memberships", view.id));
+        let led = view.groups.iter().any(|group| view.members[group.leader()].witness);
+        self.check(Guarantee::V8, !led || view.carriers() == 0, || format!("a witness leads in {:?}", view.id));
         let mut names: Vec<&str> = view.members.iter().map(|member| member.name.as_str()).collect();
         names.sort_unstable();
         let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
@@ -120,6 +125,9 @@ impl Ledger {
         let leader_lost = from.groups.iter().any(|group| !members.contains(&senders[group.leader()]));
         if leader_lost {
             self.checks.note(Guarantee::D2);
+        }
+        if self.is_witness(life) {
+            return;
         }
         let mut passage = self.passages.remove(&(from.id, view.id)).unwrap_or_default();
         for sender in senders.into_iter().filter(|sender| *sender != life) {

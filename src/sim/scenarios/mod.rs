@@ -24,6 +24,7 @@ mod stale_owner_returns;
 mod stalled_host;
 mod stop_and_continue;
 mod survivor_not_ready;
+mod two_and_a_witness;
 
 use std::ops::Range;
 
@@ -48,7 +49,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 19] = [
+pub const SCENARIOS: [&Scenario; 20] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -68,6 +69,7 @@ pub const SCENARIOS: [&Scenario; 19] = [
     &cut_inside_a_message::SCENARIO,
     &name_taken::SCENARIO,
     &session_ends::SCENARIO,
+    &two_and_a_witness::SCENARIO,
 ];
 
 impl Scenario {

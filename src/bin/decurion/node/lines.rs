@@ -113,6 +113,7 @@ fn view(change: &ViewChange) -> Value {
                 "group": member.group.to_string(),
                 "role": view.role_of(at),
                 "state": if member.ready { "ready" } else { "joining" },
+                "witness": member.witness,
             })
         })
         .collect();
