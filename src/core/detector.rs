@@ -82,13 +82,13 @@ impl Detector {
     }
 
     pub(crate) fn on_heartbeat(&mut self, now: Time, from: Incarnation, beat: &Heartbeat) {
-        let (silence, trusting) = (self.silence, self.plants.has(Plant::TrustOneWayLink));
+        let trusting = self.plants.has(Plant::TrustOneWayLink);
         let Some(w) = self.watched.get_mut(&from) else { return };
         w.heard = now;
         w.echo = Some((beat.sent_us, now));
-        if Micros::from(beat.heard_ms) * 1_000 < silence || trusting {
-            w.heard_by = now;
-        }
+        // It tells since when it has not heard us: counted from there, both ends find at one time that the link is down.
+        let unheard = if trusting { 0 } else { Micros::from(beat.heard_ms) * 1_000 };
+        w.heard_by = w.heard_by.max(Time(now.0.saturating_sub(unheard)));
         let sent = Time(beat.echo_us);
         if beat.echo_us > 0 && sent <= now {
             let rtt = now.since(sent).saturating_sub(beat.echo_age_us);
@@ -136,9 +136,9 @@ impl Detector {
         self.watched.get(&whom).is_some_and(|w| self.silent_for(now, w) < self.silence)
     }
 
-    /// How long a watched member has not been heard; `None` if it is not watched.
-    pub(crate) fn unheard_for(&self, now: Time, whom: Incarnation) -> Option<Micros> {
-        self.watched.get(&whom).map(|w| now.since(w.heard))
+    /// How long the link to a member has not been up in both directions; `None` if it is not watched.
+    pub(crate) fn unlinked_for(&self, now: Time, whom: Incarnation) -> Option<Micros> {
+        self.watched.get(&whom).map(|w| self.silent_for(now, w))
     }
 
     /// Looks for silence.

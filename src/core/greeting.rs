@@ -409,7 +409,8 @@ impl Member {
         let index = view.index_of(to)?;
         let hop = if view.is_leader(me) { view.leader_of(index) } else { view.leader_of(me) };
         let hop = &view.members[hop].incarnation;
-        (*hop != self.incarnation && *hop != to && !from_leader && self.links.link(*hop).is_some()).then_some(*hop)
+        let other = *hop != self.incarnation && *hop != to && !from_leader;
+        (other && self.links.link(*hop).is_some() && !self.believed_gone(*hop)).then_some(*hop)
     }
 
     fn on_routed(&mut self, routed: Routed) -> Result<(), Malformed> {
@@ -491,7 +492,14 @@ impl Member {
     /// Any byte from a member is a sign of life.
     pub(super) fn heard(&mut self, whom: Incarnation) {
         self.detector.heard(self.now, whom);
-        self.suspicion.heard(self.incarnation, whom);
+        self.believe_in(whom);
+    }
+
+    /// Who was heard is there; a member that we watch must hear us, too (V8).
+    pub(super) fn believe_in(&mut self, whom: Incarnation) {
+        if self.detector.unlinked_for(self.now, whom).is_none_or(|unlinked| unlinked < self.setup.silence) {
+            self.suspicion.heard(self.incarnation, whom);
+        }
     }
 
     /// When a connection to this member was last dialled.

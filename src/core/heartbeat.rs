@@ -172,7 +172,7 @@ impl Member {
         match datagram {
             Datagram::Heartbeat(beat) => {
                 self.detector.on_heartbeat(self.now, sender, &beat);
-                self.suspicion.heard(self.incarnation, sender);
+                self.believe_in(sender);
                 if beat.view_number < number {
                     self.send_install(sender);
                 }

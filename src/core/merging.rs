@@ -162,6 +162,8 @@ impl Member {
         let settled =
             self.now.since(self.installed_at) >= SETTLED && self.attempt.is_none() && self.late < self.setup.heartbeat;
         if !self.is_acting() || !settled || !self.loses_to(theirs) {
+            // We may have come upon any of its members: its coordinator, who may have to give way, must come to know of us.
+            self.look_at(theirs.address);
             return true;
         }
         self.note(

@@ -1,7 +1,7 @@
 //! From silence to removal (R31): a suspect is dialled, others are asked, and more than one opinion is needed where
 //! there is more than one to be had (V7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::detector::Finding;
@@ -17,6 +17,9 @@ const SILENT: &str = "it is silent";
 
 /// How many others the coordinator asks about a suspect.
 const ASKED: usize = 3;
+/// Who may coordinate next, or lead us, is looked at by so many at one time: a part that is cut off from many seniors must not give
+/// them up one after the other.
+const LOOKED_AT: usize = 8;
 
 /// A check under way: the suspect is dialled, and whoever asked is told.
 #[derive(Clone, Debug)]
@@ -87,7 +90,7 @@ impl Suspicion {
         }
     }
 
-    /// A sign of life takes back what `me` thought of the member, and told.
+    /// A sign of life takes back what `me` thought of the member, and told. Whoever watches it must know besides that it is heard.
     pub(crate) fn heard(&mut self, me: Incarnation, whom: Incarnation) {
         self.unanswered.remove(&whom);
         if self.opinions.get(&whom).is_some_and(|o| o.sight == Sight::Silent) {
@@ -265,15 +268,13 @@ impl Member {
             return;
         }
         let now = self.now;
-        let unheard = self.detector.unheard_for(now, whom);
-        // It did not answer the dial, but something else came from it just now.
-        let heard = unheard.is_some_and(|unheard| unheard < self.setup.silence / 2);
-        // Heard, but it does not hear us: what was told of the link stays true (V8).
-        let one_way = heard && sight == Sight::Silent && !self.detector.is_up(now, whom);
-        let sight = if sight == Sight::Silent && heard { Sight::Alive } else { sight };
+        let unlinked = self.detector.unlinked_for(now, whom);
+        // It did not answer the dial, but each end has heard the other one just now. Who is only heard does not hear us (V8).
+        let linked = unlinked.is_some_and(|unlinked| unlinked < self.setup.silence / 2);
+        let sight = if sight == Sight::Silent && linked { Sight::Alive } else { sight };
         self.suspicion.opinions.insert(whom, Opinion { sight, at: now });
         let unanswered = self.suspicion.note_unanswered(whom, sight == Sight::Silent, now, self.setup.silence);
-        let unheard = unheard.unwrap_or(0).max(unanswered) / 1_000;
+        let unheard = unlinked.unwrap_or(0).max(unanswered) / 1_000;
         if let Some(conn) = check.as_ref().and_then(|c| c.conn) {
             self.close(conn);
         }
@@ -281,14 +282,35 @@ impl Member {
             let observer = self.incarnation;
             self.send_to(asker, Control::Observe(Observation { subject: whom, observer, sight, amount: unheard }));
         }
-        if !one_way {
-            self.observe(whom, sight, unheard);
-        }
-        if sight == Sight::Alive {
+        self.observe(whom, sight, unheard);
+        if sight != Sight::Alive {
+            self.look_ahead(whom);
+        } else {
             self.heal_link(whom);
             if self.attempt.is_none() && self.changes.removals.get(&whom) == Some(&SILENT) {
                 self.changes.removals.remove(&whom);
             }
+        }
+    }
+
+    /// Whoever coordinated or led us is out of reach: those who may come next are dialled at once, all together.
+    fn look_ahead(&mut self, lost: Incarnation) {
+        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        let leader = view.members[view.leader_of(me)].incarnation == lost;
+        let order: Vec<Incarnation> = by_seniority(&view).map(|i| view.members[i].incarnation).collect();
+        let place = |whom: Incarnation| order.iter().position(|i| *i == whom);
+        let before = self.acting().and_then(place) > place(lost);
+        if !leader && !before {
+            return;
+        }
+        let ahead = order.into_iter().take_while(|i| *i != self.incarnation).filter(|i| !self.believed_gone(*i));
+        let unknown = |i: &Incarnation| {
+            let linked = self.detector.is_up(self.now, *i);
+            let seen = self.suspicion.opinions.get(i).is_some_and(|o| self.now.since(o.at) < self.setup.silence / 2);
+            !linked && !seen
+        };
+        for whom in ahead.take(LOOKED_AT).filter(unknown).collect::<Vec<_>>() {
+            self.check_for(whom, Some(self.incarnation), "it is next to coordinate");
         }
     }
 
@@ -366,13 +388,19 @@ impl Member {
             return Some("this life of it has ended");
         }
         let reports = self.suspicion.reports.get(&subject)?;
-        let heard = self.detector.unheard_for(self.now, subject).is_some_and(|t| t < self.setup.silence / 2);
-        let alive = heard || reports.values().any(|r| r.sight == Sight::Alive);
-        let silent = reports.values().filter(|r| matches!(r.sight, Sight::Silent | Sight::Dead)).count();
+        // Who is heard and hears nobody is no better than one that is silent: only a link in both directions speaks for it.
+        let linked = self.detector.unlinked_for(self.now, subject).is_some_and(|t| t < self.setup.silence / 2);
+        let alive = linked || reports.values().any(|r| r.sight == Sight::Alive);
+        let misses = |r: &Report| matches!(r.sight, Sight::Silent | Sight::Dead);
+        let silent = reports.values().filter(|r| misses(r)).count();
+        // Two that do not hear may accuse one that is well: we look for ourselves before anybody goes.
+        let looked = reports.get(&self.incarnation).is_some_and(misses);
         let longest = reports.values().filter(|r| r.sight == Sight::Silent).map(|r| r.amount).max().unwrap_or(0);
         let others = view.members.iter().filter(|m| m.incarnation != subject && !self.believed_gone(m.incarnation));
-        let needed = if self.plants.has(Plant::OneObserverKills) { 1 } else { others.count().clamp(1, 2) };
-        if silent >= needed && longest * 1_000 >= self.setup.silence && (!alive || needed == 1) {
+        let rash = self.plants.has(Plant::OneObserverKills);
+        let needed = if rash { 1 } else { others.count().clamp(1, 2) };
+        let enough = silent >= needed && (looked || rash);
+        if enough && longest * 1_000 >= self.setup.silence && (!alive || needed == 1) {
             return Some(SILENT);
         }
         if alive {
@@ -389,27 +417,53 @@ impl Member {
         reports.values().any(|r| r.sight == Sight::Faulty).then_some("it sent what it must not")
     }
 
-    /// Members that live but do not hear whom they must hear (V8): whoever misses most goes, the junior where it is even.
+    /// Members that live but do not hear whom they must hear (V8): of each two, who is cut off from more others goes, the junior where
+    /// it is even. The coordinator goes only if most are cut off from it.
     fn review_links(&mut self, view: &View) {
         let lasting = self.setup.silence;
         let required = |a: Index, b: Index| {
             view.leader_of(a) == b || view.leader_of(b) == a || (view.is_leader(a) && view.is_leader(b))
         };
-        let mut missing: BTreeMap<Index, usize> = BTreeMap::new();
+        let gone = view.members.iter().filter(|m| self.believed_gone(m.incarnation)).count();
+        if gone * 2 > view.len() {
+            return; // It is us who are cut off.
+        }
+        let mut ends: BTreeSet<Index> = BTreeSet::new();
         for ((a, b), (first, last)) in &self.suspicion.deaf {
-            let (Some(a), Some(b)) = (view.index_of(*a), view.index_of(*b)) else { continue };
-            if required(a, b) && last.since(*first) >= lasting {
-                *missing.entry(a).or_default() += 1;
-                *missing.entry(b).or_default() += 1;
+            let (Some(x), Some(y)) = (view.index_of(*a), view.index_of(*b)) else { continue };
+            let going = [a, b].into_iter().any(|i| self.changes.removals.contains_key(i));
+            if !going && required(x, y) && last.since(*first) >= lasting {
+                ends.extend([x, y]);
             }
         }
-        let worst = missing.into_iter().filter(|(i, _)| *i != view.coordinator()).max_by_key(|(i, n)| (*n, *i));
-        if let Some((index, _)) = worst {
-            let member = view.members[index].incarnation;
-            if member != self.incarnation && !self.changes.removals.contains_key(&member) {
-                self.remove(member, "it and its leader do not hear each other");
-            }
+        let kept = |i: &Index| {
+            let whom = view.members[*i].incarnation;
+            whom == self.incarnation || (*i == view.coordinator() && !self.is_cut_off(view, whom))
+        };
+        let worst = ends.into_iter().filter(|i| !kept(i)).max_by_key(|i| (self.missing_links(view, *i), *i));
+        if let Some(index) = worst {
+            self.remove(view.members[index].incarnation, "it and its leader do not hear each other");
         }
+    }
+
+    /// With how many others that stay a member has no link, by all that was told lately.
+    fn missing_links(&self, view: &View, of: Index) -> usize {
+        let whom = view.members[of].incarnation;
+        let missed = |by: Incarnation, whom: Incarnation| {
+            let told = self.suspicion.reports.get(&whom).and_then(|reports| reports.get(&by));
+            told.is_some_and(|r| r.sight == Sight::Silent && self.now.since(r.at) < self.setup.silence)
+        };
+        let others = view.members.iter().map(|m| m.incarnation);
+        let stays = |i: &Incarnation| *i != whom && !self.changes.removals.contains_key(i);
+        others.filter(stays).filter(|i| missed(*i, whom) || missed(whom, *i)).count()
+    }
+
+    /// Whether half of the members, or more, have lately said for long that they and this one do not hear each other.
+    fn is_cut_off(&self, view: &View, whom: Incarnation) -> bool {
+        let (now, silence) = (self.now, self.setup.silence);
+        let Some(reports) = self.suspicion.reports.get(&whom) else { return false };
+        let long = |r: &&Report| r.sight == Sight::Silent && r.amount * 1_000 >= silence && now.since(r.at) < silence;
+        reports.values().filter(long).count() * 2 >= view.len()
     }
 
     /// Takes a member into the next change as one that goes.
@@ -418,15 +472,13 @@ impl Member {
         self.changes.begin(self.now, self.setup.gather);
     }
 
-    /// Who coordinates, as far as this member can tell: the most senior leader that is not believed dead, then the
-    /// most senior of the others, a witness last.
+    /// Who coordinates, as far as this member can tell: the most senior leader with which it has a link, or may have one, and from
+    /// which not half of the members are cut off; then the most senior of the others, a witness last.
     pub(super) fn acting(&self) -> Option<Incarnation> {
         let (view, _) = self.view()?;
-        let leaders = view.groups.iter().map(|g| g.leader());
-        let others = |witness: bool| (0..view.len()).filter(move |i| view.members[*i].witness == witness);
-        let others = others(false).chain(others(true)).filter(|i| !view.is_leader(*i));
-        leaders.chain(others).map(|i| view.members[i].incarnation).find(|i| {
+        by_seniority(view).map(|i| view.members[i].incarnation).find(|i| {
             !self.believed_gone(*i)
+                && (*i == self.incarnation || !self.is_cut_off(view, *i))
                 && !self.changes.leavers.contains(i)
                 && !(self.has_said_goodbye() && *i == self.incarnation && view.len() > 1)
         })
@@ -436,12 +488,12 @@ impl Member {
         self.acting() == Some(self.incarnation)
     }
 
-    /// Whether this member takes another for dead or gone, by what it saw itself.
+    /// Whether this member takes another for dead or gone, or for one that does not hear it, by what it saw itself.
     pub(super) fn believed_gone(&self, whom: Incarnation) -> bool {
-        let unheard = || self.detector.unheard_for(self.now, whom).is_none_or(|t| t >= self.setup.silence);
+        let unlinked = || self.detector.unlinked_for(self.now, whom).is_none_or(|t| t >= self.setup.silence);
         self.suspicion.opinions.get(&whom).is_some_and(|o| match o.sight {
             Sight::Dead => true,
-            Sight::Silent => unheard(),
+            Sight::Silent => unlinked(),
             _ => false,
         })
     }
@@ -464,4 +516,12 @@ impl Member {
     pub(super) fn votes_from(&self, name: &Name, address: SocketAddr) -> bool {
         self.listed.get(name).is_none_or(|at| at.contains(&address))
     }
+}
+
+/// In which order members come to coordinate: leaders first, then the others, the most senior ones before.
+fn by_seniority(view: &View) -> impl Iterator<Item = Index> {
+    let leaders = view.groups.iter().map(|g| g.leader());
+    let others =
+        |witness: bool| (0..view.len()).filter(move |i| view.members[*i].witness == witness && !view.is_leader(*i));
+    leaders.chain(others(false)).chain(others(true))
 }

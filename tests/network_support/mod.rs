@@ -113,7 +113,7 @@ pub fn seed(usual: usize) -> u64 {
     wanted("DECURION_SEED", usual) as u64
 }
 
-/// Whether everything shall be tried, however long it takes and whatever is known not to hold.
+/// Whether everything shall be tried, however long it takes.
 pub fn is_full() -> bool {
     std::env::var("DECURION_NETWORK").as_deref() == Ok("full")
 }
