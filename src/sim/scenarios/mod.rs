@@ -25,6 +25,7 @@ mod stalled_host;
 mod stop_and_continue;
 mod survivor_not_ready;
 mod two_and_a_witness;
+mod who_is_slow;
 
 use std::ops::Range;
 
@@ -49,7 +50,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 20] = [
+pub const SCENARIOS: [&Scenario; 21] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -70,6 +71,7 @@ pub const SCENARIOS: [&Scenario; 20] = [
     &name_taken::SCENARIO,
     &session_ends::SCENARIO,
     &two_and_a_witness::SCENARIO,
+    &who_is_slow::SCENARIO,
 ];
 
 impl Scenario {

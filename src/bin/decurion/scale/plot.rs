@@ -50,7 +50,10 @@ impl Scale {
         let (low, high) = usable.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
         let (low, high) = match axis.logarithmic {
             _ if low > high => (1.0, 10.0),
-            true => (10f64.powf(low.log10().floor()), 10f64.powf((high * 1.0001).log10().ceil())),
+            true => {
+                let least = low.log10().floor();
+                (10f64.powf(least), 10f64.powf(high.log10().ceil().max(least + 1.0)))
+            }
             false => (low.min(0.0), high.max(1e-9) * 1.05),
         };
         Scale { low, high, logarithmic: axis.logarithmic, from, to }
