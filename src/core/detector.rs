@@ -86,8 +86,10 @@ impl Detector {
         let Some(w) = self.watched.get_mut(&from) else { return };
         w.heard = now;
         w.echo = Some((beat.sent_us, now));
-        // It tells since when it has not heard us: counted from there, both ends find at one time that the link is down.
-        let unheard = if trusting { 0 } else { Micros::from(beat.heard_ms) * 1_000 };
+        // It tells since when it has not heard us. For so long that it looks into that, it counts from there, and both ends find at one
+        // time that the link is down. For less it says nothing: what is lost in one direction must not add to the other.
+        let unheard = Micros::from(beat.heard_ms) * 1_000;
+        let unheard = if trusting || unheard < self.silence / 3 * 2 { 0 } else { unheard };
         w.heard_by = w.heard_by.max(Time(now.0.saturating_sub(unheard)));
         let sent = Time(beat.echo_us);
         if beat.echo_us > 0 && sent <= now {

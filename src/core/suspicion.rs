@@ -201,7 +201,7 @@ impl Member {
             return check.askers.extend(asker);
         }
         let conn = self.dial(member.address, Purpose::Probe, Some(whom));
-        let until = self.now + self.setup.silence / 4;
+        let until = self.now + self.setup.silence / 2;
         self.suspicion.checks.insert(whom, Check { conn: Some(conn), until, askers: asker.into_iter().collect() });
         if asker.is_none() {
             self.stats.suspicions += 1;
@@ -392,7 +392,10 @@ impl Member {
         let linked = self.detector.unlinked_for(self.now, subject).is_some_and(|t| t < self.setup.silence / 2);
         let alive = linked || reports.values().any(|r| r.sight == Sight::Alive);
         let misses = |r: &Report| matches!(r.sight, Sight::Silent | Sight::Dead);
-        let silent = reports.values().filter(|r| misses(r)).count();
+        // Who listens and has not waited for as long as is borne may still hear it. (Who does not listen goes by dials alone.)
+        let (least, borne) = (self.setup.silence / 3 * 2, self.setup.silence);
+        let waits = |r: &Report| r.sight == Sight::Silent && (least..borne).contains(&(r.amount * 1_000));
+        let silent = reports.values().filter(|r| misses(r) && !waits(r)).count();
         // Two that do not hear may accuse one that is well: we look for ourselves before anybody goes.
         let looked = reports.get(&self.incarnation).is_some_and(misses);
         let longest = reports.values().filter(|r| r.sight == Sight::Silent).map(|r| r.amount).max().unwrap_or(0);
