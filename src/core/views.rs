@@ -149,11 +149,12 @@ impl Member {
     /// A starter wants in.
     pub(super) fn on_join(&mut self, from: Incarnation, join: Join) {
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        if view.index_of(join.incarnation).is_some() {
+            // It was admitted and has not heard of it. Whoever it asks tells it: it may be the one that all wait for to coordinate.
+            return self.send_install(join.incarnation);
+        }
         if !self.is_acting() {
             return self.pass_join_on(from, join);
-        }
-        if view.index_of(join.incarnation).is_some() {
-            return self.send_install(join.incarnation);
         }
         let known = view.index_of_name(join.name.as_str()).filter(|_| !self.plants.has(super::Plant::TakeAnyName));
         if let Some(holder) = known {

@@ -111,11 +111,12 @@ impl World {
             let other = self.node_of(left.incarnation).filter(|other| self.nodes[*other].leaving.is_none());
             // Who is in another view by now has gone there, and is not removed here.
             let together = |other: usize| self.view(other).is_some_and(|view| view.index_of(me).is_some());
-            let well = other.is_some_and(|other| self.is_well(other, QUIET_SILENCES) && together(other));
+            let here = other.filter(|other| together(*other));
+            let well = here.is_some_and(|other| self.is_well(other, QUIET_SILENCES));
             self.ledger.check(Guarantee::V7, !well, || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
             });
-            if let Some(accuser) = other.and_then(|other| self.only_one_deaf_to(other, &change.view)) {
+            if let Some(accuser) = here.and_then(|other| self.only_one_deaf_to(other, &change.view)) {
                 let text = format!("{} goes from {:?}: only n{accuser} does not hear it", left.name, change.view.id);
                 self.violate(Guarantee::V7, text);
             }

@@ -9,6 +9,7 @@ mod both_halves_own;
 mod clock_jump;
 mod cold_starts;
 mod cut_inside_a_message;
+mod deaf_member;
 mod death_during_join;
 mod hand_over_in_flight;
 mod inconsistent_after_heal;
@@ -50,7 +51,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 21] = [
+pub const SCENARIOS: [&Scenario; 22] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -70,6 +71,7 @@ pub const SCENARIOS: [&Scenario; 21] = [
     &cut_inside_a_message::SCENARIO,
     &name_taken::SCENARIO,
     &session_ends::SCENARIO,
+    &deaf_member::SCENARIO,
     &two_and_a_witness::SCENARIO,
     &who_is_slow::SCENARIO,
 ];
