@@ -191,7 +191,7 @@ impl Sessions {
             Some(_) => {}
             None => {
                 let last = self.past.orphans.get(&id).is_some_and(|orphan| self.is_last(orphan, epoch, found));
-                if (last || self.plants.has(crate::core::plant::Plant::ReviveAnything)) && self.primary {
+                if last && self.primary {
                     self.revive(id);
                 }
             }

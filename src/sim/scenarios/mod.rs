@@ -11,6 +11,7 @@ mod cold_starts;
 mod cut_inside_a_message;
 mod deaf_member;
 mod death_during_join;
+mod equal_halves;
 mod hand_over_in_flight;
 mod inconsistent_after_heal;
 mod lone_orderer;
@@ -51,7 +52,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 22] = [
+pub const SCENARIOS: [&Scenario; 23] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -72,6 +73,7 @@ pub const SCENARIOS: [&Scenario; 22] = [
     &name_taken::SCENARIO,
     &session_ends::SCENARIO,
     &deaf_member::SCENARIO,
+    &equal_halves::SCENARIO,
     &two_and_a_witness::SCENARIO,
     &who_is_slow::SCENARIO,
 ];
