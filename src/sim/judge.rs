@@ -239,7 +239,9 @@ impl World {
         for node in 0..self.nodes.len() {
             let slot = &self.nodes[node];
             let bound = slot.setup.silence / HELD_UP_PART;
+            // While a view ends nothing is numbered, and who has gone may be waited for.
             let tells = slot.state == State::Running && slot.setup.stable_events;
+            let tells = tells && !self.ledger.is_leaving_view(slot.process);
             let Some((taken, told)) = tells.then(|| self.ledger.held_up(slot.process)).flatten() else {
                 self.nodes[node].held_up = None;
                 continue;
