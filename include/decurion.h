@@ -245,7 +245,7 @@
 // Most parts of one `dcn_sendv`.
 #define DCN_PARTS_MAX 1024
 
-// `list` of `dcn_view_member`: the members, by seniority; the first one coordinates.
+// `list` of `dcn_view_member`: the members, in the order of their admission.
 #define DCN_VIEW_MEMBERS 0
 
 // `list` of `dcn_view_member`: those who were not in the view before. Known for the view of an event only.
@@ -403,8 +403,8 @@ typedef struct dcn_view_info_t {
     uint32_t fenced;
     // 1 if this member acted in the primary view when the snapshot was taken (or the event made).
     uint32_t primary;
-    // Zero.
-    uint32_t reserved;
+    // Position in `DCN_VIEW_MEMBERS` of the member that coordinates.
+    uint32_t coordinator;
     // The whole id as NUL-terminated text: number, ballot, coordinator.
     char id[DCN_VIEW_ID_BYTES];
 } dcn_view_info_t;

@@ -63,13 +63,33 @@ fn tags() -> BoxedStrategy<Tags> {
 
 /// Members in the order of their seats, as a proposal must have them.
 fn members(fewest: usize) -> BoxedStrategy<Vec<MemberInfo>> {
-    let one = (name(), incarnation(), address(), 1..50u32, any::<u64>(), any::<u16>(), any::<(bool, bool)>(), tags());
+    let one = (
+        name(),
+        incarnation(),
+        address(),
+        1..50u32,
+        any::<u64>(),
+        (any::<u16>(), any::<u64>()),
+        any::<(bool, bool)>(),
+        tags(),
+    );
     prop::collection::vec(one, fewest..6)
         .prop_map(|members| {
             let mut seat = 0;
-            let place = |(name, incarnation, address, gap, admitted, group, (ready, witness), tags)| {
+            let place = |(name, incarnation, address, gap, admitted, (group, grouped), (ready, witness), tags)| {
                 seat += gap;
-                MemberInfo { name, incarnation, address, seat: Seat(seat), admitted, group, ready, witness, tags }
+                MemberInfo {
+                    name,
+                    incarnation,
+                    address,
+                    seat: Seat(seat),
+                    admitted,
+                    group,
+                    grouped,
+                    ready,
+                    witness,
+                    tags,
+                }
             };
             members.into_iter().map(place).collect()
         })
@@ -369,6 +389,7 @@ fn sound_proposal() -> Proposal {
         seat: Seat(seat),
         admitted: 1,
         group: 0,
+        grouped: 1,
         ready: true,
         witness: false,
         tags: Default::default(),

@@ -173,6 +173,8 @@ pub(crate) fn place(
     let mut refused = Vec::new();
     let total = members.iter().chain(joiners.iter().map(|(m, _)| m)).filter(|m| !m.witness).count();
     let bound = if bound > 0 { bound } else { 4.max((total as f64).sqrt().ceil() as usize) };
+    // The first of a group leads it; who comes now is the last.
+    members.sort_by_key(|m| m.grouped);
     for (mut joiner, unheard) in joiners {
         let hears_leader = |m: &MemberInfo| !unheard.contains(&m.incarnation);
         let mut groups: BTreeMap<u16, (usize, bool)> = BTreeMap::new();
@@ -215,6 +217,7 @@ mod tests {
             seat: Seat(n),
             admitted: 1,
             group,
+            grouped: 1,
             ready: true,
             witness: false,
             tags: Default::default(),
@@ -258,6 +261,15 @@ mod tests {
         );
         assert_eq!(members[3].group, 0);
         assert_eq!(refused.len(), 1);
+    }
+
+    #[test]
+    fn of_a_group_that_got_a_new_leader_that_one_is_to_be_heard() {
+        // The first came to the group after the second.
+        let mut members = vec![MemberInfo { grouped: 2, ..member(1, 0) }, member(2, 0)];
+        let joiner = |n, unheard| (MemberInfo { grouped: 3, ..member(n, 9) }, vec![Incarnation(unheard)]);
+        assert_eq!(place(&mut members, vec![joiner(3, 1)], 4).len(), 0);
+        assert_eq!(place(&mut members, vec![joiner(4, 2)], 4).len(), 1);
     }
 
     #[test]

@@ -509,6 +509,7 @@ mod tests {
             seat: Seat(i as u32 + 1),
             admitted: 1,
             group: *group,
+            grouped: 1,
             ready: true,
             witness: false,
             tags: Default::default(),
@@ -532,6 +533,17 @@ mod tests {
             got[sender] += 1;
             assert!(got.iter().all(|n| *n == 1), "{sender}: {got:?}");
         }
+    }
+
+    #[test]
+    fn who_moves_keeps_its_place_in_the_view_and_leads_nobody_where_it_comes() {
+        let mut members = view(&[0, 1, 2, 0, 1, 2]).members;
+        (members[0].group, members[0].grouped) = (1, 2);
+        let view = View::new(ViewId::NONE, members, true);
+        let groups: Vec<(u16, &[Index])> = view.groups.iter().map(|g| (g.label, &g.members[..])).collect();
+        assert_eq!(groups, [(1, &[1, 4, 0][..]), (2, &[2, 5]), (0, &[3])]);
+        assert_eq!((view.coordinator(), view.role_of(0), view.index_of_seat(Seat(1))), (1, "member", Some(0)));
+        assert_eq!(view.by_seniority().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 0]);
     }
 
     #[test]

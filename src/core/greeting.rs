@@ -410,7 +410,8 @@ impl Member {
         let hop = if view.is_leader(me) { view.leader_of(index) } else { view.leader_of(me) };
         let hop = &view.members[hop].incarnation;
         let other = *hop != self.incarnation && *hop != to && !from_leader;
-        (other && self.links.link(*hop).is_some() && !self.believed_gone(*hop)).then_some(*hop)
+        let broken = self.believed_gone(*hop) || self.is_missed(*hop, to) || self.is_missed(to, *hop);
+        (other && self.links.link(*hop).is_some() && !broken).then_some(*hop)
     }
 
     fn on_routed(&mut self, routed: Routed) -> Result<(), Malformed> {

@@ -30,6 +30,7 @@ mod messages;
 mod order;
 mod outbox;
 mod participating;
+mod placement;
 mod plant;
 mod quorum;
 mod serving;

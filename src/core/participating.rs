@@ -340,6 +340,7 @@ impl Member {
         self.changes.leavers.retain(|i| present(*i));
         self.changes.removals.retain(|i, _| present(*i));
         self.changes.ready.retain(|i| view.index_of(*i).is_some_and(|at| !view.members[at].ready));
+        self.changes.moves.clear();
         self.changes.stuck = false;
         self.faults.retain(|i, _| present(*i));
         for (to, token, payload) in self.direct.keep_only(present) {

@@ -1,7 +1,7 @@
 //! From silence to removal (R31): a suspect is dialled, others are asked, and more than one opinion is needed where
 //! there is more than one to be had (V7).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::detector::Finding;
@@ -45,10 +45,10 @@ struct Opinion {
 
 /// What was told of a subject by one observer.
 #[derive(Clone, Copy, Hash, Debug)]
-struct Report {
-    sight: Sight,
-    amount: u64,
-    at: Time,
+pub(super) struct Report {
+    pub(super) sight: Sight,
+    pub(super) amount: u64,
+    pub(super) at: Time,
 }
 
 /// Everything about suspects.
@@ -56,11 +56,13 @@ struct Report {
 pub(crate) struct Suspicion {
     checks: BTreeMap<Incarnation, Check>,
     opinions: BTreeMap<Incarnation, Opinion>,
-    reports: BTreeMap<Incarnation, BTreeMap<Incarnation, Report>>,
+    pub(super) reports: BTreeMap<Incarnation, BTreeMap<Incarnation, Report>>,
     /// Addresses whose host refused the port, and when the dial began that it refused (R19).
     refused: BTreeMap<SocketAddr, Time>,
     /// Pairs of living members that do not hear each other, since when.
-    deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
+    pub(super) deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
+    /// Members that have lately said that they cannot decide anything.
+    pub(super) resigned: BTreeMap<Incarnation, Time>,
     dialed: BTreeMap<Incarnation, Time>,
     /// Since when a member has not answered our dials, and when it last did not: all there is to say of one that we do not
     /// listen to.
@@ -140,6 +142,7 @@ impl Suspicion {
         self.opinions.retain(|i, _| present(i));
         self.reports.retain(|i, _| present(i));
         self.deaf.retain(|(a, b), _| present(a) && present(b));
+        self.resigned.clear();
         self.dialed.retain(|i, _| present(i));
         self.unanswered.retain(|i, _| present(i));
         self.told.retain(|i, _| present(i));
@@ -297,7 +300,7 @@ impl Member {
     fn look_ahead(&mut self, lost: Incarnation) {
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
         let leader = view.members[view.leader_of(me)].incarnation == lost;
-        let order: Vec<Incarnation> = by_seniority(&view).map(|i| view.members[i].incarnation).collect();
+        let order: Vec<Incarnation> = view.by_seniority().map(|i| view.members[i].incarnation).collect();
         let place = |whom: Incarnation| order.iter().position(|i| *i == whom);
         let before = self.acting().and_then(place) > place(lost);
         if !leader && !before {
@@ -312,6 +315,12 @@ impl Member {
         for whom in ahead.take(LOOKED_AT).filter(unknown).collect::<Vec<_>>() {
             self.check_for(whom, Some(self.incarnation), "it is next to coordinate");
         }
+    }
+
+    /// Whether anything has come from a member over its connection within the bearable silence.
+    pub(super) fn is_heard(&self, whom: Incarnation) -> bool {
+        let link = self.links.link(whom).and_then(|id| self.links.get(id));
+        link.is_some_and(|link| self.now.since(link.received) < self.setup.silence)
     }
 
     /// The process answers although its link is silent: the link itself is broken, and is made anew.
@@ -344,8 +353,13 @@ impl Member {
 
     /// The coordinator hears of a member.
     pub(super) fn on_observation(&mut self, seen: Observation) {
-        let Some((view, _)) = self.view() else { return };
+        let Some((view, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
         let known = |i: Incarnation| view.index_of(i).is_some();
+        if seen.observer == seen.subject && seen.sight == Sight::Silent && known(seen.observer) {
+            // What it would be for others it is for itself: nobody who can decide.
+            self.suspicion.resigned.insert(seen.observer, self.now);
+            return;
+        }
         if !known(seen.subject)
             || !known(seen.observer)
             || seen.subject == self.incarnation
@@ -359,6 +373,13 @@ impl Member {
         let stale = own.is_none_or(|o| self.now.since(o.at) > self.setup.silence / 2);
         if seen.observer != self.incarnation && stale && matches!(seen.sight, Sight::Silent | Sight::Dead) {
             self.begin_check(seen.subject, "another member reports it");
+        }
+        let both = view.index_of(seen.observer).zip(view.index_of(seen.subject));
+        if let Some((a, b)) = both.filter(|(a, b)| view.is_leader(*a) && view.is_leader(*b))
+            && seen.sight == Sight::Silent
+            && self.is_acting()
+        {
+            self.ask_deputy(&view, a, b);
         }
         self.review();
     }
@@ -420,55 +441,6 @@ impl Member {
         reports.values().any(|r| r.sight == Sight::Faulty).then_some("it sent what it must not")
     }
 
-    /// Members that live but do not hear whom they must hear (V8): of each two, who is cut off from more others goes, the junior where
-    /// it is even. The coordinator goes only if most are cut off from it.
-    fn review_links(&mut self, view: &View) {
-        let lasting = self.setup.silence;
-        let required = |a: Index, b: Index| {
-            view.leader_of(a) == b || view.leader_of(b) == a || (view.is_leader(a) && view.is_leader(b))
-        };
-        let gone = view.members.iter().filter(|m| self.believed_gone(m.incarnation)).count();
-        if gone * 2 > view.len() {
-            return; // It is us who are cut off.
-        }
-        let mut ends: BTreeSet<Index> = BTreeSet::new();
-        for ((a, b), (first, last)) in &self.suspicion.deaf {
-            let (Some(x), Some(y)) = (view.index_of(*a), view.index_of(*b)) else { continue };
-            let going = [a, b].into_iter().any(|i| self.changes.removals.contains_key(i));
-            if !going && required(x, y) && last.since(*first) >= lasting {
-                ends.extend([x, y]);
-            }
-        }
-        let kept = |i: &Index| {
-            let whom = view.members[*i].incarnation;
-            whom == self.incarnation || (*i == view.coordinator() && !self.is_cut_off(view, whom))
-        };
-        let worst = ends.into_iter().filter(|i| !kept(i)).max_by_key(|i| (self.missing_links(view, *i), *i));
-        if let Some(index) = worst {
-            self.remove(view.members[index].incarnation, "it and its leader do not hear each other");
-        }
-    }
-
-    /// With how many others that stay a member has no link, by all that was told lately.
-    fn missing_links(&self, view: &View, of: Index) -> usize {
-        let whom = view.members[of].incarnation;
-        let missed = |by: Incarnation, whom: Incarnation| {
-            let told = self.suspicion.reports.get(&whom).and_then(|reports| reports.get(&by));
-            told.is_some_and(|r| r.sight == Sight::Silent && self.now.since(r.at) < self.setup.silence)
-        };
-        let others = view.members.iter().map(|m| m.incarnation);
-        let stays = |i: &Incarnation| *i != whom && !self.changes.removals.contains_key(i);
-        others.filter(stays).filter(|i| missed(*i, whom) || missed(whom, *i)).count()
-    }
-
-    /// Whether half of the members, or more, have lately said for long that they and this one do not hear each other.
-    fn is_cut_off(&self, view: &View, whom: Incarnation) -> bool {
-        let (now, silence) = (self.now, self.setup.silence);
-        let Some(reports) = self.suspicion.reports.get(&whom) else { return false };
-        let long = |r: &&Report| r.sight == Sight::Silent && r.amount * 1_000 >= silence && now.since(r.at) < silence;
-        reports.values().filter(long).count() * 2 >= view.len()
-    }
-
     /// Takes a member into the next change as one that goes.
     pub(super) fn remove(&mut self, whom: Incarnation, why: &'static str) {
         self.changes.removals.insert(whom, why);
@@ -479,9 +451,9 @@ impl Member {
     /// which not half of the members are cut off; then the most senior of the others, a witness last.
     pub(super) fn acting(&self) -> Option<Incarnation> {
         let (view, _) = self.view()?;
-        by_seniority(view).map(|i| view.members[i].incarnation).find(|i| {
+        view.by_seniority().map(|i| view.members[i].incarnation).find(|i| {
             !self.believed_gone(*i)
-                && (*i == self.incarnation || !self.is_cut_off(view, *i))
+                && (*i == self.incarnation || !(self.is_cut_off(view, *i) || self.has_resigned(*i)))
                 && !self.changes.leavers.contains(i)
                 && !(self.has_said_goodbye() && *i == self.incarnation && view.len() > 1)
         })
@@ -519,12 +491,4 @@ impl Member {
     pub(super) fn votes_from(&self, name: &Name, address: SocketAddr) -> bool {
         self.listed.get(name).is_none_or(|at| at.contains(&address))
     }
-}
-
-/// In which order members come to coordinate: leaders first, then the others, the most senior ones before.
-fn by_seniority(view: &View) -> impl Iterator<Item = Index> {
-    let leaders = view.groups.iter().map(|g| g.leader());
-    let others =
-        |witness: bool| (0..view.len()).filter(move |i| view.members[*i].witness == witness && !view.is_leader(*i));
-    leaders.chain(others(false)).chain(others(true))
 }

@@ -36,6 +36,8 @@ pub(crate) struct Changes {
     pub(crate) leavers: BTreeSet<Incarnation>,
     pub(crate) ready: BTreeSet<Incarnation>,
     pub(crate) removals: BTreeMap<Incarnation, &'static str>,
+    /// Members that are placed anew, each with those that may not lead it (R15).
+    pub(crate) moves: BTreeMap<Incarnation, Vec<Incarnation>>,
     /// A member is frozen by an attempt that nobody finishes: the view must change even if nothing else does.
     pub(crate) stuck: bool,
     /// When the change begins: others may join it until then.
@@ -86,6 +88,7 @@ impl Member {
         let present = |i: &Incarnation| f.view.index_of(*i).is_some();
         let unready = |i: &Incarnation| f.view.index_of(*i).is_some_and(|at| !f.view.members[at].ready);
         !self.changes.removals.is_empty()
+            || !self.changes.moves.is_empty()
             || self.changes.joiners.values().any(|j| self.name_is_free(&j.name))
             || self.changes.leavers.iter().any(present)
             || self.changes.ready.iter().any(unready)
@@ -227,8 +230,10 @@ impl Member {
             // Who was silent may be heard again by the time a majority is: only proof is kept.
             let suspicion = &self.suspicion;
             self.changes.removals.retain(|i, _| suspicion.is_proven(*i));
+            self.changes.moves.clear();
             self.attempt_after = self.now + LATER;
             self.changes.begin(self.now, LATER);
+            self.resign();
             return self.look_at_voters_again();
         }
         self.changes.told_no_quorum = false;
@@ -314,6 +319,11 @@ impl Member {
             }
             if attempt.repeats >= 2 && !joiner {
                 self.begin_check(whom, "it does not answer the coordinator");
+            }
+            // Others may hear it, but no change can be made with it (V8).
+            let long = Micros::from(attempt.repeats) * REPEAT >= self.setup.silence * 2;
+            if long && !joiner && whom != self.incarnation && self.believed_gone(whom) && !self.is_heard(whom) {
+                self.remove(whom, "the coordinator does not reach it");
             }
             // Rarer and rarer: what goes over a slow connection is on its way already, and more of it only delays the answer.
             if !attempt.repeats.is_power_of_two() {
@@ -478,7 +488,8 @@ impl Member {
             next_seat,
             cut: attempt.cut.iter().map(|(batch, _)| *batch).collect(),
         };
-        for joiner in unplaced {
+        // A member that no group can take goes without another word: it is not in the view that is installed.
+        for joiner in unplaced.into_iter().filter(|m| m.admitted == 0) {
             self.changes.joiners.remove(&joiner.incarnation);
             let text = "no leader of the cluster is heard by both sides".to_owned();
             self.event(Event::RefusedJoiner { name: joiner.name.to_string(), from: joiner.address, why: text.clone() });
@@ -498,6 +509,13 @@ impl Member {
         for member in &mut members {
             member.ready |= self.changes.ready.contains(&member.incarnation);
         }
+        // Who moves is the youngest where it comes: it must not lead there.
+        let moves = &self.changes.moves;
+        let moved = members.extract_if(.., |m| moves.contains_key(&m.incarnation)).collect::<Vec<_>>();
+        let moved = moved.into_iter().map(|m| {
+            let unheard = moves[&m.incarnation].clone();
+            (MemberInfo { grouped: attempt.number, ..m }, unheard)
+        });
         let mut next_seat = self.installed.as_ref().map_or(1, |p| p.next_seat);
         let mut joiners: Vec<(&Incarnation, &Participant)> =
             attempt.participants.iter().filter(|(_, p)| p.part == Part::Joiner).collect();
@@ -511,18 +529,20 @@ impl Member {
                 seat: Seat::EVERYBODY,
                 admitted: 0,
                 group: 0,
+                grouped: attempt.number,
                 ready: !p.promise.as_ref().is_some_and(|promise| promise.announces_ready),
                 witness: p.promise.as_ref().is_some_and(|promise| promise.witness),
                 tags: p.promise.as_ref().map_or_else(Tags::default, |promise| promise.tags.clone()),
             };
             (info, p.unheard.clone())
         });
-        let unplaced = place(&mut members, placed.collect(), self.setup.group_size);
-        for member in members.iter_mut().filter(|m| m.admitted == 0) {
+        let unplaced = place(&mut members, moved.chain(placed).collect(), self.setup.group_size);
+        for member in members.iter_mut().filter(|m| m.seat == Seat::EVERYBODY) {
             member.admitted = attempt.number;
             member.seat = Seat(next_seat);
             next_seat += 1;
         }
+        members.sort_by_key(|m| m.seat);
         (members, next_seat, unplaced)
     }
 

@@ -20,7 +20,7 @@ pub struct dcn_view_t {
     pub id: u64,
 }
 
-/// `list` of `dcn_view_member`: the members, by seniority; the first one coordinates.
+/// `list` of `dcn_view_member`: the members, in the order of their admission.
 pub const DCN_VIEW_MEMBERS: u32 = 0;
 /// `list` of `dcn_view_member`: those who were not in the view before. Known for the view of an event only.
 pub const DCN_VIEW_JOINED: u32 = 1;
@@ -73,8 +73,8 @@ pub struct dcn_view_info_t {
     pub fenced: u32,
     /// 1 if this member acted in the primary view when the snapshot was taken (or the event made).
     pub primary: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Position in `DCN_VIEW_MEMBERS` of the member that coordinates.
+    pub coordinator: u32,
     /// The whole id as NUL-terminated text: number, ballot, coordinator.
     pub id: [c_char; DCN_VIEW_ID_BYTES],
 }
@@ -253,7 +253,7 @@ impl Snapshot {
             me: self.me as u32,
             fenced: u32::from(self.view.fenced),
             primary: u32::from(self.primary),
-            reserved: 0,
+            coordinator: self.view.coordinator() as u32,
             id: [0; DCN_VIEW_ID_BYTES],
         };
         input::copy_text(&self.view.id.to_string(), &mut info.id);

@@ -31,6 +31,12 @@ impl World {
             })
     }
 
+    /// Whether a node's member acts in a primary view by its own clock.
+    pub fn is_primary(&self, node: usize) -> bool {
+        let slot = &self.nodes[node];
+        slot.state == State::Running && slot.member().is_some_and(|member| member.is_primary(slot.clock(self.now)))
+    }
+
     /// What keeps the living members from having converged, for people.
     pub fn describe_views(&self) -> String {
         let living = self.nodes.iter().enumerate().filter(|(_, slot)| slot.state != State::Down);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Incarnation, Name, Seat, Tags, ViewId};
 
-/// A member's position in one view. Order of seniority: index 0 is the most senior.
+/// A member's position in one view, in the order of admission.
 pub type Index = usize;
 
 /// What a view says of one member.
@@ -20,8 +20,10 @@ pub struct MemberInfo {
     pub seat: Seat,
     /// Number of the view that admitted it (V2).
     pub admitted: u64,
-    /// Its group, a label that stays with it.
+    /// Its group, a label that stays with it until it moves to another one.
     pub group: u16,
+    /// Number of the view that brought it into its group: the one that admitted it, or one that moved it (R15). Its seniority counts from there.
+    pub grouped: u64,
     /// Whether it counts for stability and windows (V5, R24).
     pub ready: bool,
     /// Whether it votes only, and carries no messages.
@@ -65,7 +67,7 @@ impl Group {
 pub struct View {
     /// Its identity.
     pub id: ViewId,
-    /// The members by seniority (ascending seat).
+    /// The members in the order of admission (ascending seat).
     pub members: Vec<MemberInfo>,
     /// The groups, by the seniority of their leaders: the first one's leader coordinates.
     pub groups: Vec<Group>,
@@ -74,6 +76,7 @@ pub struct View {
     pub fenced: bool,
     tag: u64,
     group_of: Vec<usize>,
+    by_seniority: Vec<u32>,
     /// Positions in the order of incarnations: whoever compares two views of thousands looks for all of them.
     by_incarnation: Vec<u32>,
 }
@@ -94,9 +97,9 @@ impl View {
         debug_assert!(members.windows(2).all(|w| w[0].seat < w[1].seat));
         let mut groups: Vec<Group> = Vec::new();
         let mut group_of = vec![0; members.len()];
-        let (witnesses, carriers): (Vec<Index>, Vec<Index>) =
-            (0..members.len()).partition(|index| members[*index].witness);
-        for index in carriers.iter().chain(&witnesses).copied() {
+        let mut by_seniority: Vec<u32> = (0..members.len() as u32).collect();
+        by_seniority.sort_by_key(|at| (members[*at as usize].witness, members[*at as usize].grouped));
+        for index in by_seniority.iter().map(|at| *at as usize) {
             let (label, witness) = (members[index].group, members[index].witness);
             let at = match groups.iter().position(|g| g.label == label) {
                 Some(at) => at,
@@ -113,7 +116,8 @@ impl View {
         }
         let mut by_incarnation: Vec<u32> = (0..members.len() as u32).collect();
         by_incarnation.sort_by_key(|at| members[*at as usize].incarnation);
-        View { id, members, groups, fenced, tag: id.tag(), group_of, by_incarnation }
+        by_seniority.sort_by_key(|at| groups[group_of[*at as usize]].leader() != *at as usize);
+        View { id, members, groups, fenced, tag: id.tag(), group_of, by_seniority, by_incarnation }
     }
 
     /// 64 bits that stand for this view in batch headers.
@@ -181,6 +185,12 @@ impl View {
             (_, true) => "deputy",
             _ => "member",
         }
+    }
+
+    /// In which order members come to coordinate: the leaders, then the others, and witnesses last; of each those before that have been longer
+    /// in their groups.
+    pub fn by_seniority(&self) -> impl Iterator<Item = Index> {
+        self.by_seniority.iter().map(|at| *at as Index)
     }
 
     /// Who coordinates: the most senior member that carries messages, who always leads its group. A witness only where there are

@@ -418,7 +418,7 @@ wire_struct! {
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
     Join { name: Name, incarnation: Incarnation, address: SocketAddr, unheard: Vec<Incarnation> }
-    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, ready: bool, witness: bool, tags: Tags }
+    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, grouped: u64, ready: bool, witness: bool, tags: Tags }
     Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
     Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, witness: bool, tags: Tags, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }

@@ -186,6 +186,7 @@ fn a_view_event_keeps_its_snapshot() {
         seat: Seat(seat),
         admitted: 1,
         group: 0,
+        grouped: 1,
         ready: true,
         witness: false,
         tags: Default::default(),

@@ -36,6 +36,7 @@ fn view(number: u64, members: &[u16]) -> View {
         seat: Seat(u32::from(*at) + 1),
         admitted: 1,
         group: 1,
+        grouped: 1,
         ready: true,
         witness: false,
         tags: Default::default(),

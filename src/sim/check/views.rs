@@ -82,7 +82,8 @@ impl Ledger {
     /// One id, one membership; one name, one member.
     fn check_membership(&mut self, view: &View) {
         let hash = view.members.iter().fold(u64::from(view.fenced), |hash, member| {
-            let words = [member.incarnation.0 as u64, u64::from(member.seat.0), u64::from(member.group)];
+            let words =
+                [member.incarnation.0 as u64, u64::from(member.seat.0), u64::from(member.group), member.grouped];
             words
                 .into_iter()
                 .chain([u64::from(member.ready), u64::from(member.witness), member.admitted])

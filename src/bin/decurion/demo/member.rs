@@ -142,6 +142,7 @@ fn view_said(view: &View) -> ViewSaid {
         id: view.id.to_string(),
         number: view.id.number,
         fenced: view.fenced,
+        coordinator: view.members[view.coordinator()].name.to_string(),
         members: view.members.iter().enumerate().map(member).collect(),
     }
 }

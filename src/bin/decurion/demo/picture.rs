@@ -92,11 +92,10 @@ impl Picture {
         let Some(view) = story.newest_view().filter(|v| v.number > self.told_view && !self.finished) else { return };
         self.told_view = view.number;
         let groups: BTreeMap<u16, ()> = view.members.iter().map(|m| (m.group, ())).collect();
-        let coordinator = view.members.first().map_or("-", |m| m.name.as_str());
         let (number, members, groups) =
             (view.number, counted(view.members.len(), "member"), counted(groups.len(), "group"));
         let fenced = if view.fenced { "fenced" } else { "unfenced" };
-        self.tell(&format!("view {number}: {members} in {groups}, {fenced}, coordinator {coordinator}"));
+        self.tell(&format!("view {number}: {members} in {groups}, {fenced}, coordinator {}", view.coordinator));
     }
 
     fn erase(&mut self) {

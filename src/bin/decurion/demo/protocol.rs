@@ -162,7 +162,9 @@ pub struct ViewSaid {
     pub number: u64,
     /// Whether it is fenced.
     pub fenced: bool,
-    /// Who is in it, by seniority: the first one coordinates.
+    /// Who coordinates.
+    pub coordinator: String,
+    /// Who is in it, in the order of admission.
     pub members: Vec<MemberSaid>,
 }
 

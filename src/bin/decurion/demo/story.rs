@@ -264,7 +264,8 @@ mod tests {
             ready: true,
         };
         let members = names.iter().map(member).collect();
-        Said::View(ViewSaid { at_us, id: number.to_string(), number, fenced: true, members })
+        let coordinator = names[0].to_owned();
+        Said::View(ViewSaid { at_us, id: number.to_string(), number, fenced: true, coordinator, members })
     }
 
     fn three() -> Story {
