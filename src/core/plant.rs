@@ -60,6 +60,8 @@ pub enum Plant {
     CountWitness,
     CarryToWitness,
     CopyToWitness,
+    MoveWithNewSeat,
+    LeadAfterMove,
 }
 
 impl Plant {
@@ -117,10 +119,11 @@ impl Plant {
         (Plant::EndHalf, "end-half", "S5", "ends a session at its owner only"),
         (Plant::KeepOldContent, "keep-old-content", "S1", "counts a change at the second copy and does not make it"),
         (Plant::ExpireEarly, "expire-early", "S5", "ends a session after a tenth of its time"),
-
         (Plant::CountWitness, "count-witness", "V5", "waits for a witness, which takes no messages, before it calls anything stable"),
         (Plant::CarryToWitness, "carry-to-witness", "D5", "sends messages to witnesses, too"),
         (Plant::CopyToWitness, "copy-to-witness", "S1", "lets a witness hold the second copy of a session"),
+        (Plant::MoveWithNewSeat, "move-with-new-seat", "D7", "gives a member that moves to another group a new seat"),
+        (Plant::LeadAfterMove, "lead-after-move", "V8", "lets a member that moves keep its seniority, so that it may lead where it comes"),
     ];
 
     /// Finds a plant by its name.

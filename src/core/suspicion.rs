@@ -21,18 +21,22 @@ const ASKED: usize = 3;
 /// them up one after the other.
 const LOOKED_AT: usize = 8;
 
+/// A check whose dial came up and was closed unanswered dials so many times again: whoever dies takes connections until its port is closed.
+const REDIALS: u8 = 3;
+
 /// A check under way: the suspect is dialled, and whoever asked is told.
 #[derive(Clone, Debug)]
 struct Check {
     conn: Option<ConnId>,
     until: Time,
+    redials: u8,
     askers: Vec<Incarnation>,
 }
 
 impl std::hash::Hash for Check {
     /// Connections are numbered as they come: which number one got says nothing.
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (self.conn.is_some(), self.until, &self.askers).hash(state);
+        (self.conn.is_some(), self.until, self.redials, &self.askers).hash(state);
     }
 }
 
@@ -205,7 +209,9 @@ impl Member {
         }
         let conn = self.dial(member.address, Purpose::Probe, Some(whom));
         let until = self.now + self.setup.silence / 2;
-        self.suspicion.checks.insert(whom, Check { conn: Some(conn), until, askers: asker.into_iter().collect() });
+        self.suspicion
+            .checks
+            .insert(whom, Check { conn: Some(conn), until, redials: 0, askers: asker.into_iter().collect() });
         if asker.is_none() {
             self.stats.suspicions += 1;
             let told = self.suspicion.told.get(&whom).is_some_and(|at| self.now.since(*at) < self.setup.silence);
@@ -251,7 +257,10 @@ impl Member {
             if refused {
                 self.end_check(whom, Sight::Dead);
             } else if checked {
-                self.end_check(whom, Sight::Silent);
+                let again = cause == CloseCause::Peer && self.redial(whom, conn.remote);
+                if !again {
+                    self.end_check(whom, Sight::Silent);
+                }
             } else if self.acting() == Some(whom) {
                 // Perhaps nobody is left who watches it: whoever has something to tell it must notice.
                 self.begin_check(whom, "it cannot be reached");
@@ -262,6 +271,18 @@ impl Member {
             self.on_proof(conn.since);
         }
         self.on_seed_failed(conn.remote);
+    }
+
+    /// Dials once more for a check, unless it did so too often.
+    fn redial(&mut self, whom: Incarnation, address: SocketAddr) -> bool {
+        let again = self.suspicion.checks.get(&whom).is_some_and(|c| c.redials < REDIALS);
+        if again {
+            let conn = self.dial(address, Purpose::Probe, Some(whom));
+            let check = self.suspicion.checks.get_mut(&whom).expect("just seen");
+            check.conn = Some(conn);
+            check.redials += 1;
+        }
+        again
     }
 
     pub(super) fn end_check(&mut self, whom: Incarnation, sight: Sight) {

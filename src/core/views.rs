@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::ballot::{Attempt, Part, Participant, Phase, place};
 use super::io::Event;
 use super::member::Member;
+use super::plant::Plant;
 use super::quorum::{Quorum, Voter};
 use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, View, ViewId, millis};
 use crate::wire::control::{
@@ -514,7 +515,9 @@ impl Member {
         let moved = members.extract_if(.., |m| moves.contains_key(&m.incarnation)).collect::<Vec<_>>();
         let moved = moved.into_iter().map(|m| {
             let unheard = moves[&m.incarnation].clone();
-            (MemberInfo { grouped: attempt.number, ..m }, unheard)
+            let grouped = if self.plants.has(Plant::LeadAfterMove) { m.grouped } else { attempt.number };
+            let seat = if self.plants.has(Plant::MoveWithNewSeat) { Seat::EVERYBODY } else { m.seat };
+            (MemberInfo { grouped, seat, ..m }, unheard)
         });
         let mut next_seat = self.installed.as_ref().map_or(1, |p| p.next_seat);
         let mut joiners: Vec<(&Incarnation, &Participant)> =
@@ -538,7 +541,7 @@ impl Member {
         });
         let unplaced = place(&mut members, moved.chain(placed).collect(), self.setup.group_size);
         for member in members.iter_mut().filter(|m| m.seat == Seat::EVERYBODY) {
-            member.admitted = attempt.number;
+            member.admitted = if member.admitted == 0 { attempt.number } else { member.admitted };
             member.seat = Seat(next_seat);
             next_seat += 1;
         }
