@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use decurion::core::{Event, Input, Member, Outbox, Output, Seed, Setup, To};
+use decurion::core::{Event, Input, Member, Outbox, Output, Payload, Seed, Setup, To};
 use decurion::types::{Code, ConnId, Incarnation, Time, millis};
 use decurion::wire::batch::Level;
 
@@ -221,9 +221,7 @@ fn relay(c: &mut Criterion) {
 fn send(cluster: &mut Cluster, sender: usize, payload: &Bytes, burst: usize) {
     let wanted = cluster.delivered + burst * (MEMBERS - 1);
     for _ in 0..burst {
-        while cluster.outboxes[sender].push(To::Everybody, Level::Fifo, 0, payload.len(), || payload.clone())
-            != Code::Ok
-        {
+        while cluster.outboxes[sender].push(To::Everybody, Level::Fifo, 0, Payload::Borrowed(payload)) != Code::Ok {
             cluster.pass(1_000);
         }
     }

@@ -27,7 +27,7 @@ fn main() -> Result<()> {
                 }
                 Event::Messages(run) => {
                     for message in &run {
-                        println!("{}: {}", run.sender.name, String::from_utf8_lossy(&message.payload));
+                        println!("{}: {}", run.sender.name, String::from_utf8_lossy(message.payload));
                     }
                 }
                 Event::Closed { reason } => println!("closed: {reason:?}"),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use decurion::core::{CloseCause, Event, Input, Member, Outbox, Output, Setup, To};
+use decurion::core::{CloseCause, Event, Input, Member, Outbox, Output, Payload, Setup, To};
 use decurion::types::{ConnId, Incarnation, Micros, Name, Seat, Time, ViewId, millis};
 use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
 use decurion::wire::control::{self, Control, Hello, Join, MAGIC, Observation, Promise, Purpose, Sight, Vote, Welcome};
@@ -394,8 +394,7 @@ impl Attack {
     fn send(&mut self, choice: u8, length: u8) {
         let to = if choice & 1 == 0 { To::Everybody } else { To::Member(incarnation(choice)) };
         let payload = vec![choice; usize::from(length) << (choice % 9)];
-        let length = payload.len();
-        self.outbox.push(to, Level::Fifo, 0, length, move || payload.into());
+        self.outbox.push(to, Level::Fifo, 0, Payload::Borrowed(&payload));
         self.settle();
     }
 

@@ -5,14 +5,15 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{Config, Resolved};
 use crate::core::{Event, LinkReport, Stats, To};
 use crate::runtime::{
-    self, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, ViewSnapshot, fork, thread,
+    self, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, Source, ViewSnapshot, deadline_after, fork,
+    thread,
 };
 use crate::types::{Code, Error, Name, Result};
 use crate::wire::batch;
@@ -228,7 +229,7 @@ impl Engine {
     /// `Panicked`, `Forked`.
     /// Nothing is taken.
     pub fn send(&self, to: To, level: Level, token: u64, payload: &[u8], timeout: Duration) -> Result<Code> {
-        self.offer(to, level, token, payload.len(), &mut || Bytes::copy_from_slice(payload), timeout)
+        self.offer(to, level, token, &Source::Slice(payload), timeout)
     }
 
     /// As [`Engine::send`], with the message in several parts.
@@ -238,40 +239,34 @@ impl Engine {
     pub fn send_vectored(
         &self, to: To, level: Level, token: u64, parts: &[IoSlice<'_>], timeout: Duration,
     ) -> Result<Code> {
-        // Whatever the parts claim, a sum does not wrap around into a legal length.
-        let len = parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.len()));
-        let mut gather = || {
-            let mut whole = BytesMut::with_capacity(len);
-            parts.iter().for_each(|part| whole.extend_from_slice(part));
-            whole.freeze()
-        };
-        self.offer(to, level, token, len, &mut gather, timeout)
+        self.offer(to, level, token, &Source::Parts(parts), timeout)
     }
 
-    /// As [`Engine::send`], handing the bytes over without a copy.
+    /// As [`Engine::send`], handing the bytes over: without a copy above 16 KiB, below it is cheaper to copy.
     ///
     /// # Errors
     /// As [`Engine::send`].
     pub fn send_bytes(&self, to: To, level: Level, token: u64, payload: Bytes, timeout: Duration) -> Result<Code> {
-        self.offer(to, level, token, payload.len(), &mut || payload.clone(), timeout)
+        self.offer(to, level, token, &Source::Shared(payload), timeout)
     }
 
-    fn offer(
-        &self, to: To, level: Level, token: u64, len: usize, payload: &mut dyn FnMut() -> Bytes, timeout: Duration,
-    ) -> Result<Code> {
+    fn offer(&self, to: To, level: Level, token: u64, source: &Source<'_>, timeout: Duration) -> Result<Code> {
         self.check_fork()?;
         let level = built(level, to)?;
         let shared = &self.handle.shared;
         if let To::Member(incarnation) = to {
             shared.with_view(|view| check_receiver(view, incarnation))?;
         }
-        let wait = !timeout.is_zero() && self.may_wait();
-        let deadline = wait.then(|| deadline_after(timeout));
-        match shared.send(to, level, token, len, payload, deadline) {
+        let patience = if !timeout.is_zero() && self.may_wait() { timeout } else { Duration::ZERO };
+        match shared.send(to, level, token, source, patience) {
             code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
             Code::TooLarge => Err(Error::new(
                 Code::TooLarge,
-                format!("a message of {len} bytes is over message.max_bytes = {}", self.handle.message_bytes),
+                format!(
+                    "a message of {} bytes is over message.max_bytes = {}",
+                    source.length(),
+                    self.handle.message_bytes
+                ),
             )),
             Code::Unsupported => Err(a_witness()),
             _ => Err(self.ended_error()),
@@ -462,10 +457,4 @@ fn check_receiver(view: Option<&ViewSnapshot>, to: crate::types::Incarnation) ->
         Some(_) => Ok(()),
         None => Err(Error::new(Code::NoSuchMember, format!("no member {to} in view {}", snapshot.view.id.number))),
     }
-}
-
-/// A timeout so long that no clock can show its end is as good as a century.
-pub(super) fn deadline_after(timeout: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 24 * 3_600))
 }

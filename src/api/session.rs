@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Engine;
-use super::engine::deadline_after;
 use crate::core::{Event, SessionAnswer, SessionOp};
+use crate::runtime::deadline_after;
 use crate::runtime::{Waited, draw_id};
 use crate::types::{Code, Error, MemberTag, Result, SessionId, limits};
 use crate::wire::session::Attributes;

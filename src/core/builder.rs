@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::io::{Event, MemberRef};
 use super::messages::{Body, Messages};
-use super::outbox::{PENDING_OVERHEAD, Pending, Queue};
+use super::outbox::{PENDING_OVERHEAD, Part, Pending, Queue};
+use super::packing::Block;
 use super::plant::{Plant, Plants};
 use crate::types::{Seat, ViewId, limits};
 use crate::wire::Malformed;
@@ -71,6 +72,12 @@ impl Builder {
     ) -> Option<Built> {
         let room = room.min(limits::BATCH_BYTES);
         self.finished.clear();
+        let mut queue = queue;
+        if self.large.is_none()
+            && let Some(block) = self.take_block(queue.as_deref_mut(), room)
+        {
+            return Some(self.close_block(block, tag, (sender, receiver)));
+        }
         // At once as long as it can get: one that grows leaves gaps of every size behind, among what stays.
         let large = self.large.as_ref().map_or(0, |(pending, sent)| pending.payload.len() - sent + PENDING_OVERHEAD);
         let waiting = large + queue.as_ref().map_or(0, |queue| queue.bytes());
@@ -86,6 +93,27 @@ impl Builder {
         let built = self.close(packer.area, content, (flags, packer.count), tag, (sender, receiver));
         self.next_message += packer.ended;
         Some(built)
+    }
+
+    /// Takes messages that are packed already. If the window is smaller than the first of them, that one goes in parts; a short one waits
+    /// until it fits whole.
+    fn take_block(&mut self, queue: Option<&mut Queue>, room: usize) -> Option<Block> {
+        let queue = queue?;
+        let block = queue.take_block(room);
+        if block.is_none()
+            && let Some(Part::Packed(first)) = queue.front()
+            && first.front().is_some_and(|entry| entry.payload.len() > LEAST_PART)
+        {
+            self.large = queue.pop().map(|pending| (pending, 0));
+        }
+        block
+    }
+
+    fn close_block(&mut self, block: Block, tag: u64, seats: (Seat, Seat)) -> Built {
+        let (count, content) = (block.count, Content::Messages(block.level));
+        let built = self.close(block.into_frame(), content, (0, count), tag, seats);
+        self.next_message += u64::from(count);
+        built
     }
 
     /// Builds a batch that says what comes next in the order of all members.
@@ -124,7 +152,7 @@ impl Builder {
                 self.finished.extend(self.large.take().map(|(pending, _)| pending));
             }
             let Some(queue) = queue.as_deref_mut() else { return };
-            let Some(front) = queue.front() else { return };
+            let Some(Part::Whole(front)) = queue.front() else { return };
             // The messages of a batch are delivered together.
             if packer.level.is_some_and(|level| level != front.level) {
                 return;
@@ -327,14 +355,14 @@ pub(crate) fn entries_of(header: &Header, frame: &Bytes) -> VecDeque<(u64, Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::outbox::{Gate, Outbox, To};
+    use crate::core::outbox::{Gate, Outbox, Payload, To};
 
     #[test]
     fn messages_of_two_levels_make_two_batches() {
         let mut outbox = Outbox::new(1 << 20, 1 << 20);
         outbox.set_gate(Gate::Open);
         for level in [Level::Agreed, Level::Agreed, Level::Fifo, Level::Safe] {
-            outbox.push(To::Everybody, level, 0, 8, || Bytes::from_static(&[7; 8]));
+            outbox.push(To::Everybody, level, 0, Payload::Borrowed(&[7; 8]));
         }
         let mut builder = Builder::new(1);
         let mut built = Vec::new();
@@ -357,7 +385,7 @@ mod tests {
         let mut outbox = Outbox::new(1 << 20, 1 << 20);
         outbox.set_gate(Gate::Open);
         for (token, len) in [(1, 0), (2, 200), (3, 3_000)] {
-            outbox.push(To::Everybody, Level::Fifo, token, len, || Bytes::from(vec![7; len]));
+            outbox.push(To::Everybody, Level::Fifo, token, Payload::Borrowed(&vec![7; len]));
         }
         let mut builder = Builder::new(1);
         let mut build = |room| builder.build(outbox.queue(To::Everybody), room, 5, Seat(1), Seat::EVERYBODY);

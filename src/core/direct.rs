@@ -96,7 +96,7 @@ impl Direct {
     pub(crate) fn send(
         &mut self, now: Time, to: Incarnation, seats: (Seat, Seat), queue: Option<&mut Queue>,
     ) -> Option<Bytes> {
-        let waits = queue.as_ref().is_some_and(|queue| queue.front().is_some()) || self.has_unfinished(to);
+        let waits = queue.as_ref().is_some_and(|queue| !queue.is_empty()) || self.has_unfinished(to);
         if !waits {
             return None;
         }

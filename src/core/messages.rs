@@ -34,15 +34,23 @@ pub(crate) enum Body {
     Single { payload: Bytes, token: u64 },
 }
 
-/// One delivered message.
-#[derive(Clone, Debug)]
-pub struct Message {
+/// One delivered message, as long as its run is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
     /// Its number in the sender's stream, from 1, over all views.
     pub number: u64,
     /// The sender's token; 0 if it gave none.
     pub token: u64,
-    /// Its bytes, shared with the receive chunk.
-    pub payload: Bytes,
+    /// Its bytes, where they were received.
+    pub payload: &'a [u8],
+    chunk: &'a Bytes,
+}
+
+impl Message<'_> {
+    /// Its bytes, to be kept: they share the receive chunk, and it is kept with them.
+    pub fn to_bytes(&self) -> Bytes {
+        self.chunk.slice_ref(self.payload)
+    }
 }
 
 impl Messages {
@@ -104,7 +112,7 @@ impl Messages {
 }
 
 impl<'a> IntoIterator for &'a Messages {
-    type Item = Message;
+    type Item = Message<'a>;
     type IntoIter = MessageIter<'a>;
     fn into_iter(self) -> MessageIter<'a> {
         self.iter()
@@ -119,22 +127,21 @@ pub struct MessageIter<'a> {
     entries: Option<Entries<'a>>,
 }
 
-impl Iterator for MessageIter<'_> {
-    type Item = Message;
+impl<'a> Iterator for MessageIter<'a> {
+    type Item = Message<'a>;
 
-    fn next(&mut self) -> Option<Message> {
+    #[inline]
+    fn next(&mut self) -> Option<Message<'a>> {
         let number = self.run.first + self.next;
-        let message = match (&self.run.body, &mut self.entries) {
+        let (token, payload, chunk) = match (&self.run.body, &mut self.entries) {
             (Body::Batch { area, .. }, Some(entries)) => {
                 let entry = entries.next()?.ok()?;
-                Message { number, token: entry.token, payload: area.slice_ref(entry.payload) }
+                (entry.token, entry.payload, area)
             }
-            (Body::Single { payload, token }, _) if self.next == 0 => {
-                Message { number, token: *token, payload: payload.clone() }
-            }
+            (Body::Single { payload, token }, _) if self.next == 0 => (*token, &payload[..], payload),
             _ => return None,
         };
         self.next += 1;
-        Some(message)
+        Some(Message { number, token, payload, chunk })
     }
 }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::packing::{Block, PACKED_BYTES};
 use super::sessions::SessionRequest;
 use crate::types::{Code, Incarnation};
-use crate::wire::batch::Level;
+use crate::wire::batch::{HEADER_BYTES, Level};
 
 /// For whom a message is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,7 +51,8 @@ pub enum Gate {
 /// Bounded queues of accepted sends, one per stream, each in order.
 #[derive(Clone, Hash, Debug)]
 pub struct Outbox {
-    streams: BTreeMap<To, Queue>,
+    everybody: Queue,
+    members: BTreeMap<Incarnation, Queue>,
     bound: usize,
     message_bound: usize,
     gate: Gate,
@@ -66,10 +68,47 @@ pub struct Outbox {
 /// The queue of one stream.
 #[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Queue {
-    sends: VecDeque<Pending>,
+    sends: VecDeque<Part>,
     bytes: usize,
+    /// How long the block was that was taken last: the next one becomes as long, probably.
+    usual: usize,
     /// A send was answered with `Again`: a `Writable` event is due once this stream has room, whatever others have.
     starved: bool,
+}
+
+/// Some of what waits in a queue.
+#[derive(Clone, Hash, Debug)]
+pub(crate) enum Part {
+    /// Messages that are packed already.
+    Packed(Block),
+    /// One message as it was handed over.
+    Whole(Pending),
+}
+
+/// A payload that is offered.
+#[derive(Clone, Debug)]
+pub enum Payload<'a> {
+    /// To be copied.
+    Borrowed(&'a [u8]),
+    /// To be kept as it is if it is long, else copied.
+    Owned(Bytes),
+}
+
+impl Payload<'_> {
+    /// Its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Payload::Borrowed(bytes) => bytes,
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Payload::Owned(bytes) => bytes,
+        }
+    }
 }
 
 /// What an accepted send costs beside its payload.
@@ -79,7 +118,8 @@ impl Outbox {
     /// An empty outbox, closed until the first view. `bound` is in bytes per stream.
     pub fn new(bound: usize, message_bound: usize) -> Outbox {
         Outbox {
-            streams: BTreeMap::new(),
+            everybody: Queue::default(),
+            members: BTreeMap::new(),
             bound,
             message_bound,
             gate: Gate::NotReady,
@@ -127,8 +167,9 @@ impl Outbox {
             return Code::TooLarge;
         }
         // An empty queue takes any legal message, so that one larger than the bound can be sent at all.
-        match self.streams.get_mut(&to) {
-            Some(queue) if queue.bytes > 0 && queue.bytes + len + PENDING_OVERHEAD > self.bound => {
+        let bound = self.bound;
+        match self.queue(to) {
+            Some(queue) if queue.bytes > 0 && queue.bytes + len + PENDING_OVERHEAD > bound => {
                 queue.starved = true;
                 Code::Again
             }
@@ -137,25 +178,41 @@ impl Outbox {
     }
 
     /// Accepts a message, or says why not. `Code::Ok` means accepted in order (D7); otherwise nothing was taken.
-    /// `payload` is called only when the message is accepted.
-    pub fn push(&mut self, to: To, level: Level, token: u64, len: usize, payload: impl FnOnce() -> Bytes) -> Code {
-        let answer = self.answer(to, len);
+    pub fn push(&mut self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
+        let answer = self.answer(to, payload.as_slice().len());
         if answer == Code::Ok {
-            let queue = self.streams.entry(to).or_default();
-            queue.bytes += len + PENDING_OVERHEAD;
-            queue.sends.push_back(Pending { level, token, payload: payload() });
+            let queue = match to {
+                To::Everybody => &mut self.everybody,
+                To::Member(member) => self.members.entry(member).or_default(),
+            };
+            match payload.as_slice().len() {
+                0..=PACKED_BYTES => queue.pack(level, token, payload.as_slice()),
+                _ => queue.push(Pending { level, token, payload: payload.into_bytes() }),
+            }
         }
         answer
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.streams.values().all(|q| q.sends.is_empty()) && self.requests.is_empty()
+        self.queues().all(Queue::is_empty) && self.requests.is_empty()
     }
 
     /// Bytes that wait in all streams, overhead included.
     pub fn bytes(&self) -> usize {
-        self.streams.values().map(|q| q.bytes).sum()
+        self.queues().map(|q| q.bytes).sum()
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &Queue> {
+        std::iter::once(&self.everybody).chain(self.members.values())
+    }
+
+    /// Whether nothing waits in a stream: who offers the first message wakes the member.
+    pub fn is_idle(&self, to: To) -> bool {
+        match to {
+            To::Everybody => self.everybody.is_empty(),
+            To::Member(member) => self.members.get(&member).is_none_or(Queue::is_empty),
+        }
     }
 
     /// What sends are answered with now.
@@ -168,19 +225,27 @@ impl Outbox {
     }
 
     pub(crate) fn queue(&mut self, to: To) -> Option<&mut Queue> {
-        self.streams.get_mut(&to)
+        match to {
+            To::Everybody => Some(&mut self.everybody),
+            To::Member(member) => self.members.get_mut(&member),
+        }
     }
 
     /// Streams in which something waits.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = To> {
-        self.streams.iter().filter(|(_, q)| !q.sends.is_empty()).map(|(to, _)| *to)
+        let everybody = (!self.everybody.is_empty()).then_some(To::Everybody);
+        let members = self.members.iter().filter(|(_, q)| !q.is_empty()).map(|(to, _)| To::Member(*to));
+        everybody.into_iter().chain(members)
     }
 
     /// Takes everything of a stream, to hand it back to the host.
     pub(crate) fn withdraw(&mut self, to: To) -> VecDeque<Pending> {
-        let gone = self.streams.remove(&to).unwrap_or_default();
+        let mut gone = match to {
+            To::Everybody => std::mem::take(&mut self.everybody),
+            To::Member(member) => self.members.remove(&member).unwrap_or_default(),
+        };
         self.starved_gone |= gone.starved;
-        gone.sends
+        std::iter::from_fn(|| gone.pop()).collect()
     }
 
     /// Whether a starved sender can be told to try again: its queue is no more than half full, or gone.
@@ -193,7 +258,8 @@ impl Outbox {
             self.requests_starved = false;
             writable = true;
         }
-        for queue in self.streams.values_mut().filter(|q| q.starved && q.bytes <= self.bound / 2) {
+        let queues = std::iter::once(&mut self.everybody).chain(self.members.values_mut());
+        for queue in queues.filter(|q| q.starved && q.bytes <= self.bound / 2) {
             queue.starved = false;
             writable = true;
         }
@@ -202,23 +268,70 @@ impl Outbox {
 }
 
 impl Queue {
+    /// Accepts a message as it is.
     pub(crate) fn push(&mut self, pending: Pending) {
         self.bytes += pending.payload.len() + PENDING_OVERHEAD;
-        self.sends.push_back(pending);
+        self.sends.push_back(Part::Whole(pending));
     }
 
+    /// Accepts a message of at most [`PACKED_BYTES`] as part of a batch to be.
+    fn pack(&mut self, level: Level, token: u64, payload: &[u8]) {
+        self.bytes += payload.len() + PENDING_OVERHEAD;
+        if let Some(Part::Packed(block)) = self.sends.back_mut()
+            && block.push(level, token, payload)
+        {
+            return;
+        }
+        let mut block = Block::new(level, self.usual);
+        let fits = block.push(level, token, payload);
+        debug_assert!(fits, "a packed message fits an empty block");
+        self.sends.push_back(Part::Packed(block));
+    }
+
+    /// What the messages that wait count, each with what it costs beside its payload.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(crate) fn front(&self) -> Option<&Pending> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sends.is_empty()
+    }
+
+    pub(crate) fn front(&self) -> Option<&Part> {
         self.sends.front()
     }
 
+    /// Takes the first message out.
     pub(crate) fn pop(&mut self) -> Option<Pending> {
-        let pending = self.sends.pop_front()?;
+        let pending = match self.sends.front_mut()? {
+            Part::Whole(_) => match self.sends.pop_front() {
+                Some(Part::Whole(pending)) => pending,
+                _ => return None,
+            },
+            Part::Packed(block) => {
+                let pending = block.pop()?;
+                if block.count == 0 {
+                    self.sends.pop_front();
+                }
+                pending
+            }
+        };
         self.bytes -= pending.payload.len() + PENDING_OVERHEAD;
         Some(pending)
+    }
+
+    /// Takes the first block, or as many of its messages as fit into `room`. `None` if not even one does, or no block comes first.
+    pub(crate) fn take_block(&mut self, room: usize) -> Option<Block> {
+        let Some(Part::Packed(block)) = self.sends.front_mut() else { return None };
+        let taken = if block.bytes() <= room {
+            let Some(Part::Packed(whole)) = self.sends.pop_front() else { return None };
+            self.usual = HEADER_BYTES + whole.bytes();
+            whole
+        } else {
+            block.split(room)?
+        };
+        self.bytes -= taken.payload_bytes + usize::from(taken.count) * PENDING_OVERHEAD;
+        Some(taken)
     }
 }
 
@@ -230,7 +343,7 @@ mod tests {
 
     fn offer(outbox: &mut Outbox, to: To) -> Code {
         let payload = [7; 100];
-        outbox.push(to, Level::Fifo, 0, payload.len(), || Bytes::copy_from_slice(&payload))
+        outbox.push(to, Level::Fifo, 0, Payload::Borrowed(&payload))
     }
 
     fn full(outbox: &mut Outbox, to: To) {

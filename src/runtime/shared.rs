@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::bell::Bell;
 use super::desk::Desk;
 use super::thread;
-use crate::core::{Ended, Gate, LinkReport, Outbox, Stats, To};
-use crate::types::{Code, Index, View};
-use crate::wire::batch::Level;
+use crate::core::{Ended, Gate, LinkReport, Outbox, Stats};
+use crate::types::{Index, View};
 
 /// The host is ready ([`crate::core::Input::HostReady`]).
 pub const REQUEST_READY: u32 = 1;
@@ -118,35 +116,6 @@ impl Shared {
     }
 
     // ---- the host's side
-
-    /// Offers a message; waits until `deadline` (`None`: not at all) while the answer is `Again`. The payload is made
-    /// once, and outside the lock: it may be long, and lie in memory that the host must first fetch from a disk.
-    pub fn send(
-        &self, to: To, level: Level, token: u64, len: usize, payload: &mut dyn FnMut() -> Bytes,
-        deadline: Option<Instant>,
-    ) -> Code {
-        let mut made: Option<Bytes> = None;
-        loop {
-            // Read before the attempt, so that room made right after it is not missed.
-            let seen = deadline.map(|_| self.writable_seen());
-            let code = match &made {
-                None => self.outbox.lock().answer(to, len),
-                Some(payload) => self.outbox.lock().push(to, level, token, len, || payload.clone()),
-            };
-            match code {
-                Code::Ok if made.is_none() => made = Some(payload()),
-                Code::Ok => {
-                    self.bell.ring();
-                    return Code::Ok;
-                }
-                Code::Again => match seen.zip(deadline) {
-                    Some((seen, deadline)) if self.wait_writable(seen, deadline) => {}
-                    _ => return Code::Again,
-                },
-                refused => return refused,
-            }
-        }
-    }
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock()

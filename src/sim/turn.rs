@@ -10,7 +10,7 @@ use super::node::State;
 use super::payload::payload;
 use super::queue::Event;
 use super::world::World;
-use crate::core::{self, Input, Output, To};
+use crate::core::{self, Input, Output, Payload, To};
 use crate::types::{Code, Time, millis};
 use crate::wire::batch::Level;
 
@@ -396,7 +396,7 @@ impl World {
         let token = self.ledger.next_token(process, to);
         let level = if to == To::Everybody { self.settings.levels.of(token) } else { Level::Fifo };
         let slot = &mut self.nodes[node];
-        let code = slot.outbox.push(to, level, token.pack(), len, || payload(token, len));
+        let code = slot.outbox.push(to, level, token.pack(), Payload::Borrowed(&payload(token, len)));
         self.trace.word(code as i32 as u64);
         match code {
             Code::Ok => {

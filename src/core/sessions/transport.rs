@@ -112,7 +112,7 @@ impl Sessions {
         for run in take(&mut self.objections) {
             let from = run.sender.incarnation;
             for message in &run {
-                match Frame::decode(&message.payload) {
+                match Frame::decode(message.payload) {
                     Ok(Frame::Refused(refused)) => self.on_refused(from, &refused),
                     Ok(_) => self.faulty.push((from, "a frame of sessions that is no objection, among those")),
                     Err(bad) => self.faulty.push((from, bad.0)),
@@ -124,7 +124,7 @@ impl Sessions {
         for run in take(&mut self.frames) {
             let from = run.sender.incarnation;
             for message in &run {
-                match Frame::decode(&message.payload) {
+                match Frame::decode(message.payload) {
                     Ok(frame) => self.on_frame(from, frame),
                     Err(bad) => self.faulty.push((from, bad.0)),
                 }

@@ -118,7 +118,7 @@ impl Ledger {
             state.count += 1;
             state.hash = fold(fold(state.hash, message.number), message.token);
             let token = Token::unpack(message.token);
-            self.check_message(receiver, sender, run, token, &message.payload, state.sequence);
+            self.check_message(receiver, sender, run, token, message.payload, state.sequence);
             state.sequence = token.sequence;
         }
         *slot(&mut self.lives[receiver as usize], sender, run.direct) = state;

@@ -12,7 +12,7 @@ use super::carrier::{Datagram, End, Pipe, Unit};
 use super::cases::{Case, Trigger};
 use super::choice::Todo;
 use super::sessions::Visits;
-use crate::core::{CloseCause, Ended, Event, Input, Member, Outbox, Output, Plant, Setup, To, ViewChange};
+use crate::core::{CloseCause, Ended, Event, Input, Member, Outbox, Output, Payload, Plant, Setup, To, ViewChange};
 use crate::sim::check::{Guarantee, Ledger};
 use crate::sim::network::{address_of, host_of};
 use crate::sim::payload::payload;
@@ -171,8 +171,8 @@ impl Cluster {
         let process = self.nodes[at].process;
         let token = self.ledger().next_token(process, To::Everybody);
         let level = self.level;
-        let push = || payload(token, MESSAGE_BYTES);
-        let code = self.node(at).outbox.push(To::Everybody, level, token.pack(), MESSAGE_BYTES, push);
+        let payload = payload(token, MESSAGE_BYTES);
+        let code = self.node(at).outbox.push(To::Everybody, level, token.pack(), Payload::Borrowed(&payload));
         if code == Code::Ok {
             self.ledger().accepted(token, level, MESSAGE_BYTES);
         }

@@ -111,7 +111,7 @@ impl Receiving {
         }
         let tracker = self.trackers.get_mut(sender).expect("it is there now");
         for message in run {
-            match Piece::decode(&message.payload) {
+            match Piece::decode(message.payload) {
                 Some((piece, data)) => tracker.take(piece, data, phase, now_us),
                 None => trouble("fault", format!("message {} of {sender} is not one of the demo", message.number)),
             }

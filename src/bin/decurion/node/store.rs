@@ -82,7 +82,7 @@ impl Store {
 
 fn append(run: &Messages, to: &mut impl Write) -> std::io::Result<()> {
     let mut to = BufWriter::with_capacity(64 * 1024, to);
-    run.iter().try_for_each(|message| to.write_all(&message.payload))?;
+    run.iter().try_for_each(|message| to.write_all(message.payload))?;
     to.flush()
 }
 

@@ -1,0 +1,153 @@
+//! Messages packed as they are accepted: a block is the message area of a batch to be, with room for its header before it (R2, R12).
+//!
+//! So a message is copied once, from the host's memory to where the system reads it, and costs no allocation of its own.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::outbox::Pending;
+use crate::types::limits;
+use crate::wire::batch::{Entries, Entry, HEADER_BYTES, Level};
+
+/// Longer messages are kept as they are: what is saved by packing them is less than what is lost where they do not fit.
+pub(crate) const PACKED_BYTES: usize = 16 * 1024;
+/// The shortest block.
+const LEAST_BYTES: usize = 256;
+/// A full one.
+const MOST_BYTES: usize = HEADER_BYTES + limits::BATCH_BYTES;
+
+/// Accepted messages of one level, in order.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct Block {
+    /// Room for a header, then the entries.
+    frame: BytesMut,
+    pub(crate) count: u16,
+    /// Bytes of their payloads.
+    pub(crate) payload_bytes: usize,
+    pub(crate) level: Level,
+}
+
+impl Block {
+    /// An empty block that will probably become so long.
+    pub(crate) fn new(level: Level, probably: usize) -> Block {
+        let mut frame = BytesMut::with_capacity(probably.clamp(LEAST_BYTES, MOST_BYTES));
+        frame.put_bytes(0, HEADER_BYTES);
+        Block { frame, count: 0, payload_bytes: 0, level }
+    }
+
+    /// Appends a message, unless it has no place here.
+    pub(crate) fn push(&mut self, level: Level, token: u64, payload: &[u8]) -> bool {
+        let long = Entry::encoded_len(payload.len(), token, false);
+        if level != self.level || self.frame.len() + long > MOST_BYTES || self.count == u16::MAX {
+            return false;
+        }
+        if self.frame.capacity() - self.frame.len() < long {
+            self.grow(long);
+        }
+        Entry { level, token, fragment: None, payload }.put(&mut self.frame);
+        self.count += 1;
+        self.payload_bytes += payload.len();
+        true
+    }
+
+    /// Twice as long, and never longer than a full one: it stays until everybody has it.
+    fn grow(&mut self, lacking: usize) {
+        let wanted = (self.frame.capacity() * 2).max(self.frame.len() + lacking).min(MOST_BYTES);
+        let mut frame = BytesMut::with_capacity(wanted);
+        frame.extend_from_slice(&self.frame);
+        self.frame = frame;
+    }
+
+    /// Bytes of its entries.
+    pub(crate) fn bytes(&self) -> usize {
+        self.frame.len() - HEADER_BYTES
+    }
+
+    /// The whole block as the frame of a batch, its header to be written.
+    pub(crate) fn into_frame(self) -> BytesMut {
+        self.frame
+    }
+
+    /// Cuts as many messages from the front as fit into `room`, as a block of their own; `None` if not even the first one does.
+    pub(crate) fn split(&mut self, room: usize) -> Option<Block> {
+        let (mut used, mut count, mut payload_bytes) = (0, 0, 0);
+        for entry in self.entries() {
+            let long = Entry::encoded_len(entry.payload.len(), entry.token, false);
+            if used + long > room {
+                break;
+            }
+            used += long;
+            count += 1;
+            payload_bytes += entry.payload.len();
+        }
+        if count == 0 {
+            return None;
+        }
+        let mut frame = BytesMut::with_capacity(HEADER_BYTES + used);
+        frame.extend_from_slice(&self.frame[..HEADER_BYTES + used]);
+        self.drop_front(used, count, payload_bytes);
+        Some(Block { frame, count, payload_bytes, level: self.level })
+    }
+
+    /// Takes the first message out.
+    pub(crate) fn pop(&mut self) -> Option<Pending> {
+        let entry = self.entries().next()?;
+        let used = Entry::encoded_len(entry.payload.len(), entry.token, false);
+        let pending =
+            Pending { level: entry.level, token: entry.token, payload: Bytes::copy_from_slice(entry.payload) };
+        self.drop_front(used, 1, pending.payload.len());
+        Some(pending)
+    }
+
+    /// What was cut off leaves the room for the next header.
+    fn drop_front(&mut self, used: usize, count: u16, payload_bytes: usize) {
+        self.frame.advance(used);
+        self.frame[..HEADER_BYTES].fill(0);
+        self.count -= count;
+        self.payload_bytes -= payload_bytes;
+    }
+
+    /// The first message.
+    pub(crate) fn front(&self) -> Option<Entry<'_>> {
+        self.entries().next()
+    }
+
+    /// All messages.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
+        Entries::new(&self.frame[HEADER_BYTES..], self.count).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payloads(block: &Block) -> Vec<&[u8]> {
+        block.entries().map(|entry| entry.payload).collect()
+    }
+
+    #[test]
+    fn a_block_takes_what_fits_a_batch_and_is_cut_between_messages() {
+        let mut block = Block::new(Level::Fifo, 0);
+        assert!(!block.push(Level::Safe, 0, b"of another level"));
+        assert!(
+            block.push(Level::Fifo, 0, b"one") && block.push(Level::Fifo, 7, b"two") && block.push(Level::Fifo, 0, b"")
+        );
+        assert_eq!(block.bytes(), 8 + 3 + 16 + 3 + 8);
+        assert!(block.split(10).is_none(), "not even the first one fits");
+        let first = block.split(29).expect("the first one fits, the second lacks a byte");
+        assert_eq!((payloads(&first), payloads(&block)), (vec![&b"one"[..]], vec![&b"two"[..], b""]));
+        assert_eq!((block.front().map(|e| e.token), block.count, first.count), (Some(7), 2, 1));
+        let two = block.pop().expect("there is one");
+        assert_eq!((two.token, &two.payload[..], payloads(&block)), (7, &b"two"[..], vec![&b""[..]]));
+        assert_eq!(block.into_frame(), [&[0; HEADER_BYTES][..], &[0, 0, 0, 0, 1, 0, 0, 0]].concat());
+    }
+
+    #[test]
+    fn a_block_grows_to_a_full_batch_and_no_further() {
+        let mut block = Block::new(Level::Agreed, 0);
+        while block.push(Level::Agreed, 0, &[5; 100]) {}
+        assert_eq!(usize::from(block.count), limits::BATCH_BYTES / 108);
+        assert!(block.frame.capacity() <= MOST_BYTES, "{}", block.frame.capacity());
+        assert!(payloads(&block).iter().all(|payload| *payload == [5; 100]));
+    }
+}

@@ -1,0 +1,124 @@
+//! Offering messages: the host's memory is read outside of the lock, each message once.
+
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::shared::Shared;
+use crate::core::{PACKED_BYTES, Payload, To};
+use crate::types::Code;
+use crate::wire::batch::Level;
+
+/// Where a message lies that is offered.
+#[derive(Debug)]
+pub enum Source<'a> {
+    /// In one place of the host's memory.
+    Slice(&'a [u8]),
+    /// In several ones.
+    Parts(&'a [IoSlice<'a>]),
+    /// In memory that is handed over.
+    Shared(Bytes),
+}
+
+impl Source<'_> {
+    /// How long it is. Whatever parts claim, a sum does not wrap around into a legal length.
+    pub fn length(&self) -> usize {
+        match self {
+            Source::Slice(bytes) => bytes.len(),
+            Source::Parts(parts) => parts.iter().fold(0, |sum: usize, part| sum.saturating_add(part.len())),
+            Source::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    fn copy_to(&self, mut append: impl FnMut(&[u8])) {
+        match self {
+            Source::Slice(bytes) => append(bytes),
+            Source::Parts(parts) => parts.iter().for_each(|part| append(part)),
+            Source::Shared(bytes) => append(bytes),
+        }
+    }
+
+    fn to_bytes(&self) -> Bytes {
+        if let Source::Shared(bytes) = self {
+            return bytes.clone();
+        }
+        let mut whole = BytesMut::with_capacity(self.length());
+        self.copy_to(|part| whole.extend_from_slice(part));
+        whole.freeze()
+    }
+}
+
+thread_local! {
+    /// Where short messages are on their way into a block: the host's memory may have to be fetched from a disk, and nobody may wait for
+    /// that behind the lock.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Shared {
+    /// Offers a message; waits for `patience` (zero: not at all) while the answer is `Again`.
+    pub fn send(&self, to: To, level: Level, token: u64, source: &Source<'_>, patience: Duration) -> Code {
+        if source.length() > PACKED_BYTES {
+            return self.send_long(to, level, token, source, patience);
+        }
+        let sent = SCRATCH.try_with(|scratch| {
+            let mut scratch = scratch.try_borrow_mut().ok()?;
+            scratch.clear();
+            source.copy_to(|part| scratch.extend_from_slice(part));
+            Some(self.insist(patience, || self.offer(to, level, token, Payload::Borrowed(&scratch))))
+        });
+        // A thread that is ending has no scratch memory any more.
+        sent.ok().flatten().unwrap_or_else(|| self.send_long(to, level, token, source, patience))
+    }
+
+    /// The payload is made once, and only if there is room for it.
+    fn send_long(&self, to: To, level: Level, token: u64, source: &Source<'_>, patience: Duration) -> Code {
+        let mut made: Option<Bytes> = None;
+        self.insist(patience, || {
+            if made.is_none() {
+                let answer = self.outbox().answer(to, source.length());
+                if answer != Code::Ok {
+                    return answer;
+                }
+            }
+            self.offer(to, level, token, Payload::Owned(made.get_or_insert_with(|| source.to_bytes()).clone()))
+        })
+    }
+
+    /// Whoever offers the first message of a stream wakes the engine. With one that waits already it is awake, or will be woken by what that
+    /// one waits for: a link that drains, or room in the window.
+    fn offer(&self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
+        let mut outbox = self.outbox();
+        let idle = outbox.is_idle(to);
+        let code = outbox.push(to, level, token, payload);
+        drop(outbox);
+        if code == Code::Ok && idle {
+            self.bell.ring();
+        }
+        code
+    }
+
+    /// Tries again whenever there is room, for so long.
+    fn insist(&self, patience: Duration, mut attempt: impl FnMut() -> Code) -> Code {
+        let first = attempt();
+        if first != Code::Again || patience.is_zero() {
+            return first;
+        }
+        let deadline = deadline_after(patience);
+        loop {
+            // Read before the attempt, so that room made right after it is not missed.
+            let seen = self.writable_seen();
+            let code = attempt();
+            if code != Code::Again || !self.wait_writable(seen, deadline) {
+                return code;
+            }
+        }
+    }
+}
+
+/// When a timeout is over. One so long that no clock can show its end is as good as a century.
+pub fn deadline_after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(100 * 365 * 24 * 3_600))
+}
