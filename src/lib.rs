@@ -19,8 +19,8 @@ pub mod types;
 pub mod wire;
 
 pub use api::{
-    Attributes, Code, Config, Cookie, Ended, Engine, Error, Event, Incarnation, Index, Level, LinkReport, LogSink,
-    MemberInfo, MemberRef, MemberTag, Message, Messages, Mode, Name, Resolved, Result, Session, SessionAnswer,
+    Attributes, Code, Config, Cookie, Effort, Ended, Engine, Error, Event, Incarnation, Index, Level, LinkReport,
+    LogSink, MemberInfo, MemberRef, MemberTag, Message, Messages, Mode, Name, Resolved, Result, Session, SessionAnswer,
     SessionChange, SessionId, SessionOp, Stats, To, View, ViewChange, ViewId, ViewSnapshot, attributes,
 };
 

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::{Config, Resolved};
 use crate::core::{Event, LinkReport, Stats, To};
 use crate::runtime::{
-    self, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, Source, ViewSnapshot, deadline_after, fork,
-    thread,
+    self, Effort, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, Source, ViewSnapshot,
+    deadline_after, fork, thread,
 };
 use crate::types::{Code, Error, Name, Result};
 use crate::wire::batch;
@@ -288,6 +288,12 @@ impl Engine {
     /// The links to other members. As fresh as [`Engine::stats`].
     pub fn links(&self) -> Vec<LinkReport> {
         self.report().links
+    }
+
+    /// What the engine has done so far that costs time. As fresh as [`Engine::stats`].
+    pub fn effort(&self) -> Effort {
+        let effort = self.report().effort;
+        Effort { system_calls: effort.system_calls + self.handle.events.calls(), ..effort }
     }
 
     fn report(&self) -> runtime::Report {

@@ -13,6 +13,6 @@ pub use session::{Cookie, Session, SessionChange, attributes};
 pub use crate::core::{
     Ended, Event, LinkReport, MemberRef, Message, Messages, SessionAnswer, SessionOp, Stats, To, ViewChange,
 };
-pub use crate::runtime::{LogSink, ViewSnapshot};
+pub use crate::runtime::{Effort, LogSink, ViewSnapshot};
 pub use crate::types::{Code, Error, Incarnation, Index, MemberInfo, MemberTag, Name, Result, SessionId, View, ViewId};
 pub use crate::wire::session::Attributes;

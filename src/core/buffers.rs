@@ -13,6 +13,8 @@ use crate::wire::{BATCH_TYPE, Malformed, batch, control};
 pub(crate) struct ChunkPool {
     anchors: Vec<BytesMut>,
     bound: usize,
+    /// Bytes that were copied so as not to pin a chunk, or to make a frame whole.
+    copied: u64,
 }
 
 impl Clone for ChunkPool {
@@ -29,7 +31,7 @@ const LOOK_BACK: usize = 8;
 impl ChunkPool {
     /// A pool that remembers at most `bound` chunks.
     pub(crate) fn new(bound: usize) -> ChunkPool {
-        ChunkPool { anchors: Vec::new(), bound }
+        ChunkPool { anchors: Vec::new(), bound, copied: 0 }
     }
 
     /// An empty chunk with at least [`limits::CHUNK_BYTES`] of room.
@@ -55,6 +57,16 @@ impl ChunkPool {
     /// Forgets handles whose chunks nobody uses, so that an idle member gives its memory back.
     pub(crate) fn trim(&mut self) {
         self.anchors.retain_mut(|anchor| !anchor.try_reclaim(limits::CHUNK_BYTES));
+    }
+
+    /// Notes that so many bytes were copied.
+    pub(crate) fn note_copy(&mut self, bytes: usize) {
+        self.copied += bytes as u64;
+    }
+
+    /// Bytes that were copied so far.
+    pub(crate) fn copied(&self) -> u64 {
+        self.copied
     }
 
     /// Chunks that somebody may still hold.
@@ -94,6 +106,7 @@ impl Assembler {
             let mut fresh =
                 if self.wanted > limits::CHUNK_BYTES { BytesMut::with_capacity(self.wanted) } else { pool.take() };
             fresh.extend_from_slice(space);
+            pool.note_copy(space.len());
             *space = fresh;
         }
         space

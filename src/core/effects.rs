@@ -18,6 +18,8 @@ pub(crate) struct Effects {
     run: Option<Run>,
     /// Batches that were passed on.
     pub(crate) relayed: u64,
+    /// Bytes that were copied: into our own batches, and of long messages out of theirs.
+    pub(crate) copied: usize,
 }
 
 /// Consecutive accepted batches of one chunk that go the same way: one slice, one reference count (R9).

@@ -307,6 +307,7 @@ impl Fanout {
         let Built { header, content, frame } = built;
         let area = Area { ended: builder.next_message - header.first_message, reached: 0, content };
         self.keep(self.me, header, area, frame.clone());
+        fx.copied += frame.len();
         fx.end_run();
         fx.data.extend(self.streams[self.me].targets.iter().map(|to| (*to, frame.clone())));
         self.pass_own(frame.len());
@@ -356,6 +357,7 @@ impl Fanout {
             let source = Source { sender: &sender, view: self.view.id, direct: false, level };
             let before = fx.events.len();
             self.delivered += stream.reassembly.deliver(&source, &header, &frame, |event| fx.events.push(event));
+            fx.copied += if header.flags & batch::FLAG_FRAGMENTS == 0 { 0 } else { frame.len() };
             budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
         }
         stream.taken = header.batch;

@@ -165,6 +165,7 @@ impl Member {
             for _ in 0..BATCHES_PER_TURN {
                 let Some(frame) = self.direct.send(self.now, to, seats, outbox.queue(To::Member(to))) else { break };
                 self.stats.batches_sent += 1;
+                self.links.note_copy(frame.len());
                 self.route_direct(to, frame, false);
             }
         }
@@ -447,6 +448,7 @@ impl Member {
     pub(super) fn apply(&mut self, fx: &mut Effects) {
         fx.end_run();
         self.stats.batches_relayed += std::mem::take(&mut fx.relayed);
+        self.links.note_copy(std::mem::take(&mut fx.copied));
         let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return };
         for (to, slice) in fx.data.drain(..) {
             self.links.send_data(view.members[to].incarnation, slice);

@@ -340,7 +340,11 @@ impl Links {
         let bound = if conn.peer().is_some() || conn.dialed { limits::CONTROL_BYTES } else { limits::GREETING_BYTES };
         let chunk = conn.assembler.frames(bound, out)?;
         // What outlives the turn and covers little of its chunk is copied, so that it does not pin the chunk (R10).
-        Ok(if chunk.len() < limits::CHUNK_BYTES / 4 { Bytes::copy_from_slice(&chunk) } else { chunk })
+        if chunk.len() >= limits::CHUNK_BYTES / 4 {
+            return Ok(chunk);
+        }
+        self.pool.note_copy(chunk.len());
+        Ok(Bytes::copy_from_slice(&chunk))
     }
 
     pub(crate) fn show<'a>(&'a self, id: ConnId, max_bytes: usize, out: &mut Vec<&'a [u8]>) {
@@ -370,6 +374,15 @@ impl Links {
 
     pub(crate) fn chunks(&self) -> usize {
         self.pool.remembered()
+    }
+
+    /// Notes that so many bytes of messages were copied.
+    pub(crate) fn note_copy(&mut self, bytes: usize) {
+        self.pool.note_copy(bytes);
+    }
+
+    pub(crate) fn copied(&self) -> u64 {
+        self.pool.copied()
     }
 }
 

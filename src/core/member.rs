@@ -384,6 +384,12 @@ impl Member {
         stats
     }
 
+    /// Bytes of messages that this member has copied: into batches, out of the fragments of long messages, and what was left at
+    /// the end of a receive chunk. Messages to this member alone that came in fragments are not counted, nor what sessions keep.
+    pub fn copied_bytes(&self) -> u64 {
+        self.links.copied()
+    }
+
     /// How many sessions this member holds.
     pub fn session_counts(&self) -> SessionCounts {
         self.sessions.counts()

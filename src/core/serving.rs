@@ -25,6 +25,7 @@ impl Member {
         self.sessions.turn(self.now, primary, lapsed);
         for (to, frame) in self.sessions.batches(BATCHES_PER_TURN) {
             self.stats.batches_sent += 1;
+            self.links.note_copy(frame.len());
             self.route_direct(to, frame, false);
         }
         for (to, ack) in self.sessions.acknowledgements() {

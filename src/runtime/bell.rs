@@ -49,6 +49,11 @@ impl Bell {
         self.event.raise();
     }
 
+    /// Calls of the system that it has made so far.
+    pub fn calls(&self) -> u64 {
+        self.event.calls()
+    }
+
     /// Whether it has rung since [`Bell::wake`].
     pub fn has_rung(&self) -> bool {
         self.state.load(Ordering::SeqCst) == RUNG

@@ -2,12 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fork::{AfterFork, Tracked};
 
 /// A descriptor that one thread makes readable and another one makes unreadable again.
 #[derive(Debug)]
-pub struct EventFd(Tracked<OwnedFd>);
+pub struct EventFd {
+    fd: Tracked<OwnedFd>,
+    /// How often the system was called for it.
+    calls: AtomicU64,
+}
 
 impl EventFd {
     /// Not readable, close-on-exec.
@@ -21,11 +26,12 @@ impl EventFd {
             // SAFETY: the descriptor was opened one line above and has no other owner.
             Ok(unsafe { OwnedFd::from_raw_fd(fd) })
         })
-        .map(EventFd)
+        .map(|fd| EventFd { fd, calls: AtomicU64::new(0) })
     }
 
     /// Makes it readable. Cannot fail but for a counter at its top, and then it is readable.
     pub fn raise(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let one = 1u64;
         // SAFETY: eight live bytes, as an event counter wants them.
         unsafe { libc::write(self.as_raw_fd(), (&raw const one).cast(), 8) };
@@ -33,21 +39,27 @@ impl EventFd {
 
     /// Makes it unreadable. Cannot fail but for a counter at zero, and then it is unreadable.
     pub fn lower(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let mut count = 0u64;
         // SAFETY: eight live bytes, which the call fills in.
         unsafe { libc::read(self.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+
+    /// How often it was raised or lowered: each is one call of the system.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.fd.as_raw_fd()
     }
 }
 

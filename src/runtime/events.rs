@@ -220,6 +220,11 @@ impl EventSource {
         self.common.signal.is_raised()
     }
 
+    /// Calls of the system that its descriptor has cost so far.
+    pub fn calls(&self) -> u64 {
+        self.common.signal.calls()
+    }
+
     /// Readable while events wait, and for good once the queue has ended.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.common.signal.fd()

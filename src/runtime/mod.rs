@@ -33,4 +33,4 @@ pub use runs::{Hosted, Runs};
 pub use session::{Waited, draw_id};
 #[cfg(test)]
 pub(crate) use shared::REQUEST_PANIC;
-pub use shared::{Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};
+pub use shared::{Effort, Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};

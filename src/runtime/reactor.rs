@@ -13,7 +13,7 @@ use super::clock;
 use super::events::{EventSink, Keeps};
 use super::journal::Journal;
 use super::resolver::Resolver;
-use super::shared::{Life, REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
+use super::shared::{Effort, Life, REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
 use super::transport::{Dialled, Read, SLICES, Transport};
 use crate::core::{Ended, Event, Input, Member, Output, SessionAnswer};
 use crate::types::{ConnId, Time, limits};
@@ -364,7 +364,11 @@ impl Reactor {
 
     /// Publishes counters and links as they are.
     pub fn publish_report(&self) {
-        self.shared.publish_report(self.member.stats(), self.member.links(self.now));
+        let effort = Effort {
+            system_calls: self.transport.calls() + self.shared.bell.calls(),
+            copied_bytes: self.member.copied_bytes(),
+        };
+        self.shared.publish_report(self.member.stats(), self.member.links(self.now), effort);
     }
 
     /// Hands the turn's events to the host.

@@ -52,6 +52,17 @@ pub enum Life {
     Failed(String),
 }
 
+/// What an engine has done so far that costs time, whatever it was for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Effort {
+    /// Calls of the system to wait, to read and write sockets, to accept, and to wake a thread by a descriptor. Not counted: opening and
+    /// closing, and the futexes of locks.
+    pub system_calls: u64,
+    /// Bytes of messages that the engine has copied from memory to memory. Not counted: what [`crate::Engine::send`] copies at the call, and
+    /// what sessions keep.
+    pub copied_bytes: u64,
+}
+
 /// Counters and links as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -59,6 +70,8 @@ pub struct Report {
     pub stats: Stats,
     /// The links.
     pub links: Vec<LinkReport>,
+    /// What it took.
+    pub effort: Effort,
     number: u64,
 }
 
@@ -259,9 +272,9 @@ impl Shared {
     }
 
     /// Publishes counters and links.
-    pub fn publish_report(&self, stats: Stats, links: Vec<LinkReport>) {
+    pub fn publish_report(&self, stats: Stats, links: Vec<LinkReport>, effort: Effort) {
         let mut report = self.report.lock();
-        *report = Report { stats, links, number: report.number + 1 };
+        *report = Report { stats, links, effort, number: report.number + 1 };
         self.report_changed.notify_all();
     }
 

@@ -45,6 +45,11 @@ impl Signal {
         }
     }
 
+    /// Calls of the system that it has made so far.
+    pub fn calls(&self) -> u64 {
+        self.fd.calls()
+    }
+
     /// Whether the descriptor is readable, if anybody has asked for it.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::SeqCst)

@@ -98,6 +98,8 @@ pub struct Transport {
     spare: Option<Tracked<std::fs::File>>,
     max_connections: usize,
     buffer_bytes: usize,
+    /// Waits, reads, writes and accepts so far: what the system is called for over and over.
+    calls: u64,
     port: Port,
 }
 
@@ -141,6 +143,7 @@ impl Transport {
             spare: open_spare(),
             max_connections,
             buffer_bytes,
+            calls: 0,
             port,
         })
     }
@@ -153,6 +156,11 @@ impl Transport {
     /// Where the port is bound.
     pub fn local(&self) -> SocketAddr {
         self.port.local
+    }
+
+    /// How often the system was called to wait, to read, to write and to accept.
+    pub fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// How many connections there are, those that linger included.
@@ -180,6 +188,7 @@ impl Transport {
 
     /// Waits until a socket is ready, the bell rings, or the time is over (`None`: for ever), and takes down what is ready.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.calls += 1;
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let polled = match self.poll.get_mut().poll(&mut events, timeout) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -250,6 +259,7 @@ impl Transport {
         if !self.accepts {
             return None;
         }
+        self.calls += 1;
         match socket::accept(&self.port.listener) {
             // Strangers must not use up what our own dials need.
             Ok(_) if self.connections.len() >= self.max_connections - self.max_connections / 8 => None,
@@ -335,6 +345,7 @@ impl Transport {
         }
         let spare = space.spare_capacity_mut();
         let room = spare.len();
+        self.calls += 1;
         match c.socket.recv(spare) {
             Ok(0) => self.ended(conn, CloseCause::Peer),
             Ok(bytes) => {
@@ -411,6 +422,7 @@ impl Transport {
         }
         let count = slices.len().min(SLICES);
         let sent = loop {
+            self.calls += 1;
             match c.socket.send_vectored_with_flags(&gathered[..count], libc::MSG_NOSIGNAL) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
@@ -516,6 +528,7 @@ impl Transport {
     /// The next datagram, into `buffer`; a longer one is cut to it.
     pub fn receive<'a>(&mut self, buffer: &'a mut [MaybeUninit<u8>]) -> Option<(&'a [u8], SocketAddr)> {
         while self.receives {
+            self.calls += 1;
             match self.port.datagrams.recv_from(buffer) {
                 Ok((bytes, from)) => {
                     let Some(from) = from.as_socket() else { continue };
@@ -532,7 +545,8 @@ impl Transport {
     }
 
     /// Sends a datagram, or loses it when the system has no room: that is what datagrams do.
-    pub fn send(&self, to: SocketAddr, bytes: &[u8]) {
+    pub fn send(&mut self, to: SocketAddr, bytes: &[u8]) {
+        self.calls += 1;
         let to = socket::for_family(to, self.port.local);
         if let Err(error) = self.port.datagrams.send_to_with_flags(bytes, &to.into(), libc::MSG_NOSIGNAL) {
             log::trace!(target: "decurion::runtime", "a datagram to {to} was lost here: {error}");

@@ -205,7 +205,7 @@ fn strangers_cannot_use_up_the_room_for_our_own_dials() {
 
 #[test]
 fn datagrams_come_whole_and_a_long_one_is_cut() {
-    let (mut a, b) = (Side::new(), Side::new());
+    let (mut a, mut b) = (Side::new(), Side::new());
     b.transport.send(a.transport.local(), b"heartbeat");
     b.transport.send(a.transport.local(), &[9; 2_000]);
     let mut buffer = [MaybeUninit::uninit(); 1_401];
