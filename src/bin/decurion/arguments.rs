@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A cluster engine that a server embeds. Without a verb: the demo.
 #[derive(Parser, Debug)]
@@ -39,10 +39,19 @@ pub enum Verb {
     Simulate(SimulateArguments),
     /// Measure how deaths are noticed and what large clusters cost, and write it into a page.
     Scale(ScaleArguments),
+    /// Measure what member processes reach, beside plain sockets over the same links.
+    Bench(BenchArguments),
+    /// One member process of a bench.
     #[command(hide = true)]
-    Bench {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<OsString>,
+    BenchMember {
+        /// What the bench tells it.
+        spec: String,
+    },
+    /// One process of plain sockets, of a bench.
+    #[command(hide = true)]
+    BenchRaw {
+        /// What the bench tells it.
+        spec: String,
     },
     #[command(hide = true)]
     McastTest {
@@ -194,6 +203,100 @@ pub struct ScaleArguments {
     pub jobs: usize,
 }
 
+/// What `bench` can measure.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workload {
+    /// One sender, everybody else receives, over its own links.
+    Fanout,
+    /// The same through a leader, who receives as well.
+    Relay,
+    /// Everybody sends.
+    AllToAll,
+    /// One message each millisecond: how long it takes to each receiver.
+    Latency,
+    /// Changes of sessions, each acknowledged by the holder of the second copy.
+    Sessions,
+    /// Deaths and stops under load: until everybody goes on without the one.
+    Failover,
+    /// What members cost that have nothing to do.
+    Idle,
+}
+
+impl Workload {
+    /// As it is written.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// How a member of a bench is hosted.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HostMode {
+    /// The engine's thread calls the host's handler.
+    Handler,
+    /// A thread of the host polls.
+    Poll,
+    /// The host's loop turns the engine: one thread in all.
+    Loop,
+}
+
+/// Flags of `bench`.
+#[derive(Args, Debug)]
+pub struct BenchArguments {
+    /// What to measure.
+    pub workload: Workload,
+    /// How many member processes. Default: 10; `sessions`: 2.
+    #[arg(long, value_name = "N", value_parser = count(2, 100))]
+    pub members: Option<usize>,
+    /// How many groups they make.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1, 50))]
+    pub groups: usize,
+    /// Length of a message. Default: 64; `sessions`: 2048, `failover`: 1024.
+    #[arg(long, value_name = "N", value_parser = count(1, 64 << 20))]
+    pub bytes: Option<usize>,
+    /// How long each measurement lasts. Default: 3; `latency` and `idle`: 10.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub seconds: Option<f64>,
+    /// How many pairs of ours and raw. Default: 9; `latency`: 5, `idle`: 3.
+    #[arg(long, value_name = "N", value_parser = count(1, 1_000))]
+    pub pairs: Option<usize>,
+    /// Changes of sessions under way at a time.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(1, 4_096))]
+    pub window: usize,
+    /// How the members are hosted.
+    #[arg(long, value_name = "handler|poll|loop", default_value = "handler", hide_possible_values = true)]
+    pub mode: HostMode,
+    /// How members are connected.
+    #[arg(long, value_name = "tcp", default_value = "tcp")]
+    pub transport: String,
+    /// What is encrypted.
+    #[arg(long, value_name = "none", default_value = "none")]
+    pub security: String,
+    /// The leader sends, so that nobody relays. `fanout` is so anyway.
+    #[arg(long)]
+    pub direct: bool,
+    /// End with 1 where something was lost, duplicated or out of order, or a target of the design was missed.
+    #[arg(long)]
+    pub check: bool,
+    /// Set one key of every member. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Socket buffers of the raw processes; 0 leaves them to the system.
+    #[arg(long, value_name = "BYTES", hide_short_help = true)]
+    pub raw_socket_bytes: Option<usize>,
+    /// Most bytes of one read of the raw processes.
+    #[arg(long, value_name = "BYTES", hide_short_help = true, value_parser = count(4_096, 16 << 20))]
+    pub raw_read_bytes: Option<usize>,
+    /// Bytes that a raw process keeps for its slowest link before it reads no more.
+    #[arg(long, value_name = "BYTES", hide_short_help = true, value_parser = count(4_096, 1 << 30))]
+    pub raw_queue_bytes: Option<usize>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=3_600.0).contains(&seconds) { Ok(seconds) } else { Err("allowed: 0.1 to 3600".to_owned()) }
+}
+
 /// What `config` can do.
 #[derive(Subcommand, Debug)]
 pub enum ConfigVerb {
@@ -223,8 +326,20 @@ pub struct Settings {
     pub set: Vec<String>,
 }
 
-const VERBS: &[&str] =
-    &["demo", "node", "members", "config", "simulate", "scale", "bench", "mcast-test", "demo-member", "help"];
+const VERBS: &[&str] = &[
+    "demo",
+    "node",
+    "members",
+    "config",
+    "simulate",
+    "scale",
+    "bench",
+    "mcast-test",
+    "demo-member",
+    "bench-member",
+    "bench-raw",
+    "help",
+];
 
 /// Puts `demo` in front when no verb is named, so that its flags may stand alone.
 pub fn with_default_verb(words: impl Iterator<Item = OsString>) -> Vec<OsString> {

@@ -1,8 +1,9 @@
-//! The `decurion` command: run a member, watch a cluster survive, ask a member, check a configuration, simulate.
+//! The `decurion` command: run a member, watch a cluster survive, ask a member, check a configuration, simulate, measure.
 //!
 //! Text for people goes to stderr; with `--json`, stdout carries JSON lines and nothing else.
 
 mod arguments;
+mod bench;
 mod config;
 mod demo;
 mod enumerate;
@@ -20,6 +21,9 @@ use clap::Parser;
 
 use arguments::{Arguments, Verb};
 use output::{Exit, Output};
+
+#[global_allocator]
+static ALLOCATOR: bench::allocations::Counting = bench::allocations::Counting;
 
 fn main() -> ExitCode {
     let words = arguments::with_default_verb(std::env::args_os());
@@ -47,7 +51,9 @@ fn run(verb: Verb, output: &Output) -> output::Outcome {
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Simulate(arguments) => simulate::run(&arguments, output),
         Verb::Scale(arguments) => scale::run(&arguments, output),
-        Verb::Bench { .. } => Err(unbuilt::bench()),
+        Verb::Bench(arguments) => bench::run(&arguments, output),
+        Verb::BenchMember { spec } => bench::member::run(&spec),
+        Verb::BenchRaw { spec } => bench::raw::run(&spec),
         Verb::McastTest { .. } => Err(unbuilt::mcast_test()),
     }
 }

@@ -6,11 +6,6 @@ fn refuse(what: &str, instead: &str) -> Failure {
     Failure::new(Exit::Usage, format!("{what} is not built in this version; what is there: {instead}"))
 }
 
-/// The benches of the command.
-pub fn bench() -> Failure {
-    refuse("`bench`", "`cargo bench` measures the hot paths, and `decurion demo` shows rates of 12 processes")
-}
-
 /// The test of multicast.
 pub fn mcast_test() -> Failure {
     refuse("multicast, and so `mcast-test`,", "TCP through the group leaders, which `decurion demo` shows")

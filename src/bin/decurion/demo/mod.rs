@@ -2,11 +2,11 @@
 //! leader and then the coordinator killed, one brought back, sessions that are changed on all of them meanwhile; and a table that
 //! shows what it cost.
 
-mod connections;
+pub mod connections;
 pub mod member;
 mod payload;
 mod picture;
-mod plan;
+pub mod plan;
 pub mod process;
 mod protocol;
 mod sessions;

@@ -1,0 +1,302 @@
+//! One member process of the bench: an engine, hosted in one of the three ways, that sends what it is told to and holds what
+//! comes against what was sent.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use decurion::api::{Event, Messages, To, ViewChange};
+use decurion::types::Code;
+use decurion::{Config, Engine, Level, Mode};
+use parking_lot::Mutex;
+
+use super::child::{self, Orders, say, trouble};
+use super::payload::{Checks, Source, monotonic_ns};
+use super::protocol::{self, Order, Said, Spec, ViewSaid};
+use super::writer::Writer;
+use crate::output::{Exit, Failure, Outcome};
+
+/// Events that are taken in one poll.
+const EVENTS: usize = 256;
+/// How long a sender waits for room before it looks again.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What a host's loop hands in between two turns.
+const BURST_BYTES: usize = 64 * 1_024;
+/// Turns of a busy loop between two looks at stdin.
+const TURNS: u32 = 64;
+
+/// Runs the hidden verb.
+pub fn run(text: &str) -> Outcome {
+    let spec = child::spec(text)?;
+    let mut config = Config::new();
+    for (key, value) in &spec.settings {
+        config.set(key, value)?;
+    }
+    match spec.mode {
+        protocol::Mode::Handler => with_handler(&spec, &config),
+        protocol::Mode::Poll => with_poll(&spec, &config),
+        protocol::Mode::Loop => with_loop(&spec, &config),
+    }
+}
+
+/// What a host does with what it is told.
+#[derive(Debug, Default)]
+struct Host {
+    checks: Checks,
+    writer: Writer,
+    watching: bool,
+}
+
+impl Host {
+    fn take(&mut self, event: &Event, engine: Option<&Engine>) {
+        match event {
+            Event::Messages(run) => self.messages(run),
+            Event::View(change) => say(&Said::View(view_said(change))),
+            Event::Session(answer) => self.writer.answered(answer, engine),
+            Event::Slow { member, lag_bytes } => trouble(format!("{} is {lag_bytes} bytes behind", member.name)),
+            Event::Expelled { view, why } => trouble(format!("expelled after view {}: {why}", view.number)),
+            Event::Fault { what, .. } => trouble(format!("a fault: {what}")),
+            Event::Returned { why, .. } => trouble(format!("a message came back: {why}")),
+            Event::Closed { reason } => trouble(format!("the engine has ended: {reason:?}")),
+            _ => {}
+        }
+    }
+
+    fn messages(&mut self, run: &Messages) {
+        if self.watching {
+            self.checks.came();
+        }
+        for message in run {
+            if let Some(received) = self.checks.take(&message.payload) {
+                if std::mem::take(&mut self.watching) {
+                    say(&Said::Watched { gap_ns: self.checks.gap_ns() });
+                }
+                say(&Said::Received(received));
+            }
+        }
+    }
+
+    fn watch(&mut self) {
+        self.checks.watch();
+        self.watching = true;
+    }
+}
+
+fn view_said(change: &ViewChange) -> ViewSaid {
+    let view = &change.view;
+    // The bench names its members by their numbers.
+    let number =
+        |index: &usize| view.members[*index].name.as_str().trim_start_matches('m').parse().unwrap_or(usize::MAX);
+    ViewSaid {
+        at_ns: monotonic_ns(),
+        number: view.id.number,
+        ready: view.members.iter().all(|member| member.ready),
+        groups: view.groups.iter().map(|group| group.members.iter().map(number).collect()).collect(),
+    }
+}
+
+fn open(config: &Config, mode: Mode) -> Result<Engine, Failure> {
+    let engine = Engine::open(config, mode)?;
+    say(&Said::Open { address: engine.local_address() });
+    Ok(engine)
+}
+
+fn with_handler(spec: &Spec, config: &Config) -> Outcome {
+    let host = Arc::new(Mutex::new(Host::default()));
+    // The handler calls the engine for sessions, and is there before it.
+    let back = Arc::new(std::sync::OnceLock::<Engine>::new());
+    let (inner, engine) = (host.clone(), back.clone());
+    let handler = move |event: &Event| inner.lock().take(event, engine.get());
+    let engine = open(config, Mode::Handler(Box::new(handler)))?;
+    let _ = back.set(engine.clone());
+    let mut sender = Sender::new(spec, engine);
+    child::obey_all(|order| sender.obey(order, &host))
+}
+
+fn with_poll(spec: &Spec, config: &Config) -> Outcome {
+    let host = Arc::new(Mutex::new(Host::default()));
+    let engine = open(config, Mode::Poll)?;
+    let (inner, polled) = (host.clone(), engine.clone());
+    let poll = move || {
+        let mut events = Vec::with_capacity(EVENTS);
+        // Ends with the process; an engine that ends tells it before.
+        while polled.poll(&mut events, EVENTS, Duration::from_secs(60)).is_ok() {
+            let mut host = inner.lock();
+            events.drain(..).for_each(|event| host.take(&event, Some(&polled)));
+        }
+    };
+    thread::Builder::new()
+        .name("host".to_owned())
+        .spawn(poll)
+        .map_err(|error| Failure::new(Exit::Environment, format!("cannot start a thread: {error}")))?;
+    let mut sender = Sender::new(spec, engine);
+    child::obey_all(|order| sender.obey(order, &host))
+}
+
+/// The thread that reads orders and sends, beside the one that delivers.
+struct Sender {
+    number: u8,
+    engine: Engine,
+    message: Vec<u8>,
+    copied_bytes: u64,
+}
+
+impl Sender {
+    fn new(spec: &Spec, engine: Engine) -> Sender {
+        Sender { number: spec.number, engine, message: vec![0x5a; spec.bytes], copied_bytes: 0 }
+    }
+
+    fn obey(&mut self, order: Order, host: &Mutex<Host>) {
+        match order {
+            Order::Stream { ms, every_us, stamp_all } => self.stream(ms, every_us, stamp_all),
+            Order::Sessions { ms, window } => {
+                host.lock().writer.begin(ms, window, self.message.len(), &self.engine);
+            }
+            Order::Watch => host.lock().watch(),
+            Order::Mark => say_mark(&self.engine, self.copied_bytes, 0),
+            Order::Link { .. } => trouble("members link by themselves"),
+        }
+    }
+
+    fn stream(&mut self, ms: u64, every_us: u64, stamp_all: bool) {
+        let mut source = Source::new(self.number, self.message.len(), ms, stamp_all);
+        let mut due = monotonic_ns();
+        while !source.ended() {
+            if every_us > 0 {
+                due += every_us * 1_000;
+                child::wait(&[], Some(due.saturating_sub(monotonic_ns())));
+            }
+            source.fill(&mut self.message);
+            loop {
+                match self.engine.send(To::Everybody, Level::Fifo, 0, &self.message, PATIENCE) {
+                    Ok(Code::Ok) => break,
+                    Ok(Code::Again) => {}
+                    // Between two views there is nothing to wait on: ask again soon.
+                    Ok(_) => child::wait(&[], Some(1_000_000)),
+                    Err(error) => return trouble(format!("cannot send: {}", error.text())),
+                }
+            }
+        }
+        self.copied_bytes += source.sent().messages * self.message.len() as u64;
+        say(&Said::Sent(source.sent()));
+    }
+}
+
+/// What `Engine::send` copies is known from the calls; the rest is counted in the engine.
+fn say_mark(engine: &Engine, copied_bytes: u64, calls: u64) {
+    let effort = engine.effort();
+    say(&Said::Mark(child::mark(effort.system_calls + calls, effort.copied_bytes + copied_bytes)));
+}
+
+/// One thread for everything: the host's loop.
+fn with_loop(spec: &Spec, config: &Config) -> Outcome {
+    let cannot = |error: std::io::Error| Failure::new(Exit::Environment, format!("cannot read orders: {error}"));
+    let orders = Orders::new().map_err(cannot)?;
+    let engine = open(config, Mode::Loop)?;
+    let message = vec![0x5a; spec.bytes];
+    Looped { number: spec.number, engine, orders, host: Host::default(), message, sending: None, copied: 0, calls: 0 }
+        .run()
+}
+
+struct Looped {
+    number: u8,
+    engine: Engine,
+    orders: Orders,
+    host: Host,
+    message: Vec<u8>,
+    sending: Option<Sending>,
+    copied: u64,
+    calls: u64,
+}
+
+struct Sending {
+    source: Source,
+    every_ns: u64,
+    due_ns: u64,
+    /// The message that was made last has not been taken.
+    waits: bool,
+}
+
+impl Looped {
+    fn run(mut self) -> ! {
+        use std::os::fd::AsRawFd;
+        let fds = [self.engine.fd().as_raw_fd(), self.orders.fd()];
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut turns = 0;
+        loop {
+            let wait_ns = self.send();
+            if let Err(error) = self.engine.turn() {
+                trouble(format!("the engine has ended: {}", error.text()));
+                child::obey_all(|_| ());
+            }
+            while self.engine.poll(&mut events, EVENTS, Duration::ZERO).is_ok_and(|count| count > 0) {
+                let (host, engine) = (&mut self.host, &self.engine);
+                events.drain(..).for_each(|event| host.take(&event, Some(engine)));
+            }
+            let engine_ns = self.engine.next_timeout().ok().flatten().map(|left| left.as_nanos() as u64);
+            let wait_ns = wait_ns.into_iter().chain(engine_ns).min();
+            turns += 1;
+            if wait_ns != Some(0) || turns >= TURNS {
+                turns = 0;
+                child::wait(&fds, wait_ns);
+                self.calls += 1;
+                self.obey();
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        self.calls += 1;
+        for order in self.orders.take() {
+            match order {
+                Order::Stream { ms, every_us, stamp_all } => {
+                    let source = Source::new(self.number, self.message.len(), ms, stamp_all);
+                    let (every_ns, due_ns) = (every_us * 1_000, monotonic_ns());
+                    self.sending = Some(Sending { source, every_ns, due_ns, waits: false });
+                }
+                Order::Sessions { ms, window } => self.host.writer.begin(ms, window, self.message.len(), &self.engine),
+                Order::Watch => self.host.watch(),
+                Order::Mark => say_mark(&self.engine, self.copied, self.calls),
+                Order::Link { .. } => trouble("members link by themselves"),
+            }
+        }
+    }
+
+    /// Sends a burst; answers how long the loop may wait for its sake.
+    fn send(&mut self) -> Option<u64> {
+        let sending = self.sending.as_mut()?;
+        let mut left = (BURST_BYTES / self.message.len()).max(1);
+        while left > 0 {
+            if !sending.waits {
+                if sending.source.ended() {
+                    let sent = sending.source.sent();
+                    self.copied += sent.messages * self.message.len() as u64;
+                    say(&Said::Sent(sent));
+                    self.sending = None;
+                    return None;
+                }
+                let early = sending.due_ns.saturating_sub(if sending.every_ns > 0 { monotonic_ns() } else { u64::MAX });
+                if early > 0 {
+                    return Some(early);
+                }
+                sending.due_ns += sending.every_ns;
+                sending.source.fill(&mut self.message);
+            }
+            match self.engine.send(To::Everybody, Level::Fifo, 0, &self.message, Duration::ZERO) {
+                Ok(Code::Ok) => sending.waits = false,
+                Ok(code) => {
+                    sending.waits = true;
+                    // Room is told by an event; of a new view nothing is told that could be waited for here.
+                    return (code != Code::Again).then_some(1_000_000);
+                }
+                Err(error) => {
+                    trouble(format!("cannot send: {}", error.text()));
+                    self.sending = None;
+                    return None;
+                }
+            }
+            left -= 1;
+        }
+        Some(0)
+    }
+}

@@ -1,0 +1,80 @@
+//! `decurion bench`: what members as real processes reach, and beside each measurement what plain sockets reach over the same
+//! links, in interleaved pairs.
+
+pub mod allocations;
+mod child;
+mod failover;
+mod figures;
+mod fleet;
+mod idle;
+mod measure;
+pub mod member;
+mod payload;
+mod plan;
+mod process;
+mod protocol;
+pub mod raw;
+mod report;
+mod writer;
+
+use std::thread;
+use std::time::Instant;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::arguments::{BenchArguments, HostMode, Workload};
+use crate::output::{Exit, Failure, Outcome, Output};
+use fleet::Stage;
+use plan::Plan;
+use process::Heard;
+use report::Report;
+
+/// Runs the verb.
+pub fn run(arguments: &BenchArguments, output: &Output) -> Outcome {
+    let plan = Plan::new(arguments)?;
+    let stage = stage(plan)?;
+    if cfg!(debug_assertions) {
+        output.say("this is a build without optimisation: its figures say nothing");
+    }
+    match stage.plan.workload {
+        Workload::Failover => failover::run(&stage, output),
+        Workload::Idle => idle::run(&stage, output),
+        _ => pairs(&stage, output),
+    }
+}
+
+fn stage(plan: Plan) -> Result<Stage, Failure> {
+    let environment = |what: &str, error: std::io::Error| Failure::new(Exit::Environment, format!("{what}: {error}"));
+    let (to_bench, heard) = crossbeam_channel::unbounded();
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| environment("cannot watch for signals", e))?;
+    let to = to_bench.clone();
+    let watch = move || signals.forever().for_each(|_| drop(to.send(Heard::Signal)));
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch)
+        .map_err(|e| environment("cannot start a thread", e))?;
+    let deadline = Instant::now() + plan.bound();
+    Ok(Stage { plan, heard, to_bench, deadline })
+}
+
+/// Ours, raw, ours, raw, and so on.
+fn pairs(stage: &Stage, output: &Output) -> Outcome {
+    let mut report = Report::new(&stage.plan, output);
+    for number in 0..stage.plan.pairs {
+        let (ours, raw) = measure::pair(stage, number)?;
+        report.add(ours, raw);
+    }
+    Ok(report.finish())
+}
+
+impl From<HostMode> for protocol::Mode {
+    fn from(mode: HostMode) -> protocol::Mode {
+        match mode {
+            HostMode::Handler => protocol::Mode::Handler,
+            HostMode::Poll => protocol::Mode::Poll,
+            HostMode::Loop => protocol::Mode::Loop,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What a run of the bench will do, worked out and checked before anything starts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::payload::HEADER_BYTES;
+use super::protocol::{Mode, Tuning};
+use crate::arguments::{BenchArguments, Workload};
+use crate::output::{Exit, Failure};
+use crate::unbuilt;
+
+/// What found no faster neighbour on the machine at hand: docs/BENCH.md has the comparison.
+const TUNING: Tuning = Tuning { socket_bytes: 128 * 1_024, read_bytes: 64 * 1_024, queue_bytes: 256 * 1_024 };
+/// How long a cluster may take to form, to notice a death, or to deliver what is under way.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long each process sends before anything is measured.
+pub const WARM_UP_MS: u64 = 300;
+/// One message in so long, where latency is measured at low load.
+pub const PACE_US: u64 = 1_000;
+
+/// The plan of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is measured.
+    pub workload: Workload,
+    /// How many member processes.
+    pub members: usize,
+    /// How many groups they make.
+    pub groups: usize,
+    /// Bound of a group.
+    pub group_size: usize,
+    /// Length of a message.
+    pub bytes: usize,
+    /// How long each measurement lasts.
+    pub ms: u64,
+    /// How many interleaved pairs.
+    pub pairs: usize,
+    /// Changes of sessions under way.
+    pub window: usize,
+    /// How the members are hosted.
+    pub mode: Mode,
+    /// Whether the sender leads, so that nobody relays.
+    pub direct: bool,
+    /// Further settings of each member.
+    pub settings: Vec<(String, String)>,
+    /// How the raw processes are tuned.
+    pub tuning: Tuning,
+    /// Whether a missed target is a failure.
+    pub check: bool,
+}
+
+impl Plan {
+    /// Checks the flags.
+    pub fn new(arguments: &BenchArguments) -> Result<Plan, Failure> {
+        if arguments.transport != "tcp" {
+            return Err(unbuilt::transport(&arguments.transport));
+        }
+        if arguments.security != "none" {
+            return Err(unbuilt::security(&arguments.security));
+        }
+        let workload = arguments.workload;
+        let ((members, bytes), (seconds, pairs)) = defaults(workload);
+        let members = arguments.members.unwrap_or(members);
+        let groups = arguments.groups;
+        let group_size = members.div_ceil(groups);
+        let usage = |text: String| Err(Failure::new(Exit::Usage, text));
+        if groups > members || members.div_ceil(group_size) != groups {
+            return usage(format!("--members {members} --groups {groups}: so many members do not fill so many groups"));
+        }
+        let fewest = fewest(workload);
+        if members < fewest {
+            return usage(format!("--members {members}: {} takes {fewest} or more", workload.name()));
+        }
+        let bytes = arguments.bytes.unwrap_or(bytes);
+        if bytes < HEADER_BYTES {
+            return usage(format!("--bytes {bytes}: {HEADER_BYTES} or more, for the number and the time of a message"));
+        }
+        let mut settings = Vec::new();
+        for word in &arguments.set {
+            let Some((key, value)) = word.split_once('=') else {
+                return usage(format!("--set {word}: it must be key=value"));
+            };
+            decurion::Config::new().set(key, value)?;
+            settings.push((key.to_owned(), value.to_owned()));
+        }
+        Ok(Plan {
+            workload,
+            members,
+            groups,
+            group_size,
+            bytes,
+            ms: (arguments.seconds.unwrap_or(seconds) * 1_000.0) as u64,
+            pairs: arguments.pairs.unwrap_or(pairs),
+            window: arguments.window,
+            mode: arguments.mode.into(),
+            direct: arguments.direct || workload == Workload::Fanout,
+            settings,
+            tuning: tuning(arguments),
+            check: arguments.check,
+        })
+    }
+
+    /// Whether messages of several senders come over one link.
+    pub fn mixed(&self) -> bool {
+        self.workload == Workload::AllToAll
+    }
+
+    /// How long the whole run may take.
+    pub fn bound(&self) -> Duration {
+        let each = Duration::from_millis(WARM_UP_MS + self.ms) + PATIENCE;
+        // Each pair starts processes twice, and a failover four times as often.
+        each * (4 * self.pairs.max(1)) as u32
+    }
+
+    /// What of it stands in the summary.
+    pub fn config(&self) -> Value {
+        let settings: serde_json::Map<String, Value> =
+            self.settings.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        json!({
+            "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
+            "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
+            "direct": self.direct, "transport": "tcp", "security": "none", "settings": settings, "raw": self.tuning,
+            "optimised": !cfg!(debug_assertions),
+        })
+    }
+}
+
+/// Members and bytes, seconds and pairs, where nobody says otherwise.
+fn defaults(workload: Workload) -> ((usize, usize), (f64, usize)) {
+    match workload {
+        Workload::Fanout | Workload::Relay | Workload::AllToAll => ((10, 64), (3.0, 9)),
+        Workload::Latency => ((10, 64), (10.0, 5)),
+        // An owner and the holder of the second copies.
+        Workload::Sessions => ((2, 2_048), (3.0, 9)),
+        Workload::Failover => ((10, 1_024), (3.0, 9)),
+        Workload::Idle => ((10, 64), (10.0, 3)),
+    }
+}
+
+fn fewest(workload: Workload) -> usize {
+    match workload {
+        Workload::Fanout | Workload::Sessions | Workload::Idle => 2,
+        Workload::Relay | Workload::AllToAll | Workload::Latency => 3,
+        // A leader that dies, a deputy, one more that dies, and a sender.
+        Workload::Failover => 4,
+    }
+}
+
+fn tuning(arguments: &BenchArguments) -> Tuning {
+    Tuning {
+        socket_bytes: arguments.raw_socket_bytes.unwrap_or(TUNING.socket_bytes),
+        read_bytes: arguments.raw_read_bytes.unwrap_or(TUNING.read_bytes),
+        queue_bytes: arguments.raw_queue_bytes.unwrap_or(TUNING.queue_bytes),
+    }
+}

@@ -1,0 +1,175 @@
+//! `decurion bench`: each workload with tiny settings gives a summary whose fields are there and fit together, and what is not
+//! built is refused.
+
+mod command_support;
+
+use command_support::{Ended, run};
+use serde_json::Value;
+
+/// Runs a workload with three members for a moment, unless the words say otherwise.
+fn bench(words: &[&str]) -> (Ended, Value) {
+    let words = [&["bench"][..], words, &["--pairs", "1", "--json"]].concat();
+    let ended = run(&words);
+    assert_eq!(ended.code, Some(0), "{words:?}: {ended:?}");
+    let summary = ended.summary().clone();
+    assert_eq!(summary["ok"], true, "{summary}");
+    (ended, summary)
+}
+
+fn number(of: &Value, key: &str) -> f64 {
+    of[key].as_f64().unwrap_or_else(|| panic!("{key} is no number: {of}"))
+}
+
+/// What holds for every workload that compares rates.
+fn is_consistent(ended: &Ended, summary: &Value, members: usize, receivers: f64) {
+    for key in ["lost", "duplicated", "out_of_order", "raw_wrong"] {
+        assert_eq!(summary[key], 0, "{key}: {summary}");
+    }
+    let positive = [
+        "deliveries_per_s",
+        "raw_deliveries_per_s",
+        "cpu_s_per_million",
+        "raw_cpu_s_per_million",
+        "ratio_rate",
+        "ratio_cpu",
+        "syscalls_per_1000",
+        "copied_bytes_per_byte",
+        "allocations_per_million",
+        "rss_anon_peak_bytes",
+        "p50_us",
+    ];
+    positive.iter().for_each(|key| assert!(number(summary, key) > 0.0, "{key}: {summary}"));
+    assert!(number(summary, "p50_us") <= number(summary, "p99_us"), "{summary}");
+    assert!(number(summary, "p99_us") <= number(summary, "p999_us"), "{summary}");
+    assert_eq!(summary["pids"].as_array().map(Vec::len), Some(members), "{summary}");
+    assert_eq!(summary["group_sizes"], serde_json::json!([members]));
+    assert_eq!(summary["stream_links"], members - 1);
+    let pair = ended.lines.iter().find(|line| line["type"] == "pair").expect("a line of the pair");
+    let ratio = number(&pair["ours"], "deliveries_per_s") / number(&pair["raw"], "deliveries_per_s");
+    // Of one pair the median is the pair itself, and so are both ends of its interval.
+    for ratios in [&summary["ratio_rate"], &summary["ratio_rate_ci95"][0], &summary["ratio_rate_ci95"][1]] {
+        assert!((ratios.as_f64().expect("a number") - ratio).abs() < 1e-9, "{ratios} and {ratio}");
+    }
+    for side in [&pair["ours"], &pair["raw"]] {
+        let deliveries = number(side, "deliveries");
+        assert!(deliveries > 0.0 && deliveries % receivers == 0.0, "everybody has everything: {side}");
+        let rate = deliveries / number(side, "seconds");
+        assert!((rate / number(side, "deliveries_per_s") - 1.0).abs() < 1e-9, "{side}");
+    }
+    assert_eq!(number(&pair["raw"], "copied_bytes_per_byte"), 0.0, "{pair}");
+    assert_eq!(summary["config"]["members"], members, "{summary}");
+}
+
+#[test]
+fn streams_arrive_whole_in_every_mode_and_are_compared_with_raw() {
+    for (workload, mode) in [("relay", "handler"), ("relay", "loop"), ("fanout", "poll")] {
+        let (ended, summary) = bench(&[workload, "--members", "3", "--seconds", "0.2", "--mode", mode]);
+        is_consistent(&ended, &summary, 3, 2.0);
+        // The call copies once, the batch once more, and what is cut at the end of a chunk a little.
+        let copied = number(&summary, "copied_bytes_per_byte");
+        assert!((2.0..8.0).contains(&copied), "{workload} {mode}: {copied}");
+        assert_eq!(summary["config"]["mode"], mode);
+    }
+}
+
+#[test]
+fn long_messages_and_many_senders_arrive_whole() {
+    let (ended, summary) = bench(&["all-to-all", "--members", "3", "--seconds", "0.2", "--bytes", "1024"]);
+    is_consistent(&ended, &summary, 3, 2.0);
+    let (ended, summary) = bench(&["relay", "--members", "3", "--seconds", "0.2", "--bytes", "65536"]);
+    is_consistent(&ended, &summary, 3, 2.0);
+}
+
+#[test]
+fn groups_are_as_many_as_asked_for_and_raw_has_the_same_tree() {
+    let (_, summary) = bench(&["relay", "--members", "5", "--groups", "2", "--seconds", "0.2"]);
+    assert_eq!((&summary["group_sizes"], &summary["stream_links"]), (&serde_json::json!([3, 2]), &4.into()));
+    assert!(number(&summary, "raw_deliveries_per_s") > 0.0 && summary["lost"] == 0, "{summary}");
+}
+
+#[test]
+fn latency_is_that_of_every_message() {
+    let (ended, summary) = bench(&["latency", "--members", "3", "--seconds", "0.3"]);
+    is_consistent(&ended, &summary, 3, 2.0);
+    // One message each millisecond, to each of two; how many exactly depends on when the sender was woken.
+    let pair = ended.lines.iter().find(|line| line["type"] == "pair").expect("a line of the pair");
+    assert!((100.0..700.0).contains(&number(&pair["ours"], "deliveries")), "{pair}");
+    assert!(number(&summary, "ratio_p50") > 0.0 && number(&summary, "raw_p99_us") > 0.0, "{summary}");
+}
+
+#[test]
+fn sessions_are_changed_on_two_members_at_any_window() {
+    for (window, mode) in [("1", "handler"), ("64", "loop"), ("8", "poll")] {
+        let (ended, summary) = bench(&["sessions", "--seconds", "0.2", "--window", window, "--mode", mode]);
+        is_consistent(&ended, &summary, 2, 1.0);
+        assert_eq!(summary["config"]["window"].to_string(), window);
+    }
+}
+
+#[test]
+fn deaths_and_stops_under_load_are_noticed_and_lose_nothing() {
+    let (ended, summary) = bench(&["failover", "--members", "4", "--seconds", "0.5"]);
+    let faults: Vec<&Value> = ended.lines.iter().filter(|line| line["type"] == "fault").collect();
+    let cases: Vec<_> = faults.iter().map(|f| (f["kind"].as_str().unwrap(), f["role"].as_str().unwrap())).collect();
+    assert_eq!(cases, [("kill", "leader"), ("kill", "member"), ("stop", "leader"), ("stop", "member")]);
+    for fault in faults {
+        let (noticed, gap) = (number(fault, "noticed_all_ms"), number(fault, "delivery_gap_ms"));
+        // Nobody is removed for silence before it has lasted, heartbeats of up to a quarter of a second before it aside.
+        let least = if fault["kind"] == "stop" { 1_000.0 } else { 0.0 };
+        assert!(noticed > least && noticed < 10_000.0 && gap > 0.0 && gap < 10_000.0, "{fault}");
+    }
+    for key in ["lost", "duplicated", "out_of_order"] {
+        assert_eq!(summary[key], 0, "{key}: {summary}");
+    }
+    assert!(number(&summary["raw_closed_ms"], "p50") > 0.0, "{summary}");
+    assert_eq!(summary["deaths"].as_array().map(Vec::len), Some(4), "{summary}");
+    assert_eq!(summary["pids"].as_array().map(Vec::len), Some(16), "{summary}");
+}
+
+#[test]
+fn idle_members_are_weighed_one_by_one() {
+    let (ended, summary) = bench(&["idle", "--members", "3", "--seconds", "0.5"]);
+    let pair = ended.lines.iter().find(|line| line["type"] == "pair").expect("a line of the pair");
+    let ours = pair["ours"].as_array().expect("a list");
+    assert_eq!(ours.len(), 3);
+    for member in ours {
+        let (memory, connections) = (number(member, "rss_anon_bytes"), number(member, "connections"));
+        assert!(memory > 100_000.0 && memory < 64e6 && connections == 2.0, "{member}");
+    }
+    // Heartbeats, four times a second to each peer, are the least that a member does.
+    assert!(number(&summary, "syscalls_per_s_per_member") > 4.0, "{summary}");
+    assert!(number(&summary, "raw_rss_anon_peak_bytes") > 0.0, "{summary}");
+}
+
+#[test]
+fn what_is_not_built_or_makes_no_sense_is_refused() {
+    for (words, told) in [
+        (&["fanout", "--transport", "multicast"][..], "what is there"),
+        (&["relay", "--security", "key"], "what is there"),
+        (&["relay", "--members", "2"], "takes 3 or more"),
+        (&["relay", "--members", "10", "--groups", "7"], "do not fill"),
+        (&["relay", "--bytes", "8"], "16 or more"),
+        (&["relay", "--set", "group.sise=3"], "group.size"),
+    ] {
+        let ended = run(&[&["bench"], words, &["--json"]].concat());
+        assert_eq!((ended.code, &ended.summary()["ok"]), (Some(2), &false.into()), "{words:?}: {ended:?}");
+        assert!(ended.stderr.contains(told), "{words:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn nothing_is_left_behind_when_it_is_told_to_end() {
+    let bench =
+        command_support::Process::start("bench", &["bench", "idle", "--members", "3", "--seconds", "600", "--json"]);
+    let children = || {
+        let text = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", bench.pid())).unwrap_or_default();
+        text.split_whitespace().map(|pid| pid.parse().expect("a number")).collect::<Vec<u32>>()
+    };
+    let pids = bench.wait_world("three members", || Some(children()).filter(|pids| pids.len() == 3));
+    bench.signal(libc::SIGTERM);
+    let ended = bench.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    // It has waited for the end of each.
+    let left: Vec<_> = pids.iter().filter(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
