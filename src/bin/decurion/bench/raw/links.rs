@@ -20,8 +20,11 @@ pub struct Link {
     pub leaders: bool,
     /// There may be something to read.
     pub readable: bool,
-    /// The other end is gone.
+    /// The other end will send no more: a short read does not mean that nothing is left.
+    pub finished: bool,
+    /// The other end is gone: nothing more goes out.
     pub gone: bool,
+    closed: bool,
     writable: bool,
     queue: VecDeque<Bytes>,
     queued: usize,
@@ -46,7 +49,9 @@ impl Link {
             socket,
             leaders,
             readable: true,
+            finished: false,
             gone: false,
+            closed: false,
             writable: true,
             queue: VecDeque::new(),
             queued: 0,
@@ -101,8 +106,15 @@ impl Link {
         calls
     }
 
-    /// The connection is over: nothing more goes out.
-    pub fn end(&mut self) {
+    /// Nothing more comes in either; `false` if that was known.
+    pub fn close(&mut self) -> bool {
+        self.end();
+        self.readable = false;
+        !std::mem::replace(&mut self.closed, true)
+    }
+
+    /// Nothing more goes out.
+    fn end(&mut self) {
         self.gone = true;
         self.queue.clear();
         self.queued = 0;
@@ -131,7 +143,7 @@ impl Link {
         match self.socket.recv(&mut self.space.spare_capacity_mut()[..room]) {
             Ok(0) => Read::Ended,
             Ok(bytes) => {
-                self.readable = bytes == room;
+                self.readable = bytes == room || self.finished;
                 // SAFETY: the system has just written `bytes` bytes into the spare capacity, from its start.
                 unsafe { self.space.set_len(self.space.len() + bytes) };
                 Read::Bytes

@@ -91,7 +91,8 @@ impl Node {
                 if event.token() == ORDERS {
                     self.obey();
                 } else if let Some(link) = self.links.get_mut(at) {
-                    link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                    link.finished |= event.is_read_closed() || event.is_error();
+                    link.readable |= event.is_readable() || link.finished;
                     if event.is_writable() {
                         link.writable_again();
                     }
@@ -182,9 +183,9 @@ impl Node {
                     Read::Bytes => self.take(at),
                     Read::Nothing => {}
                     Read::Ended => {
-                        (self.links[at].readable, self.links[at].gone) = (false, true);
-                        self.links[at].end();
-                        say(&Said::Closed { at_ns: monotonic_ns() });
+                        if self.links[at].close() {
+                            say(&Said::Closed { at_ns: monotonic_ns() });
+                        }
                     }
                 }
             }
