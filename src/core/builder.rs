@@ -315,6 +315,10 @@ pub(crate) struct Area {
 /// Checks the messages of a batch before it is accepted: every entry legal, and fragments following each other from `reached`
 /// bytes of a message under way.
 pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Result<Area, Malformed> {
+    let whole = reached == 0 && header.flags & FLAG_FRAGMENTS == 0;
+    if whole && let Some(level) = batch::plain_level(area, header.count) {
+        return Ok(Area { ended: header.count.into(), reached, content: Content::Messages(level) });
+    }
     let mut ended = 0;
     let mut fragments = false;
     let mut level = None;
@@ -378,6 +382,36 @@ mod tests {
         let area = check_area(&order.header, &order.frame[HEADER_BYTES..], 77).expect("it is legal");
         assert_eq!((area.ended, area.reached), (0, 77), "it may come between two parts of a message");
         assert_eq!(area.content, order.content);
+    }
+
+    #[test]
+    fn the_short_look_at_an_area_says_what_the_long_one_does() {
+        let entry = |level, token, payload: &'static [u8]| Entry { level, token, fragment: None, payload };
+        let area_of = |entries: &[Entry<'_>]| {
+            let mut area = Vec::new();
+            entries.iter().for_each(|entry| entry.put(&mut area));
+            area
+        };
+        let plain = area_of(&[entry(Level::Safe, 0, b"a"), entry(Level::Safe, 0, b""), entry(Level::Safe, 0, b"ccc")]);
+        assert_eq!(batch::plain_level(&plain, 3), Some(Level::Safe));
+        for count in [1, 2, 4] {
+            assert_eq!(batch::plain_level(&plain, count), None, "{count} messages");
+        }
+        for cut in 0..plain.len() {
+            assert_eq!(batch::plain_level(&plain[..cut], 3), None, "{cut} bytes");
+        }
+        for at in 0..plain.len() {
+            for bit in 0..8 {
+                let mut bad = plain.clone();
+                bad[at] ^= 1 << bit;
+                let whole: Result<Vec<Level>, _> = Entries::new(&bad, 3).map(|e| e.map(|e| e.level)).collect();
+                let one = whole.ok().filter(|l| l.windows(2).all(|w| w[0] == w[1])).map(|l| l[0]);
+                assert_eq!(batch::plain_level(&bad, 3), one, "bit {bit} of byte {at}");
+            }
+        }
+        assert_eq!(batch::plain_level(&area_of(&[entry(Level::Fifo, 7, b"x")]), 1), None, "a token");
+        let both = area_of(&[entry(Level::Fifo, 0, b"xy"), entry(Level::Agreed, 9, b"z")]);
+        assert_eq!(batch::Walk::new(&both).collect::<Vec<_>>(), [(0, &b"xy"[..]), (9, b"z")]);
     }
 
     #[test]

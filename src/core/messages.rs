@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::io::MemberRef;
 use crate::types::ViewId;
-use crate::wire::batch::{Entries, Level};
+use crate::wire::batch::{Level, Walk};
 
 /// Messages of one sender that came in one batch, or one message that came in fragments.
 #[derive(Clone, Debug)]
@@ -100,14 +100,11 @@ impl Messages {
 
     /// The messages, in the order sent.
     pub fn iter(&self) -> MessageIter<'_> {
-        MessageIter { run: self, next: 0, entries: self.entries() }
-    }
-
-    fn entries(&self) -> Option<Entries<'_>> {
-        match &self.body {
-            Body::Batch { area, count } => Some(Entries::new(area, *count)),
-            Body::Single { .. } => None,
-        }
+        let (rest, chunk) = match &self.body {
+            Body::Batch { area, .. } => (Rest::Batch(Walk::new(area)), area),
+            Body::Single { payload, token } => (Rest::Single(Some(*token)), payload),
+        };
+        MessageIter { number: self.first, chunk, rest }
     }
 }
 
@@ -120,11 +117,18 @@ impl<'a> IntoIterator for &'a Messages {
 }
 
 /// Walks a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MessageIter<'a> {
-    run: &'a Messages,
-    next: u64,
-    entries: Option<Entries<'a>>,
+    /// Of the next one.
+    number: u64,
+    chunk: &'a Bytes,
+    rest: Rest<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Rest<'a> {
+    Batch(Walk<'a>),
+    Single(Option<u64>),
 }
 
 impl<'a> Iterator for MessageIter<'a> {
@@ -132,16 +136,12 @@ impl<'a> Iterator for MessageIter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Message<'a>> {
-        let number = self.run.first + self.next;
-        let (token, payload, chunk) = match (&self.run.body, &mut self.entries) {
-            (Body::Batch { area, .. }, Some(entries)) => {
-                let entry = entries.next()?.ok()?;
-                (entry.token, entry.payload, area)
-            }
-            (Body::Single { payload, token }, _) if self.next == 0 => (*token, &payload[..], payload),
-            _ => return None,
+        let (token, payload) = match &mut self.rest {
+            Rest::Batch(walk) => walk.next()?,
+            Rest::Single(token) => (token.take()?, &self.chunk[..]),
         };
-        self.next += 1;
-        Some(Message { number, token, payload, chunk })
+        let number = self.number;
+        self.number += 1;
+        Some(Message { number, token, payload, chunk: self.chunk })
     }
 }

@@ -236,6 +236,57 @@ pub fn order_of(area: &[u8], count: u16) -> Option<Result<Vec<Place>, Malformed>
     Some(Ok(places.iter().map(place).collect()))
 }
 
+/// The level of an area of exactly `count` whole messages of one level, none of them with a token, as nearly all are: one look at each prefix. `None`:
+/// it is another one, or none at all, which [`Entries`] finds out.
+pub(crate) fn plain_level(area: &[u8], count: u16) -> Option<Level> {
+    let kind = (word_of(area.first_chunk()?) >> 32) as u32;
+    let level = Level::of(u8::try_from(kind).ok()?).ok()?;
+    let mut rest = area;
+    for _ in 0..count {
+        let (prefix, after) = rest.split_first_chunk()?;
+        let word = word_of(prefix);
+        if (word >> 32) as u32 != kind {
+            return None;
+        }
+        rest = after.get(word as u32 as usize..)?;
+    }
+    rest.is_empty().then_some(level)
+}
+
+fn word_of(prefix: &[u8; PREFIX_BYTES]) -> u64 {
+    u64::from_le_bytes(*prefix)
+}
+
+/// Walks the whole messages of an area that was checked: token and payload of each.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(area: &'a [u8]) -> Walk<'a> {
+        Walk { rest: area }
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = (u64, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u64, &'a [u8])> {
+        let (prefix, mut rest) = self.rest.split_first_chunk()?;
+        let word = word_of(prefix);
+        let flags = (word >> 48) as u8;
+        let mut token = 0;
+        if flags != 0 {
+            (token, rest) = take_token(rest, flags).ok()?;
+        }
+        let (payload, rest) = rest.split_at_checked(word as u32 as usize)?;
+        self.rest = rest;
+        Some((token, payload))
+    }
+}
+
 /// Walks the entries of a message area, checking each. After an error it ends.
 #[derive(Debug)]
 pub struct Entries<'a> {
