@@ -1,17 +1,19 @@
 //! Receive chunks, and the frames that are cut out of them without copying.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::types::limits;
 use crate::wire::{BATCH_TYPE, Malformed, batch, control};
 
-/// A last-in-first-out pool of receive chunks (R9).
+/// A pool of chunks, the last one that came back before the others (R9).
 ///
 /// The pool keeps an empty handle to every chunk it has given out. When the last slice of a chunk is dropped, on any
 /// thread, the chunk can be reclaimed through that handle; nothing has to be sent back, and slices outlive the pool.
 #[derive(Debug)]
 pub(crate) struct ChunkPool {
-    anchors: Vec<BytesMut>,
+    anchors: VecDeque<BytesMut>,
     bound: usize,
     /// Bytes that were copied so as not to pin a chunk, or to make a frame whole.
     copied: u64,
@@ -24,33 +26,34 @@ impl Clone for ChunkPool {
     }
 }
 
-/// How many handles are looked at before a new chunk is allocated: the newest ones are the likeliest to be free and
-/// the likeliest to be in the cache.
-const LOOK_BACK: usize = 8;
+impl std::hash::Hash for ChunkPool {
+    /// Memory that may be used again says nothing of what its owner has to do.
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
+}
+
+/// How many handles are looked at before a new chunk is allocated: the newest ones, which are the likeliest to be in the cache; then the
+/// oldest ones, which are the first to be free while what comes is kept until it is stable.
+const LOOK_BACK: usize = 4;
 
 impl ChunkPool {
     /// A pool that remembers at most `bound` chunks.
     pub(crate) fn new(bound: usize) -> ChunkPool {
-        ChunkPool { anchors: Vec::new(), bound, copied: 0 }
+        ChunkPool { anchors: VecDeque::new(), bound, copied: 0 }
     }
 
     /// An empty chunk with at least [`limits::CHUNK_BYTES`] of room.
     pub(crate) fn take(&mut self) -> BytesMut {
-        let newest = self.anchors.len().saturating_sub(LOOK_BACK);
-        for at in (newest..self.anchors.len()).rev() {
-            if self.anchors[at].try_reclaim(limits::CHUNK_BYTES) {
-                let chunk = self.anchors[at].split_off(0);
-                let anchor = self.anchors.remove(at);
-                self.anchors.push(anchor);
-                return chunk;
-            }
-        }
-        let mut anchor = BytesMut::with_capacity(limits::CHUNK_BYTES);
+        let count = self.anchors.len();
+        let newest = count.saturating_sub(LOOK_BACK);
+        let looked = (newest..count).rev().chain(0..newest.min(LOOK_BACK));
+        let free = looked.into_iter().find(|at| self.anchors[*at].try_reclaim(limits::CHUNK_BYTES));
+        let anchor = free.and_then(|at| self.anchors.remove(at));
+        let mut anchor = anchor.unwrap_or_else(|| BytesMut::with_capacity(limits::CHUNK_BYTES));
         let chunk = anchor.split_off(0);
         if self.anchors.len() == self.bound {
-            self.anchors.remove(0);
+            self.anchors.pop_front();
         }
-        self.anchors.push(anchor);
+        self.anchors.push_back(anchor);
         chunk
     }
 

@@ -162,7 +162,7 @@ impl Fanout {
             frozen: false,
             coordinator: view.coordinator(),
             order: Order::new(view.len()),
-            stability: Stability::new(&view, me, Measure::Taken, plants),
+            stability: Stability::new(&view, me, Measure::Taken, plants).for_window(window.reserved()),
             holding: None,
             view,
             streams,

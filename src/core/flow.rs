@@ -26,6 +26,9 @@ impl Member {
         self.hurry = false;
         self.backlog = false;
         outbox.set_gate(self.gate());
+        if std::mem::take(&mut self.trims) {
+            outbox.trim();
+        }
         if self.ended.is_some() {
             return self.hand_back(outbox);
         }

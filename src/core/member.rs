@@ -101,6 +101,8 @@ pub struct Member {
     pub(super) hints: BTreeSet<SocketAddr>,
     pub(super) listed: BTreeMap<Name, BTreeSet<SocketAddr>>,
     pub(super) ticks: u64,
+    /// The outbox is to give memory back.
+    pub(super) trims: bool,
     pub(super) tick_at: Time,
 }
 
@@ -170,6 +172,7 @@ impl Member {
             hints: BTreeSet::new(),
             listed: BTreeMap::new(),
             ticks: 0,
+            trims: false,
             tick_at: now,
             setup,
         }
@@ -247,6 +250,7 @@ impl Member {
             self.tick_window();
             if self.ticks.is_multiple_of(16) {
                 self.links.trim();
+                self.trims = true;
             }
         }
         self.tick_leases();

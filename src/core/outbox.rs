@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
+use super::buffers::ChunkPool;
 use super::packing::{Block, PACKED_BYTES};
 use super::sessions::SessionRequest;
 use crate::types::{Code, Incarnation};
@@ -53,6 +54,8 @@ pub enum Gate {
 pub struct Outbox {
     everybody: Queue,
     members: BTreeMap<Incarnation, Queue>,
+    /// Where long blocks lie.
+    pool: ChunkPool,
     bound: usize,
     message_bound: usize,
     gate: Gate,
@@ -111,6 +114,9 @@ impl Payload<'_> {
     }
 }
 
+/// Long blocks whose return is waited for.
+const POOL_CHUNKS: usize = 64;
+
 /// What an accepted send costs beside its payload.
 pub const PENDING_OVERHEAD: usize = 64;
 
@@ -120,6 +126,7 @@ impl Outbox {
         Outbox {
             everybody: Queue::default(),
             members: BTreeMap::new(),
+            pool: ChunkPool::new(POOL_CHUNKS),
             bound,
             message_bound,
             gate: Gate::NotReady,
@@ -186,7 +193,7 @@ impl Outbox {
                 To::Member(member) => self.members.entry(member).or_default(),
             };
             match payload.as_slice().len() {
-                0..=PACKED_BYTES => queue.pack(level, token, payload.as_slice()),
+                0..=PACKED_BYTES => queue.pack(level, token, payload.as_slice(), &mut self.pool),
                 _ => queue.push(Pending { level, token, payload: payload.into_bytes() }),
             }
         }
@@ -205,6 +212,11 @@ impl Outbox {
 
     fn queues(&self) -> impl Iterator<Item = &Queue> {
         std::iter::once(&self.everybody).chain(self.members.values())
+    }
+
+    /// Gives memory back that nothing is in any more.
+    pub(crate) fn trim(&mut self) {
+        self.pool.trim();
     }
 
     /// Whether nothing waits in a stream: who offers the first message wakes the member.
@@ -275,14 +287,14 @@ impl Queue {
     }
 
     /// Accepts a message of at most [`PACKED_BYTES`] as part of a batch to be.
-    fn pack(&mut self, level: Level, token: u64, payload: &[u8]) {
+    fn pack(&mut self, level: Level, token: u64, payload: &[u8], pool: &mut ChunkPool) {
         self.bytes += payload.len() + PENDING_OVERHEAD;
         if let Some(Part::Packed(block)) = self.sends.back_mut()
             && block.push(level, token, payload)
         {
             return;
         }
-        let mut block = Block::new(level, self.usual);
+        let mut block = Block::new(level, self.usual, pool);
         let fits = block.push(level, token, payload);
         debug_assert!(fits, "a packed message fits an empty block");
         self.sends.push_back(Part::Packed(block));

@@ -4,6 +4,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::buffers::ChunkPool;
 use super::outbox::Pending;
 use crate::types::limits;
 use crate::wire::batch::{Entries, Entry, HEADER_BYTES, Level};
@@ -27,9 +28,10 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// An empty block that will probably become so long.
-    pub(crate) fn new(level: Level, probably: usize) -> Block {
-        let mut frame = BytesMut::with_capacity(probably.clamp(LEAST_BYTES, MOST_BYTES));
+    /// An empty block that will probably become so long; a long one lies in a chunk of the pool.
+    pub(crate) fn new(level: Level, probably: usize, pool: &mut ChunkPool) -> Block {
+        let mut frame =
+            if probably > MOST_BYTES / 2 { pool.take() } else { BytesMut::with_capacity(probably.max(LEAST_BYTES)) };
         frame.put_bytes(0, HEADER_BYTES);
         Block { frame, count: 0, payload_bytes: 0, level }
     }
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_block_takes_what_fits_a_batch_and_is_cut_between_messages() {
-        let mut block = Block::new(Level::Fifo, 0);
+        let mut block = Block::new(Level::Fifo, 0, &mut ChunkPool::new(1));
         assert!(!block.push(Level::Safe, 0, b"of another level"));
         assert!(
             block.push(Level::Fifo, 0, b"one") && block.push(Level::Fifo, 7, b"two") && block.push(Level::Fifo, 0, b"")
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_block_grows_to_a_full_batch_and_no_further() {
-        let mut block = Block::new(Level::Agreed, 0);
+        let mut block = Block::new(Level::Agreed, 0, &mut ChunkPool::new(1));
         while block.push(Level::Agreed, 0, &[5; 100]) {}
         assert_eq!(usize::from(block.count), limits::BATCH_BYTES / 108);
         assert!(block.frame.capacity() <= MOST_BYTES, "{}", block.frame.capacity());

@@ -11,8 +11,8 @@ use crate::wire::control::{Control, Progress};
 const MEMBER_DELAY: Micros = millis(5);
 /// The same for a leader, which has waited for its members already.
 const LEADER_DELAY: Micros = millis(1);
-/// So much taken is reported at once.
-const REPORT_BYTES: usize = 16 * 1024;
+/// So much taken is reported at once, whatever windows are.
+const LEAST_REPORT_BYTES: usize = 16 * 1024;
 
 /// What counts as progress.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +73,8 @@ pub(crate) struct Stability {
     told_down: Vec<u64>,
     moved: Vec<bool>,
     moved_bytes: usize,
+    /// So much taken is reported at once: half of what every sender may have under way, so that none has to wait.
+    report_bytes: usize,
     due: Time,
 }
 
@@ -104,8 +106,14 @@ impl Stability {
             told_down: vec![0; streams],
             moved: vec![false; streams],
             moved_bytes: 0,
+            report_bytes: LEAST_REPORT_BYTES,
             due: Time::NEVER,
         }
+    }
+
+    /// Reports for windows of so many bytes.
+    pub(crate) fn for_window(self, reserved: u64) -> Stability {
+        Stability { report_bytes: LEAST_REPORT_BYTES.max(reserved as usize / 2), ..self }
     }
 
     /// A stream moved by so many bytes at this member.
@@ -139,7 +147,7 @@ impl Stability {
         if self.due == Time::NEVER {
             self.due = now + self.measure.delay(self.leader);
         }
-        if now < self.due && self.moved_bytes < REPORT_BYTES {
+        if now < self.due && self.moved_bytes < self.report_bytes {
             return Vec::new();
         }
         self.due = Time::NEVER;
