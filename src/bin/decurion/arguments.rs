@@ -272,6 +272,9 @@ pub struct BenchArguments {
     /// What is encrypted.
     #[arg(long, value_name = "none", default_value = "none")]
     pub security: String,
+    /// Of `failover`: only these. Default: all.
+    #[arg(long = "fault", value_name = "FAULT,FAULT", value_delimiter = ',', value_parser = ["kill-leader", "kill-member", "stop-leader", "stop-member"])]
+    pub faults: Vec<String>,
     /// The leader sends, so that nobody relays. `fanout` is so anyway.
     #[arg(long)]
     pub direct: bool,

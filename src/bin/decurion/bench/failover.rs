@@ -31,6 +31,10 @@ const CASES: [Case; 4] = [
 ];
 
 impl Case {
+    fn is_wanted(self, plan: &Plan) -> bool {
+        plan.faults.is_empty() || plan.faults.contains(&format!("{}-{}", self.kind, self.role))
+    }
+
     fn signal(self) -> i32 {
         if self.kind == "kill" { libc::SIGKILL } else { libc::SIGSTOP }
     }
@@ -44,6 +48,9 @@ impl Case {
         }
     }
 }
+
+/// A killed process that is noticed later than this: then what the members say is shown.
+const LATE_MS: f64 = 500.0;
 
 /// What one death came to.
 struct Death {
@@ -64,18 +71,18 @@ pub fn run(stage: &Stage, output: &Output) -> Outcome {
     let mut raw: Vec<f64> = Vec::new();
     let mut number = 0;
     for _ in 0..plan.pairs {
-        for case in CASES {
+        for case in CASES.into_iter().filter(|case| case.is_wanted(plan)) {
             let (death, groups) = one(stage, number, case, output)?;
             // Nothing tells plain sockets that a process stands still.
             if case == CASES[0] {
                 raw.push(closed(stage, number + 1, case, &groups)?);
             }
             number += 2;
-            let closed = if case == CASES[0] {
-                raw.last().map_or_else(String::new, |ms| format!("{ms:.1}"))
-            } else {
-                "-".to_owned()
-            };
+            let closed =
+                raw.last().filter(|_| case == CASES[0]).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+            if case.kind == "kill" && death.noticed_ms > LATE_MS {
+                death.measured.words.iter().for_each(|word| output.say(&format!("  {word}")));
+            }
             output.say(&format!(
                 "{:<5}{:<10} {:>20.1} {:>22.1} {:>14.0} {closed:>27}",
                 case.kind,
@@ -125,14 +132,16 @@ fn one(stage: &Stage, number: u32, case: Case, output: &Output) -> Result<(Death
         pids: fleet.pids(),
         groups: groups.clone(),
         rss_peak: fleet.rss_peak,
+        words: std::mem::take(&mut fleet.words),
         ..streamed(plan, &sent, &received)
     };
+    let by_member: BTreeMap<String, f64> = noticed.iter().map(|(at, ns)| (at.to_string(), ms(Some(*ns)))).collect();
     let death = Death { noticed_ms: ms(noticed.values().max().copied()), gap_ms: ms(gaps.into_iter().max()), measured };
     output.line(
         "fault",
         json!({
             "kind": case.kind, "role": case.role, "pid": death.measured.pids[victim], "noticed_all_ms": death.noticed_ms,
-            "delivery_gap_ms": death.gap_ms, "lost": death.measured.lost, "duplicated": death.measured.duplicated,
+            "noticed_ms": by_member, "delivery_gap_ms": death.gap_ms, "lost": death.measured.lost, "duplicated": death.measured.duplicated,
             "out_of_order": death.measured.out_of_order, "pids": death.measured.pids,
         }),
     );

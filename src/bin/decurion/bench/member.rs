@@ -53,6 +53,10 @@ impl Host {
             Event::Messages(run) => self.messages(run),
             Event::View(change) => say(&Said::View(view_said(change))),
             Event::Session(answer) => self.writer.answered(answer, engine),
+            Event::Suspected { member, why } => {
+                let ms = monotonic_ns() / 1_000_000;
+                trouble(format!("suspects {} at {}.{:03} s: {why}", member.name, ms / 1_000, ms % 1_000));
+            }
             Event::Slow { member, lag_bytes } => trouble(format!("{} is {lag_bytes} bytes behind", member.name)),
             Event::Expelled { view, why } => trouble(format!("expelled after view {}: {why}", view.number)),
             Event::Fault { what, .. } => trouble(format!("a fault: {what}")),

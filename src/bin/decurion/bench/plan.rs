@@ -42,6 +42,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Whether the sender leads, so that nobody relays.
     pub direct: bool,
+    /// What happens in a failover; nothing named: everything.
+    pub faults: Vec<String>,
     /// Further settings of each member.
     pub settings: Vec<(String, String)>,
     /// How the raw processes are tuned.
@@ -95,6 +97,7 @@ impl Plan {
             window: arguments.window,
             mode: arguments.mode.into(),
             direct: arguments.direct || workload == Workload::Fanout,
+            faults: arguments.faults.clone(),
             settings,
             tuning: tuning(arguments),
             check: arguments.check,
