@@ -46,6 +46,21 @@ fn planted_bugs_are_listed_and_a_planted_one_is_replayed_with_its_name() {
 }
 
 #[test]
+fn a_transition_that_no_seed_reaches_is_named_and_fails_if_all_are_wanted() {
+    let words = ["simulate", "--seeds", "3..5", "--json"];
+    let ended = run(&words);
+    let summary = ended.summary();
+    let reached = summary["marks"]["view-installed"].as_u64();
+    let missed = summary["marks_missed"].as_array().expect("a list");
+    assert_eq!((ended.code, reached > Some(0), missed.is_empty()), (Some(0), true, false), "{ended:?}");
+    let first = missed[0].as_str().expect("a name");
+    assert_eq!(summary["marks"][first], 0);
+    let ended = run(&[&words[..], &["--marks", "all"]].concat());
+    assert_eq!((ended.code, &ended.summary()["ok"]), (Some(1), &false.into()), "{ended:?}");
+    assert!(ended.stderr.contains("never reached in 2 seeds") && ended.stderr.contains(first), "{}", ended.stderr);
+}
+
+#[test]
 fn a_scenario_is_played_by_its_name_and_a_bug_in_it_is_replayed() {
     let list = run(&["simulate", "--scenario", "list", "--json"]);
     let scenarios = list.summary()["scenarios"].as_array().expect("a list").clone();

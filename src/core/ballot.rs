@@ -149,6 +149,11 @@ impl Attempt {
         accepted.max_by_key(|(ballot, _)| *ballot).map(|(_, proposal)| proposal.clone())
     }
 
+    /// Whether a participant has accepted a proposal before.
+    pub(crate) fn has_accepted(&self) -> bool {
+        self.participants.values().any(|p| p.promise.as_ref().is_some_and(|promise| promise.accepted.is_some()))
+    }
+
     /// For each member of the previous view: the last batch that a survivor holds, and who holds it.
     pub(crate) fn cut_of(&self, members: usize) -> Vec<(u64, Incarnation)> {
         let mut cut = vec![(0, Incarnation::NONE); members];

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::io::Output;
+use super::mark::Mark;
 use super::member::Member;
 use crate::types::{Incarnation, Time, View};
 use crate::wire::control::Purpose;
@@ -45,6 +46,7 @@ impl Member {
     pub(super) fn tick_leases(&mut self) {
         if self.now >= self.lease.due {
             self.lease.due = Time::NEVER;
+            self.marks.reach(Mark::LeaseRoundBetween);
             self.begin_lease_round(true);
         }
     }
@@ -78,6 +80,7 @@ impl Member {
     pub(super) fn on_proof(&mut self, dialed: Time) {
         self.complete_round();
         if self.coordinated_view().is_some() && self.lease.is_open_since(dialed) {
+            self.marks.reach(Mark::ProofOutdated);
             self.keep_proofs_fresh();
         }
     }
@@ -97,6 +100,7 @@ impl Member {
         for address in absent {
             let busy = self.links.iter().any(|(_, c)| c.dialed && c.remote == address);
             if !busy {
+                self.marks.reach(Mark::ProofAsked);
                 self.dial(address, Purpose::Probe, None);
             }
         }
@@ -119,7 +123,9 @@ impl Member {
         let enough = |sent: Time, answered: &dyn Fn(Incarnation) -> bool| {
             let n = here.iter().filter(|i| **i == me || answered(**i)).count();
             let dead = dead.iter().filter(|at| **at >= sent).count();
-            n * 2 > voters.len() || (n == here.len() && n + dead == voters.len())
+            let proven = n == here.len() && n + dead == voters.len();
+            self.marks.reach_if(proven && n * 2 <= voters.len(), Mark::ProofGood);
+            n * 2 > voters.len() || proven
         };
         let complete = self.lease.complete(self.now, enough);
         self.lease.after_hold(self.now);

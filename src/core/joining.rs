@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::io::{Ended, Event, Output};
 use super::links::Conn;
+use super::mark::Mark;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
@@ -120,6 +121,7 @@ impl Member {
             && self.attempt.is_none()
         {
             let why = seeking.last_refusal.take().unwrap_or_else(|| no_answer(&self.setup.seeds));
+            self.marks.reach(Mark::SearchTimedOut);
             return self.end(Ended::JoinTimeout(why));
         }
         if self.seeking.as_mut().is_some_and(|seeking| std::mem::take(&mut seeking.lost) && seeking.entrance.is_none())
@@ -235,6 +237,7 @@ impl Member {
         let Some(seeking) = &mut self.seeking else { return };
         let vain = seeking.vain == Some(view.coordinator);
         if vain {
+            self.marks.reach(Mark::EntrancePassedOver);
             seeking.vain = None;
         }
         if seeking.entrance.is_none() && !vain {
@@ -279,6 +282,7 @@ impl Member {
             return self.look_elsewhere();
         }
         entrance.asked = self.now;
+        self.marks.reach(Mark::AdmissionAsked);
         entrance.asks += 1;
         let (coordinator, address) = (entrance.coordinator, entrance.address);
         let join = Control::Join(Join {
@@ -296,6 +300,7 @@ impl Member {
     /// one of them names is preferred once.
     fn look_elsewhere(&mut self) {
         let Some(seeking) = &mut self.seeking else { return };
+        self.marks.reach(Mark::EntranceVain);
         seeking.vain = seeking.entrance.take().map(|entrance| entrance.coordinator);
         self.greet_all_anew();
     }
@@ -336,6 +341,7 @@ impl Member {
     /// Who was asked for admission is gone: the others are greeted anew in the next turn of the search, and say who coordinates now.
     fn on_entrance_lost(&mut self) {
         if let Some(seeking) = &mut self.seeking {
+            self.marks.reach(Mark::EntranceLost);
             (seeking.entrance, seeking.lost) = (None, true);
             seeking.due = self.now;
         }
@@ -344,6 +350,7 @@ impl Member {
     /// Somebody who is in a view looked for us: the cluster may have no member left at the addresses that we know.
     pub(super) fn on_view_heard(&mut self, address: SocketAddr) {
         if let Some(seeking) = &mut self.seeking {
+            self.marks.reach(Mark::ViewHeard);
             seeking.add(address, None, self.setup.advertise);
             self.look_again();
         }
@@ -352,6 +359,7 @@ impl Member {
     /// A starter that we are connected with has got into a view: the connection is made anew, and its answer says which.
     pub(super) fn on_starter_in_view(&mut self, who: Incarnation) {
         let Some(conn) = self.links.link(who) else { return };
+        self.marks.reach(Mark::StarterInView);
         let address = self.links.get(conn).and_then(|c| c.peer()).map(|p| p.address);
         self.close(conn);
         if let (Some(seeking), Some(address)) = (&mut self.seeking, address) {
@@ -376,6 +384,7 @@ impl Member {
             .collect();
         let entitled = |(_, name, address): &&(Incarnation, Name, SocketAddr)| self.may_form(name, *address);
         if starters.iter().filter(entitled).any(|(_, name, _)| *name < self.setup.name) {
+            self.marks.reach(Mark::FormingLeft);
             return;
         }
         let up = self.now.since(self.remembers_since);
@@ -432,8 +441,10 @@ impl Member {
         let tried = self.now.since(seeking.since);
         let taken = refuse.code == RefusalCode::NameTaken && tried >= self.setup.silence * 3;
         if refuse.code.is_final() || taken {
+            self.marks.reach(Mark::RefusedForGood);
             return self.end(Ended::Refused(text));
         }
+        self.marks.reach(Mark::RefusedForNow);
         self.greet_anew();
         if new {
             self.event(Event::Note { level: 2, text });

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
+use super::mark::{Mark, Marks};
 use super::plant::{Plant, Plants};
 use crate::types::{Incarnation, Micros, Time};
 use crate::wire::datagram::{LeaseAnswer, LeaseRound};
@@ -45,6 +46,7 @@ pub(crate) struct Lease {
     pub(crate) due: Time,
     not_before: Time,
     plants: Plants,
+    marks: Marks,
 }
 
 /// Rounds count by how far they are from the newest complete one, not by their numbers: how many there were before makes no difference.
@@ -68,7 +70,7 @@ impl Hash for Lease {
 impl Lease {
     /// Before any view. Nothing is known of what this process did before it started: for the length of a lease it
     /// takes for possible that somebody still holds one.
-    pub(crate) fn new(now: Time, length: Micros, plants: Plants) -> Lease {
+    pub(crate) fn new(now: Time, length: Micros, plants: Plants, marks: Marks) -> Lease {
         Lease {
             length,
             expiry: Time::ZERO,
@@ -86,6 +88,7 @@ impl Lease {
             due: Time::NEVER,
             not_before: Time::ZERO,
             plants,
+            marks,
         }
     }
 
@@ -99,6 +102,9 @@ impl Lease {
     /// decided the view knew what it had to say, and its start must not hold up the views that follow.
     pub(crate) fn begin_view(&mut self, now: Time, hold: Time, newcomer: bool) {
         self.drop_it(now);
+        self.marks.reach_if(hold > now, Mark::HoldBegun);
+        self.marks.reach_if(newcomer && self.hold > hold.max(now), Mark::HoldSetAside);
+        self.marks.reach_if(!newcomer && self.hold > hold.max(now), Mark::HoldKept);
         self.hold = if newcomer { hold } else { self.hold.max(hold) };
         self.bases.clear();
         self.sent.clear();
@@ -121,6 +127,7 @@ impl Lease {
 
     /// A promise or an expulsion: this member no longer acts in the view (R16).
     pub(crate) fn drop_it(&mut self, now: Time) {
+        self.marks.reach_if(self.expiry > now, Mark::LeaseGivenUp);
         self.over = self.over.max(self.expiry.min(now));
         self.expiry = Time::ZERO;
     }
@@ -137,6 +144,11 @@ impl Lease {
             remember(&mut self.bases, (round.round, Time(round.base_us)));
         }
         if let Some((_, base)) = self.bases.iter().find(|(r, _)| *r == round.granted) {
+            self.marks.reach(match (self.expiry > now, self.end_of(*base) > now) {
+                (true, _) => Mark::LeaseRenewed,
+                (false, true) => Mark::LeaseGranted,
+                (false, false) => Mark::LeaseTooLate,
+            });
             self.expiry = self.expiry.max(self.end_of(*base));
             // No older round will be granted any more, or it would grant less.
             self.bases.retain(|(number, _)| *number >= round.granted);
@@ -147,6 +159,7 @@ impl Lease {
     /// A member that has just installed its view tells its clock before it is asked, as an answer to no round: the next one can
     /// bring it back.
     pub(crate) fn ask(&self, now: Time, view_tag: u64) -> LeaseAnswer {
+        self.marks.reach(Mark::LeaseAsked);
         LeaseAnswer { view_tag, round: 0, clock_us: now.0 }
     }
 
@@ -170,6 +183,7 @@ impl Lease {
         // Whoever answered a later round than an older one upholds that too: all up to the newest complete one are complete.
         let granted = answered.min(self.complete);
         let can_count = self.based.get(&to).is_some_and(|first| *first <= granted);
+        self.marks.reach_if(granted > 0 && !can_count, Mark::LeaseBaseless);
         let granted = if self.is_past_hold(now) && can_count { granted } else { 0 };
         if granted > 0 {
             self.granted_at.insert(to, now);
@@ -195,6 +209,7 @@ impl Lease {
             let answered = |who: Incarnation| self.answers.get(&who).is_some_and(|(r, _)| *r >= *round);
             if enough(*sent, &answered) || self.plants.has(Plant::GrantAlone) {
                 self.complete = *round;
+                self.marks.reach(if self.is_past_hold(now) { Mark::LeaseUpheld } else { Mark::HoldWaited });
                 if self.is_past_hold(now) {
                     self.expiry = self.expiry.max(self.end_of(*sent));
                 }
@@ -219,6 +234,7 @@ impl Lease {
     /// Coordinator: a member has told its clock. If no round has brought it one back, one does as soon as may be.
     pub(crate) fn want_round(&mut self, now: Time, member: Incarnation) {
         if !self.based.contains_key(&member) {
+            self.marks.reach(Mark::LeaseWanted);
             self.waiting.insert(member);
             self.due = self.due.min(now.max(self.not_before).max(self.hold));
         }
@@ -246,6 +262,7 @@ impl Lease {
         if self.is_past_hold(now)
             && let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == self.complete)
         {
+            self.marks.reach_if(self.end_of(*sent) > self.expiry, Mark::HoldOver);
             self.expiry = self.expiry.max(self.end_of(*sent));
         }
     }
@@ -270,8 +287,8 @@ mod tests {
     #[test]
     fn a_lease_counts_from_before_the_round_was_sent() {
         let (me, other) = (Incarnation(1), Incarnation(2));
-        let mut coordinator = Lease::new(Time(0), 1000, Plants::default());
-        let mut member = Lease::new(Time(0), 1000, Plants::default());
+        let mut coordinator = Lease::new(Time(0), 1000, Plants::default(), Marks::default());
+        let mut member = Lease::new(Time(0), 1000, Plants::default(), Marks::default());
         coordinator.begin_view(Time(0), Time(0), true);
         let both = |_, answered: &dyn Fn(Incarnation) -> bool| answered(other);
         for (round, at) in [(1, 5_000), (2, 5_250)] {

@@ -1,6 +1,7 @@
 //! Leaving in order: what was accepted goes out first and sessions are handed over, the others agree, then the process may end.
 
 use super::io::Ended;
+use super::mark::Mark;
 use super::member::Member;
 use crate::types::{Incarnation, Micros, Time, millis};
 use crate::wire::control::Control;
@@ -29,8 +30,10 @@ impl Member {
             return;
         }
         if self.fanout.is_none() {
+            self.marks.reach(Mark::LeftWithoutView);
             return self.end(reason);
         }
+        self.marks.reach(Mark::LeaveBegun);
         self.sessions.retire();
         self.leaving =
             Some(Leaving { reason, since: self.now, next: self.now, drained: false, said: false, released: false });
@@ -41,6 +44,7 @@ impl Member {
         let (released, drained, reason) = (leaving.released, leaving.drained, leaving.reason.clone());
         let waited = self.now.since(leaving.since);
         if released {
+            self.marks.reach(Mark::LeaverGone);
             return self.end(reason);
         }
         let stable = self.fanout.as_ref().is_none_or(|f| f.streams[f.me].stable == f.streams[f.me].accepted);
@@ -48,14 +52,17 @@ impl Member {
         // The host's wish is bounded: half of the time for what it has sent and holds, the rest for the agreement.
         let ask = settled || waited >= self.setup.leave_timeout / 2 || reason == Ended::HostNotPolling;
         if ask && self.nobody_stays() {
+            self.marks.reach(Mark::LeftLast);
             return self.end(reason);
         }
         if waited >= self.setup.leave_timeout {
+            self.marks.reach(Mark::LeftUnheard);
             return self.end(reason.unheard());
         }
         let next = self.now + if ask { REPEAT } else { LOOK };
         self.leaving.iter_mut().for_each(|leaving| (leaving.next, leaving.said) = (next, leaving.said || ask));
         if ask {
+            self.marks.reach(if settled { Mark::GoodbyeSettled } else { Mark::GoodbyeLate });
             self.say_goodbye();
         }
     }

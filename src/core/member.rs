@@ -15,6 +15,7 @@ use super::io::{CloseCause, Ended, Event, Input, LinkReport, Output};
 use super::joining::Seeking;
 use super::leaving::Leaving;
 use super::links::Links;
+use super::mark::{Mark, Marks};
 use super::merging::History;
 use super::plant::Plants;
 use super::quorum::Rules;
@@ -41,6 +42,7 @@ const LATE: Micros = millis(1);
 pub struct Member {
     pub(super) setup: Setup,
     pub(super) plants: Plants,
+    pub(super) marks: Marks,
     pub(super) rules: Rules,
     pub(super) now: Time,
     /// Since when this process remembers what it promised: its start, or when it went over to another log.
@@ -113,12 +115,17 @@ impl Member {
         let plants = Plants::new(setup.plant);
         #[cfg(not(feature = "sim"))]
         let plants = Plants::default();
+        #[cfg(feature = "sim")]
+        let marks = setup.marks.clone();
+        #[cfg(not(feature = "sim"))]
+        let marks = Marks::default();
         let rules = Rules {
             voters: setup.voters.clone(),
             minority_serves: setup.minority == super::MinorityPolicy::Serve,
             two_serve: setup.two_members_serve,
             lease: setup.lease,
             plants,
+            marks: marks.clone(),
         };
         let cluster_tag = setup.cluster.bytes().fold(0x636c_7573, |h, b| crate::types::mix(h, u64::from(b)));
         Member {
@@ -135,7 +142,7 @@ impl Member {
             stats: Stats::default(),
             detector: Detector::new(setup.silence, setup.heartbeat, plants),
             suspicion: Suspicion::default(),
-            lease: Lease::new(now, setup.lease, plants),
+            lease: Lease::new(now, setup.lease, plants, marks.clone()),
             was_primary: false,
             late: 0,
             acceptor: Acceptor::default(),
@@ -160,7 +167,12 @@ impl Member {
             slow: SlowWatch::default(),
             builder: Builder::new(1),
             direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes, plants),
-            sessions: Sessions::new(setup.sessions.clone(), plants, setup.incarnation, setup.direct_window_bytes),
+            sessions: Sessions::new(
+                setup.sessions.clone(),
+                (plants, marks.clone()),
+                setup.incarnation,
+                setup.direct_window_bytes,
+            ),
             budget: Budget { outstanding: 0, bound: setup.receive_queue_bytes },
             backlog: false,
             hurry: false,
@@ -174,6 +186,7 @@ impl Member {
             ticks: 0,
             trims: false,
             tick_at: now,
+            marks,
             setup,
         }
     }
@@ -230,6 +243,7 @@ impl Member {
             self.detector.forgive(self.now, late);
         }
         if late > self.setup.heartbeat / 2 {
+            self.marks.reach(Mark::PauseNoticed);
             self.late = late;
             self.suspicion.forgive(self.now);
             self.slow.forgive(late);
@@ -281,6 +295,11 @@ impl Member {
     fn tell_primary(&mut self) {
         let primary = self.is_primary(self.now);
         if primary != self.was_primary {
+            self.marks.reach_if(primary, Mark::PrimaryBegun);
+            self.marks.reach_if(
+                !primary && self.fanout.as_ref().is_some_and(|f| f.view.fenced && !f.frozen),
+                Mark::LeaseRanOut,
+            );
             self.was_primary = primary;
             if let Some(view) = self.fanout.as_ref().map(|f| f.view.id) {
                 self.event(Event::Primary { view, primary });
@@ -487,6 +506,7 @@ impl Member {
             self.event(Event::Expelled { view: view.id, why: why.to_owned() });
         }
         if let Some(leaving) = self.leaving.take() {
+            self.marks.reach(Mark::LeaverRemoved);
             return self.end(if leaving.said { leaving.reason } else { leaving.reason.unheard() });
         }
         let conns: Vec<ConnId> = self.links.iter().map(|(id, _)| id).collect();

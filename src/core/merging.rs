@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::mark::Mark;
 use super::member::Member;
 use crate::types::{Incarnation, Micros, Time, View, ViewId, millis};
 use crate::wire::control::{Control, Expelled, Purpose, Sight, ViewSummary};
@@ -82,6 +83,7 @@ impl Member {
         if ours.index_of(whom).is_some() || !self.history.is_ancestor(view) {
             return None;
         }
+        self.marks.reach(Mark::RemovedTold);
         let by = self.summary()?;
         Some(Control::Expelled(Expelled { incarnation: whom, by, why: "the others removed it".to_owned() }))
     }
@@ -91,6 +93,7 @@ impl Member {
         if expelled.incarnation != self.incarnation || current.is_none() || current == Some(expelled.by.id) {
             return;
         }
+        self.marks.reach(Mark::Expelled);
         self.restart(&expelled.why, Some(expelled.by.address));
     }
 
@@ -113,6 +116,7 @@ impl Member {
         for address in wanted {
             let busy = self.links.iter().any(|(_, c)| c.dialed && c.remote == address);
             if !busy {
+                self.marks.reach(Mark::LostLookedFor);
                 self.dial(address, Purpose::Probe, None);
             }
         }
@@ -128,6 +132,7 @@ impl Member {
     /// A member of our view is in one that has no place for us: it missed our installation and went another way. It can
     /// never come into ours in this life.
     pub(super) fn on_gone_over(&mut self, whom: Incarnation) {
+        self.marks.reach(Mark::GoneOver);
         // It may be the one who coordinates ours: to this view it is dead, whoever acts next.
         self.end_check(whom, Sight::Dead);
     }
@@ -144,6 +149,7 @@ impl Member {
         let Some((ours, _)) = self.view().map(|(v, me)| (v.clone(), me)) else { return true };
         let previous = self.installed.as_ref().map(|proposal| proposal.previous);
         if ours.index_of(who).is_some() && previous == Some(theirs.id) {
+            self.marks.reach(Mark::LaggardMet);
             // It lags behind, and whoever should have told it may be gone.
             self.send_install(who);
             return true;
@@ -156,16 +162,24 @@ impl Member {
         let primary = self.is_primary(self.now);
         let cut_off = theirs.fenced && theirs.primary && ours.fenced && !primary;
         if cut_off {
+            self.marks.reach(Mark::CutOffMet);
             self.restart("it was cut off, and the others went on", Some(theirs.address));
             return false;
         }
+        self.marks.reach(Mark::PartMet);
         let settled =
             self.now.since(self.installed_at) >= SETTLED && self.attempt.is_none() && self.late < self.setup.heartbeat;
         if !self.is_acting() || !settled || !self.loses_to(theirs) {
+            self.marks.reach_if(self.is_acting() && settled, Mark::MergeWon);
             // We may have come upon any of its members: its coordinator, who may have to give way, must come to know of us.
             self.look_at(theirs.address);
             return true;
         }
+        self.marks.reach(match ours.carriers() as u32 == theirs.members {
+            _ if theirs.fenced => Mark::MergeToFenced,
+            true => Mark::MergeToEqual,
+            false => Mark::MergeToLarger,
+        });
         self.note(
             2,
             format!("this part of the cluster ({} members) gives way to one of {} members", ours.len(), theirs.members),

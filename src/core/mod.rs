@@ -24,6 +24,7 @@ mod joining;
 mod lease;
 mod leaving;
 mod links;
+mod mark;
 mod member;
 mod merging;
 mod messages;
@@ -44,6 +45,7 @@ mod views;
 mod window;
 
 pub use io::{CloseCause, Ended, Event, Input, LinkReport, MemberRef, Output, ViewChange};
+pub use mark::{Mark, Marks};
 pub use member::Member;
 pub use messages::{Message, MessageIter, Messages};
 pub use outbox::{Gate, Outbox, PENDING_OVERHEAD, Payload, Pending, To};

@@ -9,6 +9,7 @@ use super::ballot::Acceptor;
 use super::effects::Effects;
 use super::fanout::{Fanout, Verdict};
 use super::io::{Event, MemberRef, ViewChange};
+use super::mark::Mark;
 use super::member::{Member, neighbours};
 use super::plant::Plant;
 use super::window::{Pool, Window, split};
@@ -76,24 +77,31 @@ impl Member {
             && prepare.previous != view
         {
             if let Some(expelled) = self.expelled_by_us_at(from, prepare.previous) {
+                self.marks.reach(Mark::PrepareOfRemoved);
                 return self.send_to(from, expelled);
             }
             let ahead = view.number >= prepare.number;
+            self.marks.reach(if ahead { Mark::PrepareBehind } else { Mark::PrepareOtherView });
             let answer = reject(self, self.installed.clone().filter(|_| ahead));
             return self.send_to(from, answer);
         }
         if self.fanout.is_none() && !prepare.joins {
             // The installation of the view that ends has not come yet: asked as its member, we could report nothing.
+            self.marks.reach(Mark::PrepareBeforeInstall);
             let answer = reject(self, None);
             return self.send_to(from, answer);
         }
         if self.fanout.is_none() && prepare.previous != ViewId::NONE && prepare.number <= self.acceptor.newest {
+            self.marks.reach(Mark::LogForgotten);
             self.forget_log();
         }
         if !self.acceptor.promise(prepare.number, prepare.ballot) {
+            self.marks.reach(Mark::PromiseRefused);
             let answer = reject(self, None);
             return self.send_to(from, answer);
         }
+        self.marks.reach(if self.fanout.is_some() { Mark::Promised } else { Mark::PromisedAsJoiner });
+        self.marks.reach_if(self.fanout.as_ref().is_some_and(|f| f.frozen), Mark::PromisedAgain);
         self.freeze();
         // What is on its way for an earlier attempt would make us hold more than this promise says.
         self.wanted_cut = None;
@@ -164,9 +172,11 @@ impl Member {
         let missing = f.missing(cut.upto.iter().map(|(batch, _)| *batch));
         let (number, ballot) = (cut.number, cut.ballot);
         if missing.is_empty() {
+            self.marks.reach(Mark::CutHeld);
             self.wanted_cut = None;
             return self.send_to(ballot.coordinator, Control::Held(Vote { number, ballot }));
         }
+        self.marks.reach(if again { Mark::CutFetchedDirectly } else { Mark::CutFetched });
         let tag = f.view.tag();
         let from = self.incarnation;
         let requests: Vec<(Incarnation, Fetch)> = missing
@@ -186,6 +196,7 @@ impl Member {
         let Some(s) = f.view.index_of_seat(fetch.sender) else { return };
         let tag = fetch.tag;
         let frames = f.kept(s, fetch.first, fetch.last).unwrap_or_else(|| vec![Bytes::new()]);
+        self.marks.reach(if frames.iter().any(Bytes::is_empty) { Mark::FetchForgotten } else { Mark::FetchServed });
         for frame in frames {
             self.send_to(from, Control::Fetched(Fetched { tag, frame }));
         }
@@ -196,6 +207,7 @@ impl Member {
         let Some(f) = self.fanout.as_mut().filter(|f| f.view.tag() == fetched.tag && f.frozen) else { return };
         if fetched.frame.is_empty() {
             // Forgotten: only a member that did not count for stability can lack it. It alone starts again (R24).
+            self.marks.reach(Mark::CutUnavailable);
             let address = self.summary().map(|s| s.address);
             return self.restart("it lacks messages that the others have forgotten", address);
         }
@@ -218,12 +230,15 @@ impl Member {
         let proposal = &propose.proposal;
         let (number, ballot) = (proposal.id.number, propose.ballot);
         if self.acceptor.accept(ballot, proposal) {
+            self.marks.reach(Mark::Accepted);
             return self.send_to(from, Control::Accepted(Vote { number, ballot }));
         }
         let installed = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
         if installed == proposal.id {
+            self.marks.reach(Mark::AcceptedInstalled);
             return self.send_to(from, Control::Accepted(Vote { number, ballot }));
         }
+        self.marks.reach(Mark::AcceptRefused);
         let (promised, newest) = (self.acceptor.promised_for(number), self.acceptor.least_next() - 1);
         let proposal = self.installed.clone().filter(|p| p.id.number >= number);
         self.send_to(from, Control::Reject(Reject { number, ballot, promised, installed, newest, proposal }));
@@ -241,24 +256,30 @@ impl Member {
         let hold = self.now + Micros::from(hold_ms) * 1_000;
         let current = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
         if proposal.id == current {
+            self.marks.reach(Mark::InstallKnown);
             return self.send_to(from, Control::Installed(current));
         }
         let chosen = proposal.members.iter().any(|m| m.incarnation == self.incarnation);
         let follows = proposal.previous == current;
+        self.marks.reach_if(self.fanout.is_none() && !chosen, Mark::DecidedWithout);
+        self.marks.reach_if(self.fanout.is_some() && !follows, Mark::InstallElsewhere);
         match (self.fanout.is_some(), chosen) {
             (true, true) if follows => {
                 let missing = self.fanout.as_ref().map(|f| f.missing(proposal.cut.iter().copied()));
                 if missing.is_some_and(|m| !m.is_empty()) {
+                    // No mark: who is proposed has said before that it holds the cut. Only a coordinator that breaks the rules is here.
                     return self.restart("it does not hold the messages of the view that ended", None);
                 }
                 self.install(proposal, hold);
             }
             (true, false) if follows => {
                 if let Some(leaving) = &mut self.leaving {
+                    self.marks.reach(Mark::LeaverReleased);
                     leaving.released = true;
                     leaving.next = self.now + GOODBYE;
                     return;
                 }
+                self.marks.reach(Mark::RemovedByView);
                 let address = proposal.members.first().map(|m| m.address);
                 self.restart("the others removed it", address);
             }
@@ -277,6 +298,7 @@ impl Member {
         let Some(me) = view.index_of(self.incarnation) else { return };
         self.finish_old_view(&proposal.cut);
         let before = self.fanout.take();
+        self.marks.reach(if before.is_some() { Mark::Installed } else { Mark::InstalledFirst });
         let (reserved, pool) = split(&view, self.setup.window_bytes, self.setup.window_reserved_bytes);
         let mut fanout = Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants);
         if let Some(before) = &before {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::mark::Mark;
 use super::member::{Member, neighbours};
 use super::suspicion::Report;
 use crate::types::{Incarnation, Index, View};
@@ -18,6 +19,7 @@ impl Member {
         };
         let gone = view.members.iter().filter(|m| self.believed_gone(m.incarnation)).count();
         if gone * 2 > view.len() {
+            self.marks.reach(Mark::JudgeCutOff);
             return; // It is us who are cut off.
         }
         let mut ends: BTreeSet<Index> = BTreeSet::new();
@@ -53,9 +55,11 @@ impl Member {
         // It must hear of it from us.
         let reached = view.index_of(self.incarnation).is_some_and(|me| heard(me, whom));
         if !reached || !(0..view.len()).any(|x| may_lead(&x)) {
+            self.marks.reach(Mark::RemovalUnlinked);
             return self.remove(member, "it and its leader do not hear each other");
         }
         let others = (0..view.len()).filter(|x| !may_lead(x)).map(|x| view.members[x].incarnation).collect();
+        self.marks.reach(Mark::MemberMoved);
         self.changes.moves.insert(member, others);
         self.changes.begin(self.now, self.setup.gather);
     }
@@ -106,6 +110,7 @@ impl Member {
     /// We act, and have no majority: somebody who has a link with us may have one, and takes our place for a while.
     pub(super) fn resign(&mut self) {
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
+        self.marks.reach(Mark::ActingResigned);
         let word =
             Observation { subject: self.incarnation, observer: self.incarnation, sight: Sight::Silent, amount: 0 };
         for (_, member) in view.members.iter().enumerate().filter(|(i, _)| *i != me) {

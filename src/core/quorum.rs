@@ -1,5 +1,6 @@
 //! Who may decide a view (R20, R21). Pure rules over what is known of the voters.
 
+use super::mark::{Mark, Marks};
 use super::plant::{Plant, Plants};
 use crate::types::{Micros, Name};
 
@@ -26,6 +27,7 @@ pub(crate) struct Rules {
     pub(crate) two_serve: bool,
     pub(crate) lease: Micros,
     pub(crate) plants: Plants,
+    pub(crate) marks: Marks,
 }
 
 /// What may be decided.
@@ -43,6 +45,7 @@ impl Rules {
     /// Judges with what is known of each voter.
     pub(crate) fn judge(&self, state: impl Fn(&Name) -> Voter) -> Quorum {
         if self.voters.is_empty() {
+            self.marks.reach(Mark::QuorumVoterless);
             return Quorum::Unfenced;
         }
         let states: Vec<Voter> = self.voters.iter().map(state).collect();
@@ -50,6 +53,8 @@ impl Rules {
             return Quorum::Fenced;
         }
         let two = states.len() == 2 && self.two_serve;
+        self.marks.reach_if(two, Mark::QuorumOfTwo);
+        self.marks.reach_if(!two && self.minority_serves, Mark::QuorumMinority);
         if two || self.minority_serves { Quorum::Unfenced } else { Quorum::None }
     }
 
@@ -62,6 +67,12 @@ impl Rules {
             remembering * 2 > all || (remembering * 2 == all && self.plants.has(Plant::HalfDecides));
         let everybody_known = !states.contains(&Voter::Absent) && remembering + fresh > 0;
         let majority_rested = (remembering + fresh) * 2 > all && states.iter().all(rested);
+        self.marks.reach(match (majority_remembers, everybody_known) {
+            (true, _) => Mark::QuorumRemembers,
+            (_, true) => Mark::QuorumComplete,
+            _ if majority_rested => Mark::QuorumRested,
+            _ => Mark::QuorumMissing,
+        });
         majority_remembers || everybody_known || majority_rested
     }
 
@@ -82,7 +93,14 @@ mod tests {
 
     fn judge(states: &[Voter], serve: bool) -> Quorum {
         let voters: Vec<Name> = (0..states.len()).map(|i| Name::new(&i.to_string())).collect();
-        let rules = Rules { voters, minority_serves: serve, two_serve: true, lease: 1000, plants: Plants::default() };
+        let rules = Rules {
+            voters,
+            minority_serves: serve,
+            two_serve: true,
+            lease: 1000,
+            plants: Plants::default(),
+            marks: Marks::default(),
+        };
         rules.judge(|name| states[name.as_str().parse::<usize>().unwrap()])
     }
 
@@ -90,8 +108,14 @@ mod tests {
     fn half_of_the_voters_cannot_be_passed_by() {
         let half = |present: &[usize], all: usize| {
             let voters: Vec<Name> = (0..all).map(|i| Name::new(&i.to_string())).collect();
-            let rules =
-                Rules { voters, minority_serves: false, two_serve: true, lease: 1000, plants: Plants::default() };
+            let rules = Rules {
+                voters,
+                minority_serves: false,
+                two_serve: true,
+                lease: 1000,
+                plants: Plants::default(),
+                marks: Marks::default(),
+            };
             rules.are_half(|name| present.contains(&name.as_str().parse::<usize>().unwrap()))
         };
         assert!(half(&[0, 2], 3) && half(&[1], 2) && half(&[0, 3], 4));

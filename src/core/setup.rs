@@ -103,6 +103,9 @@ pub struct Setup {
     /// A bug to show on purpose. Simulator only.
     #[cfg(feature = "sim")]
     pub plant: Option<super::Plant>,
+    /// Where transitions are counted; clones count together.
+    #[cfg(feature = "sim")]
+    pub marks: super::Marks,
 }
 
 impl Setup {
@@ -143,6 +146,8 @@ impl Setup {
             agreed_settings: Vec::new(),
             #[cfg(feature = "sim")]
             plant: None,
+            #[cfg(feature = "sim")]
+            marks: super::Marks::default(),
         }
     }
 }

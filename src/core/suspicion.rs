@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::detector::Finding;
 use super::io::{CloseCause, Event};
 use super::links::Conn;
+use super::mark::Mark;
 use super::member::{Member, neighbours};
 use super::plant::Plant;
 use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View};
@@ -161,6 +162,7 @@ impl Member {
             for finding in self.detector.findings(self.now) {
                 match finding {
                     Finding::Check(whom, silent) => {
+                        self.marks.reach(Mark::SilenceNoticed);
                         self.begin_check(whom, "it is silent");
                         self.observe(whom, Sight::Silent, silent / 1_000);
                     }
@@ -168,6 +170,7 @@ impl Member {
                         // Again and again while it lasts: opinions grow old, and whoever lives may just not hear us (V8).
                         let asked = self.suspicion.opinions.get(&whom).filter(|o| o.sight != Sight::Alive);
                         if asked.is_none_or(|o| self.now.since(o.at) >= self.setup.silence / 2) {
+                            self.marks.reach(Mark::SilenceUnbearable);
                             self.begin_check(whom, "it is silent");
                         }
                         self.observe(whom, Sight::Silent, silent / 1_000);
@@ -196,6 +199,7 @@ impl Member {
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
         let voters = view.members.iter().filter(|m| self.rules.is_voter(&m.name) && self.believed_gone(m.incarnation));
         for voter in voters.map(|m| m.incarnation).collect::<Vec<_>>() {
+            self.marks.reach(Mark::VoterCheckedAgain);
             self.check_for(voter, Some(view.members[me].incarnation), "it is missing for a majority");
         }
     }
@@ -235,6 +239,7 @@ impl Member {
             let useless = index == me || index == suspect || self.believed_gone(incarnation);
             if !useless && !asked.contains(&index) && asked.len() < ASKED {
                 asked.push(index);
+                self.marks.reach(Mark::OthersAsked);
                 self.send_to(incarnation, Control::Ask(whom));
             }
         }
@@ -243,6 +248,7 @@ impl Member {
     /// A probe was answered: by the process we meant, or by another one in its place, which proves that it is dead.
     pub(super) fn on_answered(&mut self, conn: ConnId, whom: Incarnation, dead: bool) {
         if dead {
+            self.marks.reach(Mark::AnsweredByAnother);
             self.end_check(whom, Sight::Dead);
         } else if self.suspicion.checks.get(&whom).is_some_and(|c| c.conn == Some(conn)) {
             self.end_check(whom, Sight::Alive);
@@ -255,6 +261,7 @@ impl Member {
         if let Some(whom) = conn.expects {
             let checked = self.suspicion.checks.get(&whom).is_some_and(|c| c.conn == Some(id));
             if refused {
+                self.marks.reach(Mark::PortRefused);
                 self.end_check(whom, Sight::Dead);
             } else if checked {
                 let again = cause == CloseCause::Peer && self.redial(whom, conn.remote);
@@ -277,6 +284,7 @@ impl Member {
     fn redial(&mut self, whom: Incarnation, address: SocketAddr) -> bool {
         let again = self.suspicion.checks.get(&whom).is_some_and(|c| c.redials < REDIALS);
         if again {
+            self.marks.reach(Mark::CheckRepeated);
             let conn = self.dial(address, Purpose::Probe, Some(whom));
             let check = self.suspicion.checks.get_mut(&whom).expect("just seen");
             check.conn = Some(conn);
@@ -295,7 +303,13 @@ impl Member {
         let unlinked = self.detector.unlinked_for(now, whom);
         // It did not answer the dial, but each end has heard the other one just now. Who is only heard does not hear us (V8).
         let linked = unlinked.is_some_and(|unlinked| unlinked < self.setup.silence / 2);
+        self.marks.reach_if(sight == Sight::Silent && linked, Mark::SilentButLinked);
         let sight = if sight == Sight::Silent && linked { Sight::Alive } else { sight };
+        self.marks.reach(match sight {
+            Sight::Alive => Mark::CheckedAlive,
+            Sight::Dead => Mark::CheckedDead,
+            _ => Mark::CheckedSilent,
+        });
         self.suspicion.opinions.insert(whom, Opinion { sight, at: now });
         let unanswered = self.suspicion.note_unanswered(whom, sight == Sight::Silent, now, self.setup.silence);
         let unheard = unlinked.unwrap_or(0).max(unanswered) / 1_000;
@@ -312,6 +326,7 @@ impl Member {
         } else {
             self.heal_link(whom);
             if self.attempt.is_none() && self.changes.removals.get(&whom) == Some(&SILENT) {
+                self.marks.reach(Mark::RemovalTakenBack);
                 self.changes.removals.remove(&whom);
             }
         }
@@ -334,6 +349,7 @@ impl Member {
             !linked && !seen
         };
         for whom in ahead.take(LOOKED_AT).filter(unknown).collect::<Vec<_>>() {
+            self.marks.reach(Mark::NextChecked);
             self.check_for(whom, Some(self.incarnation), "it is next to coordinate");
         }
     }
@@ -350,6 +366,7 @@ impl Member {
         let stuck =
             self.links.get(id).is_some_and(|c| self.now.since(c.received) >= self.setup.silence / 2 && !c.is_idle());
         if stuck {
+            self.marks.reach(Mark::LinkMadeAnew);
             self.close(id);
         }
     }
@@ -368,6 +385,7 @@ impl Member {
     /// Somebody asks what we see of a member.
     pub(super) fn on_ask(&mut self, asker: Incarnation, whom: Incarnation) {
         if whom != self.incarnation {
+            self.marks.reach(Mark::AskedByAnother);
             self.check_for(whom, Some(asker), "others suspect it");
         }
     }
@@ -427,6 +445,7 @@ impl Member {
 
     fn verdict(&mut self, view: &View, subject: Incarnation) -> Option<&'static str> {
         if self.suspicion.is_proven(subject) {
+            self.marks.reach(Mark::RemovalProven);
             return Some("this life of it has ended");
         }
         let reports = self.suspicion.reports.get(&subject)?;
@@ -446,6 +465,7 @@ impl Member {
         let needed = if rash { 1 } else { others.count().clamp(1, 2) };
         let enough = silent >= needed && (looked || rash);
         if enough && longest * 1_000 >= self.setup.silence && (!alive || needed == 1) {
+            self.marks.reach(if needed == 1 { Mark::RemovalByOne } else { Mark::RemovalSilent });
             return Some(SILENT);
         }
         if alive {
@@ -455,6 +475,7 @@ impl Member {
                 .map(|(observer, r)| (*observer, r.at))
                 .collect();
             for (accuser, at) in accusers {
+                self.marks.reach(Mark::PairDeaf);
                 self.suspicion.deaf.entry((accuser, subject)).or_insert((at, at)).1 = at;
             }
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::ballot::{Attempt, Part, Participant, Phase, place};
 use super::io::Event;
+use super::mark::Mark;
 use super::member::Member;
 use super::plant::Plant;
 use super::quorum::{Quorum, Voter};
@@ -115,6 +116,7 @@ impl Member {
         let promised = self.acceptor.promised_for(number);
         let Some(acting) = self.acting() else { return };
         let newest = self.acceptor.least_next() - 1;
+        self.marks.reach(Mark::StuckTold);
         let reject = Reject { number, ballot: Ballot::default(), promised, installed, newest, proposal: None };
         self.send_to(acting, Control::Reject(reject));
     }
@@ -155,6 +157,7 @@ impl Member {
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
         if view.index_of(join.incarnation).is_some() {
             // It was admitted and has not heard of it. Whoever it asks tells it: it may be the one that all wait for to coordinate.
+            self.marks.reach(Mark::JoinerToldAgain);
             return self.send_install(join.incarnation);
         }
         if !self.is_acting() {
@@ -170,6 +173,7 @@ impl Member {
         if self.changes.joiners.len() >= JOINERS {
             return;
         }
+        self.marks.reach(Mark::JoinHeard);
         let Join { name, incarnation, address, unheard } = join;
         self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
         self.changes.begin(self.now, self.setup.gather);
@@ -180,8 +184,10 @@ impl Member {
     fn pass_join_on(&mut self, from: Incarnation, join: Join) {
         let Some(acting) = self.acting().filter(|a| *a != from) else { return };
         if self.address_of(acting) != Some(join.address) {
+            self.marks.reach(Mark::JoinPassedOn);
             return self.send_to(acting, Control::Join(join));
         }
+        self.marks.reach(Mark::JoinerIsCoordinator);
         self.begin_check(acting, "a newcomer has its address");
         let Join { name, incarnation, address, unheard } = join;
         if self.changes.joiners.len() < JOINERS {
@@ -197,12 +203,14 @@ impl Member {
         if !gone {
             self.begin_check(holder.incarnation, "a newcomer has its name");
         }
+        self.marks.reach_if(gone, Mark::JoinerReplaces);
         // At the same address the dial will be answered by the newcomer, which proves the old one dead.
         gone || holder.address == join.address
     }
 
     fn refuse_name(&mut self, holder: &MemberInfo, join: &Join) {
         let text = format!("the name \"{}\" belongs to the living member at {}", join.name, holder.address);
+        self.marks.reach(Mark::JoinerNameTaken);
         let from = join.address;
         self.event(Event::RefusedJoiner { name: join.name.to_string(), from, why: text.clone() });
         let refuse = Control::Refuse(Refuse { code: RefusalCode::NameTaken, text });
@@ -218,6 +226,7 @@ impl Member {
     }
 
     pub(super) fn on_ready(&mut self, who: Incarnation) {
+        self.marks.reach(Mark::ReadyHeard);
         self.changes.ready.insert(who);
         self.changes.begin(self.now, self.setup.gather);
     }
@@ -225,6 +234,7 @@ impl Member {
     /// Begins an attempt at the next entry of the log, with everybody who shall take part in it.
     pub(super) fn begin_attempt(&mut self) {
         if self.fanout.is_some() && self.estimate() == Quorum::None {
+            self.marks.reach(Mark::NoMajority);
             if !std::mem::replace(&mut self.changes.told_no_quorum, true) {
                 self.note(2, "no majority of the voters is here: the view cannot change".to_owned());
             }
@@ -238,6 +248,8 @@ impl Member {
             return self.look_at_voters_again();
         }
         self.changes.told_no_quorum = false;
+        self.marks.reach_if(self.changes.stuck, Mark::StuckTakenOver);
+        self.marks.reach(if self.fanout.is_some() { Mark::ChangePrepared } else { Mark::FirstViewPrepared });
         self.seen_round = self.seen_round.max(self.acceptor.highest_round()).saturating_add(1);
         let ballot = Ballot { round: self.seen_round, coordinator: self.incarnation };
         let previous = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
@@ -314,16 +326,19 @@ impl Member {
         for whom in waiting {
             let joiner = attempt.participants.get(&whom).is_some_and(|p| p.part == Part::Joiner);
             if attempt.repeats >= PATIENCE && joiner && attempt.phase == Phase::Prepare && whom != self.incarnation {
+                self.marks.reach(Mark::JoinerSilent);
                 attempt.participants.remove(&whom);
                 self.changes.joiners.remove(&whom);
                 continue;
             }
             if attempt.repeats >= 2 && !joiner {
+                self.marks.reach(Mark::SurvivorSilent);
                 self.begin_check(whom, "it does not answer the coordinator");
             }
             // Others may hear it, but no change can be made with it (V8).
             let long = Micros::from(attempt.repeats) * REPEAT >= self.setup.silence * 2;
             if long && !joiner && whom != self.incarnation && self.believed_gone(whom) && !self.is_heard(whom) {
+                self.marks.reach(Mark::SurvivorUnreached);
                 self.remove(whom, "the coordinator does not reach it");
             }
             // Rarer and rarer: what goes over a slow connection is on its way already, and more of it only delays the answer.
@@ -341,6 +356,7 @@ impl Member {
         let removed = attempt.participants.keys().any(|i| self.changes.removals.contains_key(i));
         self.attempt = Some(attempt);
         if removed || hopeless {
+            self.marks.reach(if removed { Mark::ParticipantRemoved } else { Mark::AttemptHopeless });
             return self.give_up(0);
         }
         self.advance_attempt();
@@ -395,6 +411,7 @@ impl Member {
         if let Some(proposal) = reject.proposal {
             let ahead = self.attempt.as_ref().is_some_and(|a| proposal.id.number >= a.number);
             if ahead || self.attempt.is_none() {
+                self.marks.reach(Mark::InstalledByRejection);
                 self.attempt = None;
                 self.on_install(from, Install { proposal, hold_ms: (self.setup.lease / 1_000) as u32 });
             }
@@ -402,9 +419,11 @@ impl Member {
         }
         let member = self.view().is_some_and(|(view, _)| view.index_of(from).is_some());
         if member && reject.installed.number < mine.number {
+            self.marks.reach(Mark::LaggardInRejection);
             return self.send_install(from);
         }
         let elsewhere = !member && reject.installed != ViewId::NONE;
+        self.marks.reach_if(self.fanout.is_some() && elsewhere, Mark::JoinerElsewhere);
         match self.fanout.is_some() {
             // It asked for admission once, and got into another view: it would hold up every change here.
             true if elsewhere => drop(self.changes.joiners.remove(&from)),
@@ -414,9 +433,11 @@ impl Member {
         }
         let ours = self.attempt.as_ref().is_some_and(|a| (a.number, a.ballot) == (reject.number, reject.ballot));
         if ours {
+            self.marks.reach(Mark::Outbid);
             let pause = millis(50) + self.random() % millis(200);
             self.give_up(pause);
         } else if reject.installed == mine && self.attempt.is_none() {
+            self.marks.reach(Mark::StuckHeard);
             self.changes.stuck = true;
             self.changes.begin(self.now, self.setup.gather);
         }
@@ -449,15 +470,19 @@ impl Member {
         let Some(attempt) = &self.attempt else { return };
         let quorum = self.rules.judge(|name| self.voter_state(attempt, name, |_| true));
         if quorum == Quorum::None {
+            self.marks.reach(Mark::NoMajorityPromised);
             return self.give_up(LATER);
         }
         // A fenced one that those who are here cannot decide is left to its own voters: it must not keep them from serving (R21).
         let repeatable = |earlier: &Proposal| !(earlier.fenced && quorum == Quorum::Unfenced);
         if let Some(earlier) = attempt.highest_accepted().filter(repeatable) {
+            self.marks.reach(Mark::EarlierTakenUp);
             let attempt = self.attempt.as_mut().expect("looked at above");
             attempt.proposal = Some(earlier);
             return self.start_propose();
         }
+        self.marks.reach_if(attempt.has_accepted(), Mark::EarlierLeft);
+        self.marks.reach(Mark::CutSent);
         let members = self.fanout.as_ref().map_or(0, |f| f.view.len());
         let cut = attempt.cut_of(members);
         let (number, ballot) = (attempt.number, attempt.ballot);
@@ -478,8 +503,10 @@ impl Member {
         let Some(attempt) = &self.attempt else { return };
         let quorum = self.rules.judge(|name| self.voter_state(attempt, name, |_| true));
         if quorum == Quorum::None {
+            self.marks.reach(Mark::NoMajorityProposed);
             return self.give_up(LATER);
         }
+        self.marks.reach(Mark::Proposed);
         let (members, next_seat, unplaced) = self.next_members(attempt);
         let proposal = Proposal {
             id: ViewId { number: attempt.number, ballot: attempt.ballot },
@@ -491,6 +518,7 @@ impl Member {
         };
         // A member that no group can take goes without another word: it is not in the view that is installed.
         for joiner in unplaced.into_iter().filter(|m| m.admitted == 0) {
+            self.marks.reach(Mark::JoinerUnplaceable);
             self.changes.joiners.remove(&joiner.incarnation);
             let text = "no leader of the cluster is heard by both sides".to_owned();
             self.event(Event::RefusedJoiner { name: joiner.name.to_string(), from: joiner.address, why: text.clone() });
@@ -575,6 +603,9 @@ impl Member {
         let Some(attempt) = self.attempt.take() else { return };
         let hold = self.hold_after(&attempt);
         let Some(proposal) = attempt.proposal else { return };
+        self.marks.reach(if proposal.fenced { Mark::DecidedFenced } else { Mark::DecidedUnfenced });
+        self.marks.reach_if(proposal.fenced && self.fanout.as_ref().is_some_and(|f| !f.view.fenced), Mark::FencedAgain);
+        self.marks.reach_if(!proposal.fenced && self.view_fenced(), Mark::UnfencedAfterFenced);
         let hold_ms = (hold.since(self.now).div_ceil(1_000)) as u32;
         let install = Control::Install(Install { proposal: proposal.clone(), hold_ms });
         let mut whom: BTreeSet<Incarnation> = attempt.participants.keys().copied().collect();
@@ -598,6 +629,7 @@ impl Member {
         let ms = |ms: u32| Micros::from(ms) * 1_000;
         let promises = || attempt.participants.values().filter_map(|p| Some((p, p.promised_at, p.promise.as_ref()?)));
         let newcomers_count = !self.is_last_decided(attempt);
+        self.marks.reach_if(!newcomers_count, Mark::HoldWithoutNewcomers);
         let inherited = promises()
             .filter(|(p, ..)| newcomers_count || p.part != Part::Joiner)
             .map(|(_, at, p)| at + ms(p.hold_ms))
@@ -617,6 +649,7 @@ impl Member {
         let old = f.view.members[f.view.coordinator()].incarnation;
         let granted =
             attempt.participants.get(&old).and_then(|p| Some((p.promised_at, &p.promise.as_ref()?.grants_ms)));
+        self.marks.reach(if granted.is_some() { Mark::HoldByGrants } else { Mark::HoldByFences });
         let older = match granted {
             Some((at, grants)) => absent.iter().map(|i| at + ms(grants.get(*i).copied().unwrap_or(0))).max(),
             None => promises().map(|(_, at, p)| at + ms(p.fence_ms)).max(),
@@ -650,8 +683,10 @@ impl Member {
             *tries += 1;
             let (send, over) = (tries.is_power_of_two(), *tries > 20);
             if over || self.believed_gone(to) {
+                self.marks.reach(Mark::LaggardGivenUp);
                 self.laggards.whom.remove(&to);
             } else if send {
+                self.marks.reach(Mark::InstallRepeated);
                 self.send_install(to);
             }
         }

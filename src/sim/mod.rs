@@ -10,6 +10,7 @@ mod connection;
 mod drill;
 pub mod enumerate;
 mod faults;
+mod guests;
 mod judge;
 mod liveness;
 mod load;

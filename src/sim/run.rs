@@ -10,7 +10,7 @@ use super::faults::Faults;
 use super::random::fold;
 use super::swarm::Swarm;
 use super::world::World;
-use crate::core::Plant;
+use crate::core::{Mark, Plant};
 
 /// How to run seeds.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Outcome {
     pub members: u64,
     /// Faults made.
     pub faults: Faults,
+    /// How often each transition was reached, in the order of [`Mark::ALL`].
+    pub marks: Vec<u64>,
     /// Checks made.
     pub checks: Checks,
     /// Views that were installed while messages were being sent.
@@ -89,6 +91,8 @@ pub struct Summary {
     pub faults: Faults,
     /// For each kind of fault, in the order of [`super::FaultKind::ALL`]: seeds in which it was made.
     pub seeds_with_fault: Vec<u64>,
+    /// How often each transition was reached, in the order of [`Mark::ALL`].
+    pub marks: Vec<u64>,
     /// Checks made.
     pub checks: Checks,
     /// Seeds in which a view changed while messages were being sent.
@@ -148,6 +152,7 @@ pub(super) fn watch<W: AsMut<World>>(seed: u64, of: &mut W, replay: &str, run: i
         steps: world.steps(),
         members: world.nodes().len() as u64,
         faults: *world.faults(),
+        marks: world.marks().counts(),
         checks: *world.checks(),
         views_under_load: world.views_under_load,
         delivered: world.nodes().iter().map(|node| node.delivered()).sum(),
@@ -190,6 +195,7 @@ impl Summary {
             trace_hash: 0,
             faults: Faults::default(),
             seeds_with_fault: vec![0; kinds],
+            marks: vec![0; Mark::ALL.len()],
             checks: Checks::default(),
             seeds_with_change_under_load: 0,
             delivered: 0,
@@ -202,6 +208,7 @@ impl Summary {
             sum.faults.add(&outcome.faults);
             let with = outcome.faults.iter().map(|(_, count)| u64::from(count > 0));
             sum.seeds_with_fault.iter_mut().zip(with).for_each(|(seeds, one)| *seeds += one);
+            sum.marks.iter_mut().zip(&outcome.marks).for_each(|(sum, one)| *sum += one);
             sum.checks.add(&outcome.checks);
             sum.seeds_with_change_under_load += u64::from(outcome.views_under_load > 0);
             sum.delivered += outcome.delivered;
@@ -209,5 +216,15 @@ impl Summary {
             sum.violations.extend(outcome.findings.iter().cloned());
         }
         sum
+    }
+
+    /// Each transition, and how often it was reached.
+    pub fn marks(&self) -> impl Iterator<Item = (Mark, u64)> {
+        Mark::ALL.iter().zip(&self.marks).map(|((mark, ..), times)| (*mark, *times))
+    }
+
+    /// Transitions that were never reached.
+    pub fn marks_missed(&self) -> impl Iterator<Item = Mark> {
+        self.marks().filter(|(_, times)| *times == 0).map(|(mark, _)| mark)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::drill::{self, Drill};
 use super::faults::FaultKind;
+use super::guests;
 use super::load::{Levels, Load};
 use super::mischief::Mischief;
 use super::network::{Conditions, address_of};
@@ -20,6 +21,8 @@ const QUIETER_BEYOND: usize = 24;
 const EXTREME_SALT: u64 = 0x31_2064;
 /// Keeps the draw of witnesses apart.
 const WITNESS_SALT: u64 = 0x0077_6974_6e65;
+/// Keeps the draw of the time that starters have apart.
+const JOIN_TIMEOUT_SALT: u64 = 0x6a6f_696e;
 /// When faults stop there is this long for everything to come together, with the `lan` profile.
 const CONVERGENCE: Micros = millis(30_000);
 
@@ -112,6 +115,8 @@ impl Swarm {
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
         world.settings.levels = draw_levels(seed);
         draw_visitors(&mut world, seed);
+        guests::draw(&mut world, seed);
+        draw_join_timeout(&mut world, seed);
         let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
         mischief.not_before(quiet_until).unleash(&mut world);
         Mischief::draw_apart(seed, faults_stop_at).not_before(quiet_until).unleash(&mut world);
@@ -277,6 +282,15 @@ fn draw_witnesses(world: &mut World, seed: u64) {
     for _ in 0..count {
         let node = random.below(voters as u64) as usize;
         world.nodes[node].setup.witness = true;
+    }
+}
+
+/// In some seeds starters do not look for a cluster for ever. Drawn apart from all else.
+fn draw_join_timeout(world: &mut World, seed: u64) {
+    let mut random = Random::new(seed ^ JOIN_TIMEOUT_SALT);
+    if random.chance(100) {
+        let timeout = millis(random.between(4_000, 20_000));
+        world.nodes.iter_mut().for_each(|slot| slot.setup.join_timeout = timeout);
     }
 }
 

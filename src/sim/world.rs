@@ -18,7 +18,7 @@ use super::random::Random;
 use super::survey::Survey;
 use super::trace::Trace;
 use super::visitors::Visitor;
-use crate::core::{Ended, Input, Member, Plant, Seed, Setup};
+use crate::core::{Ended, Input, Marks, Member, Plant, Seed, Setup};
 use crate::types::{Code, ConnId, Incarnation, Micros, Name, View, millis};
 
 /// What a world is made of. Same settings, same run.
@@ -81,6 +81,8 @@ pub struct World {
     pub(crate) ledger: Ledger,
     pub(crate) primaries: Primaries,
     pub(crate) faults: Faults,
+    /// Transitions of all members.
+    pub(crate) marks: Marks,
     pub(crate) trace: Trace,
     pub(crate) plan: Vec<Option<Action>>,
     pub(crate) lookups: Vec<Option<(u16, u32, String, u16)>>,
@@ -145,6 +147,7 @@ impl World {
             ledger: Ledger::default(),
             primaries: Primaries::default(),
             faults: Faults::default(),
+            marks: Marks::default(),
             trace: Trace::default(),
             plan: Vec::new(),
             lookups: Vec::new(),
@@ -216,6 +219,11 @@ impl World {
         &self.faults
     }
 
+    /// Transitions of all members so far.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// Checks made so far.
     pub fn checks(&self) -> &Checks {
         &self.ledger.checks
@@ -272,6 +280,7 @@ impl World {
         slot.setup.random = random;
         slot.setup.advertise = address_of(host);
         slot.setup.plant = self.settings.plant;
+        slot.setup.marks = self.marks.clone();
         slot.member = Some(Box::new(Member::new(slot.setup.clone(), slot.clock(self.now))));
         self.listening[usize::from(host)] = Some(node as u16);
         self.trace.line(self.now, || format!("n{node} starts on host {host} as {incarnation:?}"));

@@ -163,6 +163,9 @@ pub struct SimulateArguments {
     /// Plant this bug in every member; `list` shows which there are, `all` looks for seeds that catch each of them.
     #[arg(long, value_name = "NAME|list|all")]
     pub plant: Option<String>,
+    /// Fail if a transition of the machines for views, leases and sessions is never reached. So does a run of 1,000 seeds or more.
+    #[arg(long, value_name = "all", value_parser = ["all"], conflicts_with_all = ["enumerate", "trace"])]
+    pub marks: Option<String>,
     /// Threads; 0 = one for each processor.
     #[arg(long, value_name = "J", default_value_t = 0)]
     pub jobs: usize,

@@ -29,11 +29,11 @@ pub fn run(name: &str, plant: Option<Plant>, arguments: &SimulateArguments, outp
         };
         let (outcome, trace) = scenario.trace(seed, plant);
         write_trace(file, &trace)?;
-        return Ok(conclude(&Summary::of(&[outcome]), plant, output));
+        return Ok(conclude(&Summary::of(&[outcome]), plant, false, output));
     }
     let play = |scenario: &&Scenario| play(scenario, seeds.clone(), plant, output);
     let outcomes: Vec<SeedOutcome> = scenarios.iter().flat_map(play).collect();
-    Ok(conclude(&Summary::of(&outcomes), plant, output))
+    Ok(conclude(&Summary::of(&outcomes), plant, arguments.marks.is_some(), output))
 }
 
 fn play(scenario: &Scenario, seeds: Option<Range<u64>>, plant: Option<Plant>, output: &Output) -> Vec<SeedOutcome> {

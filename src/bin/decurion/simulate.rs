@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use decurion::core::Plant;
+use decurion::core::{Mark, Plant};
 use decurion::sim::{
     FaultKind, Finding, Options, Outcome as SeedOutcome, Scenario, Summary, run_seeds, search, seeds_that_catch,
     trace_seed,
@@ -20,6 +20,8 @@ use super::{enumerate, scenario};
 const MOST_SHOWN: usize = 20;
 /// Seeds that are run where none are named.
 const SEEDS: Range<u64> = 0..100;
+/// In a run of so many seeds every transition must be reached.
+const ENOUGH_SEEDS: u64 = 1_000;
 /// Seeds that are looked for to catch each planted bug.
 const SEEDS_NAMED: usize = 4;
 
@@ -39,9 +41,9 @@ pub fn run(arguments: &SimulateArguments, output: &Output) -> Outcome {
     }
     match (arguments.seed, &arguments.trace) {
         (Some(seed), Some(file)) => trace(seed, plant, file, output),
-        (Some(seed), None) => many(seed..seed + 1, plant, jobs(arguments), output),
+        (Some(seed), None) => many(seed..seed + 1, plant, arguments, output),
         (None, Some(_)) => Err(Failure::new(Exit::Usage, "--trace needs one seed: --seed S --trace FILE")),
-        (None, None) => many(seeds(arguments)?, plant, jobs(arguments), output),
+        (None, None) => many(seeds(arguments)?, plant, arguments, output),
     }
 }
 
@@ -118,7 +120,7 @@ fn trace(seed: u64, plant: Option<Plant>, file: &Path, output: &Output) -> Outco
     let (outcome, trace) = trace_seed(seed, plant);
     write_trace(file, &trace)?;
     output.say(&format!("{} steps of seed {seed} are in {}", outcome.steps, file.display()));
-    Ok(conclude(&Summary::of(&[outcome]), plant, output))
+    Ok(conclude(&Summary::of(&[outcome]), plant, false, output))
 }
 
 pub(super) fn write_trace(file: &Path, trace: &str) -> Result<(), Failure> {
@@ -127,7 +129,7 @@ pub(super) fn write_trace(file: &Path, trace: &str) -> Result<(), Failure> {
     std::fs::write(file, trace).map_err(wrong)
 }
 
-fn many(seeds: Range<u64>, plant: Option<Plant>, jobs: usize, output: &Output) -> Outcome {
+fn many(seeds: Range<u64>, plant: Option<Plant>, arguments: &SimulateArguments, output: &Output) -> Outcome {
     let (total, began) = (seeds.end - seeds.start, Instant::now());
     let count = AtomicU64::new(0);
     let done = |outcome: &SeedOutcome| {
@@ -140,11 +142,14 @@ fn many(seeds: Range<u64>, plant: Option<Plant>, jobs: usize, output: &Output) -
             output.say(&format!("{count} of {total} seeds after {} s", began.elapsed().as_secs()));
         }
     };
-    let summary = run_seeds(seeds, &Options { plant, jobs }, &done);
-    Ok(conclude(&summary, plant, output))
+    let summary = run_seeds(seeds, &Options { plant, jobs: jobs(arguments) }, &done);
+    // A planted bug keeps members from much that they would do without it.
+    let all_marks = arguments.marks.is_some() || (total >= ENOUGH_SEEDS && plant.is_none());
+    Ok(conclude(&summary, plant, all_marks, output))
 }
 
-pub(super) fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output) -> Exit {
+/// Writes what was done and found. With `all_marks`, a transition that was never reached is a failure.
+pub(super) fn conclude(summary: &Summary, plant: Option<Plant>, all_marks: bool, output: &Output) -> Exit {
     for finding in summary.violations.iter().take(MOST_SHOWN) {
         let Finding { seed, guarantee, at_ms, text, .. } = finding;
         output.say(&format!("seed {seed} at {at_ms} ms: {guarantee} is broken: {text}"));
@@ -153,6 +158,7 @@ pub(super) fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output)
     let counts = |all: &mut dyn Iterator<Item = (&'static str, u64)>| -> Map<String, Value> {
         all.map(|(name, count)| (name.to_owned(), json!(count))).collect()
     };
+    let marks = counts(&mut summary.marks().map(|(mark, times)| (mark.name(), times)));
     let (faults, checks) = (counts(&mut summary.faults.iter()), counts(&mut summary.checks.iter()));
     let names = FaultKind::ALL.iter().map(|(_, name, _)| *name);
     let fault_seeds = counts(&mut names.zip(summary.seeds_with_fault.iter().copied()));
@@ -164,10 +170,23 @@ pub(super) fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output)
     output.table(&format!("faults: {}", words(&faults)));
     output.table(&format!("seeds with them: {}", words(&fault_seeds)));
     output.table(&format!("checks: {}", words(&checks)));
+    let missed: Vec<&str> = summary.marks_missed().map(Mark::name).collect();
+    let reached = marks.iter().filter(|(_, times)| **times != json!(0)).map(|(k, v)| format!("{k} {v}"));
+    output.table(&format!("transitions: {}", reached.collect::<Vec<_>>().join(", ")));
+    output.table(&format!(
+        "{} of {} transitions reached; never: {}",
+        marks.len() - missed.len(),
+        marks.len(),
+        missed.join(", ")
+    ));
+    let unmarked = all_marks && !missed.is_empty();
+    if unmarked {
+        output.say(&format!("never reached in {} seeds: {}", summary.seeds, missed.join(", ")));
+    }
     let (broken, apart) = (summary.violations.len(), summary.not_converged);
     let hash = format!("{:016x}", summary.trace_hash);
     output.table(&format!("trace hash {hash}; {broken} violations; {apart} seeds did not converge"));
-    let fine = broken == 0 && apart == 0;
+    let fine = broken == 0 && apart == 0 && !unmarked;
     let fields = json!({
         "seeds": summary.seeds,
         "cluster_hours": summary.cluster_hours,
@@ -175,6 +194,8 @@ pub(super) fn conclude(summary: &Summary, plant: Option<Plant>, output: &Output)
         "faults": faults,
         "fault_seeds": fault_seeds,
         "checks": checks,
+        "marks": marks,
+        "marks_missed": missed,
         "delivered": summary.delivered,
         "seeds_with_change_under_load": summary.seeds_with_change_under_load,
         "not_converged": apart,

@@ -4,6 +4,7 @@ use super::handover::Stage;
 use super::store::Session;
 use super::{Begun, Sessions, Step};
 use crate::core::io::Event;
+use crate::core::mark::Mark;
 use crate::core::plant::Plant;
 use crate::types::{Code, Incarnation, MemberInfo, MemberTag, Micros, SessionId, Time, limits, millis, mix};
 use crate::wire::session::{About, Attributes, Change, Copy, Frame, Objection, Refused, Role};
@@ -100,6 +101,7 @@ impl Sessions {
             }
             Role::Primary if self.moving(id).is_some() => self.settle_move(id),
             Role::Primary if partner.is_some() && self.present(partner).is_none() => {
+                self.marks.reach(Mark::SessionHolderLost);
                 self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
             }
             Role::Given => self.take_back_if_alone(id),
@@ -119,6 +121,7 @@ impl Sessions {
             s.epoch = if in_place { crate::types::Epoch { owner: me, ..s.epoch } } else { s.epoch.next(view, me) };
             (s.role, s.partner, s.copied, s.used_s) = (Role::Primary, MemberTag::NONE, false, now);
         });
+        self.marks.reach(Mark::SessionPromoted);
         self.restoring.lost();
     }
 
@@ -132,6 +135,7 @@ impl Sessions {
         let copy = self.copy_of(id, &session);
         let version = session.version;
         self.store.update(id, |s| s.partner = partner.into());
+        self.marks.reach(Mark::SessionCopySent);
         self.send(partner, &Frame::Copy(copy), Some(Step::Copied(id, version)));
         self.restoring.made += 1;
         self.restoring.busy = true;
@@ -153,6 +157,7 @@ impl Sessions {
         }
         let lies = self.plants.has(Plant::SingleIsOk);
         let Some(active) = self.active.get_mut(&id) else { return };
+        self.marks.reach_if(!active.begun.is_empty(), Mark::SessionAnsweredSingle);
         for begun in std::mem::take(&mut active.begun) {
             self.answer_begun(id, &begun, if begun.done || lies { Code::Ok } else { Code::Unreplicated });
         }
@@ -232,6 +237,7 @@ impl Sessions {
             },
         };
         if !welcome {
+            self.marks.reach(Mark::SessionCopyRefused);
             return self.object(from, id, about, Objection::Epoch);
         }
         let held = self.store.get(id).map_or(0, |s| s.bytes());
@@ -244,10 +250,12 @@ impl Sessions {
             copy.attributes.as_bytes(),
         );
         if self.retired || !self.has_room(session.bytes().saturating_sub(held)) {
+            self.marks.reach(if self.retired { Mark::SessionCopyLeaving } else { Mark::SessionCopyFull });
             // Without the newest version an older copy is worth nothing, and could be taken for it.
             self.forget(id);
             return self.object(from, id, about, Objection::Full);
         }
+        self.marks.reach(Mark::SessionCopyTaken);
         (session.partner, session.used_s) = (beside, self.seconds());
         self.forget(id);
         self.store.insert(id, &session);
@@ -277,6 +285,7 @@ impl Sessions {
             return self.faulty.push((from, "a change of a session that is not the sender's"));
         }
         if let Some(why) = why {
+            self.marks.reach(Mark::SessionChangeRefused);
             return self.object(from, change.id, about, why);
         }
         let Some(session) = self.store.get(change.id) else { return };
@@ -285,10 +294,12 @@ impl Sessions {
             false => session.changed(change.whole, &change.sets, &change.removes),
         };
         if !self.has_room(session.growth(attributes.len())) {
+            self.marks.reach(Mark::SessionChangeFull);
             self.forget(change.id);
             return self.object(from, change.id, about, Objection::Full);
         }
         let now = self.seconds();
+        self.marks.reach(Mark::SessionChangeTaken);
         self.store.update(change.id, |s| apply(s, change, attributes, now));
     }
 
@@ -314,6 +325,7 @@ impl Sessions {
             Role::Primary if session.epoch == epoch && session.partner == from.into() => {
                 let late = self.active.get(&id).is_some_and(|a| version < a.copy_sent);
                 if late && why == Objection::Missing {
+                    // No mark: no seed comes here. Whoever lacks a change has said before that it is full or follows somebody else.
                     return;
                 }
                 if why != Objection::Missing {
@@ -323,6 +335,7 @@ impl Sessions {
                 if held > epoch {
                     return self.lose(id);
                 }
+                self.marks.reach(Mark::SessionHolderObjected);
                 self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
                 self.moved(id);
                 self.ensure_copy(id);
@@ -334,6 +347,7 @@ impl Sessions {
 
     /// Somebody else owns a session that we took for ours.
     fn lose(&mut self, id: SessionId) {
+        self.marks.reach(Mark::SessionOwnerSuperseded);
         self.call_off_move(id);
         self.forget(id);
         let begun = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.begun)).unwrap_or_default();
@@ -358,6 +372,7 @@ impl Sessions {
             _ => false,
         };
         if released {
+            self.marks.reach(Mark::SessionReleased);
             self.forget(about.id);
             self.advance(about.id);
         }
@@ -368,8 +383,14 @@ impl Sessions {
         let held = self.store.get(about.id).map(|s| (s.role, s.epoch));
         match held {
             None => {}
-            Some((Role::Secondary, epoch)) if epoch == about.epoch => self.forget(about.id),
-            Some(_) => self.object(from, about.id, (about.epoch, 0), Objection::Epoch),
+            Some((Role::Secondary, epoch)) if epoch == about.epoch => {
+                self.marks.reach(Mark::SessionEndedAtHolder);
+                self.forget(about.id);
+            }
+            Some(_) => {
+                self.marks.reach(Mark::SessionEndRefused);
+                self.object(from, about.id, (about.epoch, 0), Objection::Epoch);
+            }
         }
     }
 
@@ -387,6 +408,7 @@ impl Sessions {
                 let over = self.restoring.pending && self.counts().single == 0;
                 self.restoring.hurry_if(over || self.retired, self.now);
                 if held == Some(true) {
+                    self.marks.reach(Mark::SessionCopyConfirmed);
                     self.written(id, version);
                 }
             }
@@ -426,12 +448,14 @@ impl Sessions {
             }
             !answered
         });
+        self.marks.reach_if(!done.is_empty(), Mark::SessionAnsweredCopied);
         done.iter().for_each(|begun: &Begun| self.answer_begun(id, begun, Code::Ok));
     }
 
     /// This member acts in the primary view again: what two members have is answered.
     pub(super) fn answer_done(&mut self, id: SessionId) {
         if self.primary && self.active.get(&id).is_some_and(|a| a.begun.iter().any(|b| b.done)) {
+            self.marks.reach(Mark::SessionAnsweredLate);
             self.written(id, 0);
         }
     }
@@ -511,6 +535,7 @@ impl Sessions {
             self.restoring.at = self.now + LOOK;
         }
         if self.restoring.pending && self.counts().single == 0 {
+            self.marks.reach(Mark::SessionRedundancyRestored);
             self.restoring.pending = false;
             let sessions = std::mem::take(&mut self.restoring.made);
             let view = self.view.as_ref().expect("there is one").id;
@@ -528,6 +553,7 @@ impl Sessions {
         if !self.primary {
             return;
         }
+        self.marks.reach(Mark::SessionExpired);
         self.end_session(id, None);
         self.events.push(Event::SessionExpired { id });
     }

@@ -2,6 +2,7 @@
 
 use super::store::Session;
 use super::{Sessions, Step};
+use crate::core::mark::Mark;
 use crate::core::plant::Plant;
 use crate::types::{Code, Epoch, Incarnation, MemberTag, SessionId, limits};
 use crate::wire::session::{About, Adopt, Frame, Give, Here, Objection, Question, Role};
@@ -75,6 +76,7 @@ impl Sessions {
         let mut copy = self.copy_of(id, &self.store.get(id).expect("looked at above"));
         copy.follows = copy.epoch;
         copy.epoch = epoch;
+        self.marks.reach(Mark::SessionGiven);
         self.send(to, &Frame::Give(Give { asked, copy, secondary }), None);
         self.store.update(id, |s| s.role = Role::Given);
         self.turn_away(id);
@@ -85,6 +87,7 @@ impl Sessions {
         self.turn_lookers_away(id);
         let wanted = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.wanted)).unwrap_or_default();
         for (who, asked) in wanted {
+            self.marks.reach(Mark::SessionSentOn);
             self.tell(who, &Question { id, asked });
         }
     }
@@ -108,6 +111,7 @@ impl Sessions {
             },
         };
         if !yields {
+            self.marks.reach(Mark::SessionGiveRefused);
             return self.object(from, id, about, Objection::Epoch);
         }
         let mut session = Session::new(
@@ -120,10 +124,12 @@ impl Sessions {
         );
         let held = self.store.get(id).map_or(0, |s| s.bytes());
         if !self.has_room(session.bytes().saturating_sub(held)) {
+            self.marks.reach(Mark::SessionGiveFull);
             self.object(from, id, about, Objection::Full);
             self.search_again(id);
             return self.answer_waiting(id, Code::Full);
         }
+        self.marks.reach(Mark::SessionGiveTaken);
         session.used_s = self.seconds();
         self.forget(id);
         self.store.insert(id, &session);
@@ -138,6 +144,7 @@ impl Sessions {
     pub(super) fn claim(
         &mut self, id: SessionId, follows: Epoch, giver: Option<Incarnation>, voice: Option<Incarnation>,
     ) {
+        self.marks.reach(if voice.is_some() { Mark::SessionClaimMade } else { Mark::SessionClaimUnasked });
         match voice {
             Some(voice) => {
                 self.active.enter(id).claim = Some(Claim { follows, giver, stage: Stage::Adopt(voice) });
@@ -178,6 +185,7 @@ impl Sessions {
         if let Some(claim) = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()) {
             claim.stage = Stage::Release(giver);
         }
+        self.marks.reach(Mark::SessionReleaseAsked);
         self.send(giver, &Frame::Release(About { id, epoch }), Some(Step::Claimed(id, epoch)));
     }
 
@@ -189,6 +197,11 @@ impl Sessions {
         let Some(claim) = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()) else { return };
         let (follows, stage) = (claim.follows, claim.stage);
         let giver = claim.giver.filter(|giver| *giver != peer).filter(|g| self.present.contains_key(&(*g).into()));
+        self.marks.reach(if matches!((stage, giver), (Stage::Adopt(_), Some(_))) {
+            Mark::SessionClaimVoiceReplaced
+        } else {
+            Mark::SessionClaimVoiceLost
+        });
         match (stage, giver) {
             (Stage::Adopt(_), Some(giver)) => {
                 let claim = self.active.get_mut(&id).and_then(|a| a.claim.as_mut()).expect("looked at above");
@@ -204,6 +217,7 @@ impl Sessions {
         if let Some(active) = self.active.get_mut(&id) {
             active.claim = None;
         }
+        self.marks.reach(Mark::SessionEstablished);
         let now = self.seconds();
         self.store.update(id, |s| (s.role, s.used_s) = (Role::Primary, now));
         self.restoring.hurry_if(self.retired || !self.retiring.is_empty(), self.now);
@@ -217,6 +231,7 @@ impl Sessions {
         if let (Some(giver), Some(about)) = (giver.filter(|g| self.present.contains_key(&(*g).into())), about) {
             self.object(giver, id, about, Objection::Epoch);
         }
+        self.marks.reach(Mark::SessionClaimRefused);
         self.forget(id);
         self.turn_away(id);
         self.search_again(id);
@@ -236,6 +251,7 @@ impl Sessions {
         let (view, me) = (self.view_number(), self.tag);
         let given = self.active.get_mut(&id).and_then(|a| a.given.take());
         let Some(session) = self.store.get(id) else { return };
+        self.marks.reach(Mark::SessionTakenBack);
         let (follows, partner) = (session.epoch, self.present(session.partner));
         let newest = given.map_or(follows, |(_, epoch)| epoch);
         self.store.update(id, |s| {
@@ -261,8 +277,10 @@ impl Sessions {
             _ => false,
         });
         if !agrees && !self.plants.has(Plant::AdoptAnything) {
+            self.marks.reach(Mark::SessionAdoptRefused);
             return self.object(from, id, (adopt.epoch, adopt.version), Objection::Epoch);
         }
+        self.marks.reach(if given.is_some() { Mark::SessionAdoptedByGiver } else { Mark::SessionAdopted });
         let epoch = adopt.epoch;
         if let Some(active) = self.active.get_mut(&id) {
             active.given = None;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::transport::Outlet;
 use super::{Begun, SessionOp, SessionRequest, Sessions};
+use crate::core::mark::Mark;
 use crate::core::plant::Plant;
 use crate::types::{Code, Incarnation, Micros, SessionId, Time};
 
@@ -71,7 +72,9 @@ impl Sessions {
     pub(super) fn admits_early(&self, bytes: usize) -> bool {
         let bounds = self.rules.asynchronous.as_ref();
         let boundless = self.plants.has(Plant::LagWithoutBound);
-        bounds.is_some_and(|bounds| boundless || self.lag.admits(self.now, bytes, bounds))
+        let admits = bounds.is_some_and(|bounds| boundless || self.lag.admits(self.now, bytes, bounds));
+        self.marks.reach_if(bounds.is_some() && !admits, Mark::SessionEarlyRefused);
+        admits
     }
 
     /// Answers for a change that was just begun and is on its way to a second member.
@@ -86,6 +89,7 @@ impl Sessions {
         begun.early = Some(Early { since: now, bytes });
         self.lag.open.insert((now, number));
         self.lag.bytes += bytes;
+        self.marks.reach(Mark::SessionAnsweredEarly);
         self.answer_begun(id, &told, Code::Ok);
     }
 
@@ -94,6 +98,7 @@ impl Sessions {
         let Some(bounds) = self.rules.asynchronous else { return };
         let outlet = self.outlets.entry(to).or_default();
         if outlet.queue.bytes() == 0 {
+            self.marks.reach(Mark::SessionCorked);
             outlet.corked = Some(self.now + bounds.batch);
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Sessions;
 use crate::core::io::Event;
+use crate::core::mark::Mark;
 use crate::types::{Epoch, Incarnation, MemberTag, SessionId, View};
 use crate::wire::session::{Departed, Frame, Here, Role};
 
@@ -132,6 +133,7 @@ impl Sessions {
         let new: Vec<Incarnation> =
             view.members.iter().map(|m| m.incarnation).filter(|i| holds(*i) && before.index_of(*i).is_none()).collect();
         for to in new {
+            self.marks.reach(Mark::SessionDepartedTold);
             self.send(to, &Frame::Departed(Departed { members: departed.clone() }), None);
         }
     }
@@ -169,6 +171,7 @@ impl Sessions {
             if self.store.role(id) != Role::Orphan {
                 self.past.orphans.remove(&id);
             } else if self.is_stale(id) {
+                self.marks.reach(Mark::SessionOrphanStale);
                 self.forget(id);
             } else if self.active.get(&id).is_none_or(|a| a.search.is_none()) {
                 self.search_for_kin(id);
@@ -186,11 +189,13 @@ impl Sessions {
         let Some((epoch, version)) = self.store.get(id).map(|s| (s.epoch, s.version)) else { return };
         let mine = Best { role: Role::Orphan, epoch, version, holder: self.tag };
         let better = found.best.filter(|best| best.rank() > mine.rank());
+        self.marks.reach_if(better.is_some_and(|best| best.role == Role::Orphan), Mark::SessionOrphanYields);
         match better {
             Some(best) if best.role != Role::Orphan => self.drop_orphan(id, (epoch, version), best),
             Some(_) => {}
             None => {
                 let last = self.past.orphans.get(&id).is_some_and(|orphan| self.is_last(orphan, epoch, found));
+                self.marks.reach_if(!last, Mark::SessionOrphanKept);
                 if last && self.primary {
                     self.revive(id);
                 }
@@ -201,8 +206,10 @@ impl Sessions {
     /// The others went on: their session stays, and what ours has that theirs has not is reported.
     fn drop_orphan(&mut self, id: SessionId, dropped: (Epoch, u64), kept: Best) {
         if dropped.1 > kept.version {
+            self.marks.reach(Mark::SessionConflict);
             self.events.push(Event::SessionConflict { id, kept: (kept.epoch, kept.version), dropped });
         }
+        self.marks.reach(Mark::SessionOrphanDropped);
         self.forget(id);
     }
 
@@ -214,6 +221,7 @@ impl Sessions {
             (s.role, s.partner, s.copied, s.used_s) = (Role::Primary, MemberTag::NONE, false, now);
         });
         self.past.orphans.remove(&id);
+        self.marks.reach(Mark::SessionRevived);
         self.restoring.lost();
     }
 }

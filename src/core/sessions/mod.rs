@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use super::direct::{Direct, Kind};
 use super::io::Event;
+use super::mark::{Mark, Marks};
 use super::plant::{Plant, Plants};
 use crate::types::{Code, Epoch, Incarnation, Index, MemberInfo, MemberTag, Micros, SessionId, Time, View, millis};
 use crate::wire::session::{Attributes, Frame, Here, Question, Role};
@@ -196,6 +197,7 @@ impl Step {
 pub(crate) struct Sessions {
     rules: SessionRules,
     plants: Plants,
+    marks: Marks,
     now: Time,
     incarnation: Incarnation,
     tag: MemberTag,
@@ -240,10 +242,13 @@ impl std::hash::Hash for Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn new(rules: SessionRules, plants: Plants, me: Incarnation, window: usize) -> Sessions {
+    pub(crate) fn new(
+        rules: SessionRules, (plants, marks): (Plants, Marks), me: Incarnation, window: usize,
+    ) -> Sessions {
         Sessions {
             rules,
             plants,
+            marks,
             now: Time::ZERO,
             incarnation: me,
             tag: me.into(),
@@ -342,10 +347,11 @@ impl Sessions {
             active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
         }
         let window = self.frames.window();
-        let mut fresh = Sessions::new(self.rules.clone(), self.plants, incarnation, window);
+        let mut fresh = Sessions::new(self.rules.clone(), (self.plants, self.marks.clone()), incarnation, window);
         fresh.events = std::mem::take(&mut self.events);
         fresh.store = std::mem::take(&mut self.store);
         fresh.store.orphan(fresh.tag);
+        self.marks.reach_if(!fresh.store.is_empty(), Mark::SessionOrphaned);
         fresh.past = past;
         *self = fresh;
     }

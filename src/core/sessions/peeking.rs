@@ -2,6 +2,7 @@
 //! asks so who serves it; a third member reads so what is not its own.
 
 use super::{SessionOp, Sessions};
+use crate::core::mark::Mark;
 use crate::types::{Code, Incarnation, MemberTag, SessionId};
 use crate::wire::session::{Attributes, Frame, Give, Question, Role};
 
@@ -39,6 +40,7 @@ impl Sessions {
         for (who, asked) in lookers {
             let Some(session) = self.store.get(id) else { return };
             let (copy, secondary) = (self.copy_of(id, &session), session.partner);
+            self.marks.reach(Mark::SessionPeekAsked);
             self.send(who, &Frame::Shown(Give { asked, copy, secondary }), None);
         }
     }
@@ -46,6 +48,7 @@ impl Sessions {
     /// Whoever waits for a look at a session that is not ours is told who has it.
     pub(super) fn turn_lookers_away(&mut self, id: SessionId) {
         let lookers = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.lookers)).unwrap_or_default();
+        self.marks.reach_if(!lookers.is_empty(), Mark::SessionLookerSentOn);
         lookers.into_iter().for_each(|(who, asked)| self.tell(who, &Question { id, asked }));
     }
 
@@ -60,6 +63,7 @@ impl Sessions {
         if self.only_looks(id)
             && let Some(waiting) = self.active.get_mut(&id).and_then(|a| a.waiting.pop_front())
         {
+            self.marks.reach(Mark::SessionPeekShown);
             let holders: [MemberTag; 2] = [copy.epoch.owner, secondary];
             let attributes: Option<Attributes> = Some(copy.attributes);
             let number = waiting.request.number;

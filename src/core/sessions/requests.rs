@@ -5,6 +5,7 @@ use super::lag::weight;
 use super::store::Session;
 use super::{Begun, REVIEW, SessionAnswer, SessionOp, SessionRequest, Sessions, Waiting};
 use crate::core::io::Event;
+use crate::core::mark::Mark;
 use crate::core::plant::Plant;
 use crate::types::{Code, Epoch, MemberTag, SessionId, Time, limits};
 use crate::wire::session::{Attributes, Change, Role};
@@ -39,6 +40,7 @@ impl Sessions {
                 _ => true,
             };
             if barrier && active.begun.iter().any(|begun| begun.early.is_none()) {
+                self.marks.reach(Mark::SessionRequestWaits);
                 break;
             }
             if let Some(active) = self.active.get_mut(&id) {
@@ -72,12 +74,17 @@ impl Sessions {
         let (number, weight) = (request.number, weight(&request));
         let now = self.seconds();
         match request.op {
-            SessionOp::Create { .. } => self.answer(number, id, Code::InvalidArgument),
+            SessionOp::Create { .. } => {
+                self.marks.reach(Mark::SessionCreatedTwice);
+                self.answer(number, id, Code::InvalidArgument);
+            }
             SessionOp::Peek => {
+                self.marks.reach(Mark::SessionPeekedHere);
                 let shown = self.store.get(id).map(|s| s.attributes());
                 self.answer_with(number, id, Code::Ok, shown);
             }
             SessionOp::Read | SessionOp::Touch => {
+                self.marks.reach(Mark::SessionRead);
                 self.store.update(id, |s| s.used_s = now);
                 let shown =
                     (request.op == SessionOp::Read).then(|| self.store.get(id).map(|s| s.attributes())).flatten();
@@ -92,7 +99,10 @@ impl Sessions {
                     Err(code) => self.answer(number, id, code),
                 }
             }
-            SessionOp::Remove => self.end_session(id, Some(number)),
+            SessionOp::Remove => {
+                self.marks.reach(Mark::SessionEnded);
+                self.end_session(id, Some(number));
+            }
         }
         self.store.role(id)
     }
@@ -106,27 +116,33 @@ impl Sessions {
         let tokens = session.tokens();
         if change.token != 0 {
             if repeated {
+                self.marks.reach(if session.copied { Mark::SessionTokenRepeated } else { Mark::SessionTokenSingle });
                 return Err(if session.copied { Code::Ok } else { Code::Unreplicated });
             }
             let oldest = tokens.iter().copied().min().unwrap_or(0);
             if tokens.len() == limits::TOKENS && change.token < oldest {
+                self.marks.reach(Mark::SessionTokenForgotten);
                 return Err(Code::TokenExpired);
             }
         }
         if change.version != 0 && change.version != session.version {
+            self.marks.reach(Mark::SessionWriteConflicts);
             return Err(Code::VersionConflict);
         }
         let attributes = session.changed(change.whole, &change.sets, &change.removes);
         if attributes.len() > self.rules.session_bytes {
+            self.marks.reach(Mark::SessionWriteTooLarge);
             return Err(Code::TooLarge);
         }
         if !self.has_room(session.growth(attributes.len())) {
+            self.marks.reach(Mark::SessionWriteFull);
             return Err(Code::Full);
         }
         // Who gave us the session may have said that it is at the last version of all.
         (change.epoch, change.version) = (session.epoch, session.version.wrapping_add(1));
         let now = self.seconds();
         self.store.update(id, |s| apply(s, &change, attributes, now));
+        self.marks.reach(Mark::SessionWritten);
         self.begin(id, number, change.version, until);
         self.replicate(change, early);
         Ok(())
@@ -152,6 +168,7 @@ impl Sessions {
         let Some(front) = self.active.get(&id).and_then(|a| a.waiting.front()) else { return false };
         let SessionOp::Create { ttl_s, attributes } = front.request.op.clone() else { return false };
         if !self.primary {
+            self.marks.reach(Mark::SessionCreateWaits);
             return true;
         }
         let (number, until, weight) = (front.request.number, front.until, weight(&front.request));
@@ -171,6 +188,9 @@ impl Sessions {
         } else {
             None
         };
+        self.marks.reach_if(refused == Some(Code::TooLarge), Mark::SessionCreateTooLarge);
+        self.marks.reach_if(refused == Some(Code::Full), Mark::SessionCreateFull);
+        self.marks.reach_if(refused.is_none(), Mark::SessionCreated);
         match refused {
             Some(code) => self.answer(number, id, code),
             None => {
@@ -240,12 +260,14 @@ impl Sessions {
         active.waiting.retain(|w| {
             let late = lapsed || now >= w.until;
             if late {
+                self.marks.reach(if lapsed { Mark::SessionRequestLapsed } else { Mark::SessionRequestTimedOut });
                 answers.push((w.request.number, why_waiting));
             }
             !late
         });
         for begun in active.begun.iter_mut().filter(|b| !b.given_up && b.early.is_none() && (lapsed || now >= b.until))
         {
+            self.marks.reach(Mark::SessionOutcomeUnknown);
             begun.given_up = true;
             answers.push((begun.number, Code::OutcomeUnknown));
         }

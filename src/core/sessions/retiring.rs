@@ -6,6 +6,7 @@
 
 use super::handover::Claim;
 use super::{Sessions, Step};
+use crate::core::mark::Mark;
 use crate::core::plant::Plant;
 use crate::types::{Incarnation, MemberTag, SessionId, View};
 use crate::wire::session::{About, Adopt, Frame, Move, Objection, Role};
@@ -32,6 +33,7 @@ impl Sessions {
         if self.retired || self.plants.has(Plant::LeaveWithSessions) {
             return;
         }
+        self.marks.reach(Mark::SessionRetired);
         self.retired = true;
         self.uncork_all();
         let me = self.incarnation;
@@ -45,7 +47,10 @@ impl Sessions {
         let Some(before) = before.filter(|_| self.retired) else { return };
         let holds = |who: &Incarnation| self.present((*who).into()).is_some();
         let new = view.members.iter().map(|m| m.incarnation).filter(|i| holds(i) && before.index_of(*i).is_none());
-        new.collect::<Vec<_>>().into_iter().for_each(|who| self.send(who, &Frame::Retiring(()), None));
+        for who in new.collect::<Vec<_>>() {
+            self.marks.reach(Mark::SessionRetiringToldLater);
+            self.send(who, &Frame::Retiring(()), None);
+        }
     }
 
     /// Nothing is left here that somebody else could take, and nothing is on its way here.
@@ -56,6 +61,7 @@ impl Sessions {
 
     /// Somebody is about to leave.
     pub(super) fn on_retiring(&mut self, from: Incarnation) {
+        self.marks.reach(Mark::SessionRetiringHeard);
         self.retiring.insert(from);
         self.rank_partners();
         self.restoring.hurry(self.now);
@@ -85,6 +91,7 @@ impl Sessions {
         self.active.enter(id).given = Some((heir, epoch));
         self.store.update(id, |s| s.role = Role::Given);
         self.send(heir, &Frame::Inherit(Adopt { id, epoch, follows, version }), None);
+        self.marks.reach(Mark::SessionBequeathed);
         self.restoring.busy = true;
         self.turn_away(id);
     }
@@ -98,12 +105,14 @@ impl Sessions {
         self.settle(id);
         let (held, now) = (self.store.get(id).map(|s| (s.role, s.epoch, s.version)), self.seconds());
         if held != Some((Role::Secondary, will.follows, will.version)) {
+            self.marks.reach(Mark::SessionInheritRefused);
             return self.object(from, id, (will.epoch, will.version), Objection::Epoch);
         }
         self.store.update(id, |s| {
             (s.role, s.epoch, s.used_s) = (Role::Claimant, will.epoch, now);
             (s.partner, s.copied) = (MemberTag::NONE, false);
         });
+        self.marks.reach(Mark::SessionInherited);
         self.active.enter(id).search = None;
         let giver = self.present(from.into());
         self.claim(id, will.follows, giver, giver);
@@ -116,6 +125,7 @@ impl Sessions {
         let (copy, beside) = (self.copy_of(id, &session), session.partner);
         self.active.enter(id).moving = Some(Moving { to: Some(to), releasing: false });
         self.send(to, &Frame::Move(Move { copy, beside }), Some(Step::Beside(id)));
+        self.marks.reach(Mark::SessionMoveBegun);
         self.restoring.busy = true;
         true
     }
@@ -131,6 +141,7 @@ impl Sessions {
         match (self.moving(id), old) {
             (Some(moving), Some(old)) if moving.to == Some(peer) && !moving.releasing => {
                 self.set_moving(id, Some(Moving { releasing: true, ..moving }));
+                self.marks.reach(Mark::SessionMoveReleasing);
                 let early = self.plants.has(Plant::MoveWithoutRelease);
                 self.send(old, &Frame::Release(About { id, epoch }), Some(Step::Moved(id)));
                 if early {
@@ -149,6 +160,7 @@ impl Sessions {
         let Some(moving) = self.moving(id) else { return };
         self.set_moving(id, None);
         let to = moving.to.filter(|who| self.present((*who).into()).is_some());
+        self.marks.reach_if(to.is_some(), Mark::SessionMoved);
         let partner = to.map_or(MemberTag::NONE, Into::into);
         self.store.update(id, |s| (s.partner, s.copied) = (partner, to.is_some() && moving.releasing));
     }
@@ -162,12 +174,14 @@ impl Sessions {
         if old.is_none() {
             self.moved(id);
         } else if to.is_none() {
+            self.marks.reach(Mark::SessionMoveLost);
             self.set_moving(id, moving.releasing.then_some(Moving { to, ..moving }));
         }
     }
 
     /// The new holder does not take the copy.
     pub(super) fn move_refused(&mut self, id: SessionId, moving: Moving) {
+        self.marks.reach(Mark::SessionMoveRefused);
         self.set_moving(id, moving.releasing.then_some(Moving { to: None, ..moving }));
     }
 
@@ -175,6 +189,7 @@ impl Sessions {
     pub(super) fn call_off_move(&mut self, id: SessionId) {
         let (moving, epoch) = (self.moving(id), self.store.get(id).map(|s| s.epoch));
         if let (Some(to), Some(epoch)) = (moving.and_then(|moving| moving.to), epoch) {
+            self.marks.reach(Mark::SessionMoveCalledOff);
             self.send(to, &Frame::Release(About { id, epoch }), None);
         }
         self.set_moving(id, None);
@@ -201,6 +216,7 @@ impl Sessions {
         });
         let epoch = self.store.get(id).map_or(follows, |s| s.epoch);
         self.active.enter(id).claim = Some(Claim::outliving(follows, other));
+        self.marks.reach(Mark::SessionOutliveAsked);
         self.send(other, &Frame::Outlive(About { id, epoch: follows }), Some(Step::Claimed(id, epoch)));
     }
 
@@ -210,10 +226,14 @@ impl Sessions {
         match held {
             None => {}
             Some((Role::Secondary, epoch)) if epoch == about.epoch => {
+                self.marks.reach(Mark::SessionOutliveGranted);
                 self.forget(about.id);
                 self.advance(about.id);
             }
-            Some(_) => self.object(from, about.id, (about.epoch, 0), Objection::Epoch),
+            Some(_) => {
+                self.marks.reach(Mark::SessionOutliveDenied);
+                self.object(from, about.id, (about.epoch, 0), Objection::Epoch);
+            }
         }
     }
 }

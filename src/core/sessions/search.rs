@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Sessions;
 use super::merging::Found;
+use crate::core::mark::Mark;
 use crate::core::plant::Plant;
 use crate::types::{Code, Incarnation, MemberTag, Micros, SessionId, Time, millis};
 use crate::wire::session::{Frame, Here, Question, Role};
@@ -77,6 +78,7 @@ impl Sessions {
     }
 
     fn want(&mut self, id: SessionId, whom: Incarnation, vain: BTreeSet<Incarnation>) {
+        self.marks.reach(Mark::SessionWanted);
         let looks = self.only_looks(id);
         let question = self.ask(id, vain, Stage::Wanted(whom));
         let frame = if looks { Frame::Fetch(question) } else { Frame::Want(question) };
@@ -89,6 +91,7 @@ impl Sessions {
     }
 
     fn ask_everywhere(&mut self, id: SessionId, vain: BTreeSet<Incarnation>) {
+        self.marks.reach(Mark::SessionSoughtEverywhere);
         let me = self.incarnation;
         let others: BTreeSet<Incarnation> = self.present.values().copied().filter(|who| *who != me).collect();
         let question = self.ask(id, vain, Stage::Everywhere { left: others.clone(), found: Found::default() });
@@ -112,6 +115,7 @@ impl Sessions {
                 search.vain.insert(from);
                 let vain = search.vain.clone();
                 let owner = self.present(here.owner).filter(|who| here.role != Role::None && *who != self.incarnation);
+                self.marks.reach_if(owner.is_some_and(|owner| !vain.contains(&owner)), Mark::SessionRedirected);
                 match owner {
                     // Who was asked before may have got it since, or gets it soon: asked at once, they could go on saying so.
                     Some(owner) if vain.contains(&owner) => self.pause(id),
@@ -124,6 +128,7 @@ impl Sessions {
                 found.add(from.into(), here);
                 let (over, found, vain) = (left.is_empty(), found.clone(), search.vain.clone());
                 if matches!(here.role, Role::Primary | Role::Claimant) && self.front_of(id).is_some() {
+                    self.marks.reach(Mark::SessionFoundEverywhere);
                     self.want(id, from, vain);
                 } else if over {
                     self.searched_everywhere(id, &found);
@@ -140,6 +145,7 @@ impl Sessions {
     }
 
     fn pause(&mut self, id: SessionId) {
+        self.marks.reach(Mark::SessionSearchPaused);
         let until = self.now + AGAIN;
         self.review_at = self.review_at.min(until);
         let _ = self.ask(id, BTreeSet::new(), Stage::Pause(until));
@@ -164,6 +170,7 @@ impl Sessions {
         let away = orphan || holders.into_iter().any(|tag| tag.is_some() && self.present(tag).is_none());
         let forgets = self.plants.has(Plant::NewInsteadOfUnreachable);
         let code = if away && !forgets { Code::HoldersUnreachable } else { Code::NoSuchSession };
+        self.marks.reach(if away { Mark::SessionUnreachable } else { Mark::SessionAbsent });
         self.answer_waiting(id, code);
     }
 }
