@@ -502,11 +502,13 @@ impl Member {
     /// Removed by others: the process lives on and joins again as a new incarnation (R23).
     pub(super) fn restart(&mut self, why: &str, at: Option<SocketAddr>) {
         let Some(view) = self.fanout.as_ref().map(|f| Arc::clone(&f.view)) else { return };
-        if !self.plants.has(super::Plant::ForgetToTell) {
+        // Who leaves as agreed was not removed: it is told only how the others see it, a moment before it ends by itself.
+        let released = self.leaving.as_ref().is_some_and(|leaving| leaving.released);
+        if !released && !self.plants.has(super::Plant::ForgetToTell) {
             self.event(Event::Expelled { view: view.id, why: why.to_owned() });
         }
         if let Some(leaving) = self.leaving.take() {
-            self.marks.reach(Mark::LeaverRemoved);
+            self.marks.reach(if released { Mark::LeaverGone } else { Mark::LeaverRemoved });
             return self.end(if leaving.said { leaving.reason } else { leaving.reason.unheard() });
         }
         let conns: Vec<ConnId> = self.links.iter().map(|(id, _)| id).collect();
