@@ -61,6 +61,26 @@ fn a_transition_that_no_seed_reaches_is_named_and_fails_if_all_are_wanted() {
 }
 
 #[test]
+fn a_failing_seed_is_told_in_a_smaller_form_that_can_be_run_again() {
+    let list = run(&["simulate", "--plant", "list", "--json"]).summary()["plants"].clone();
+    let plant = list.as_array().and_then(|all| all.iter().find(|p| p["name"] == "replay-twice")).expect("it is there");
+    let seed = plant["seeds"][0].to_string();
+    let words = ["simulate", "--seed", &seed, "--plant", "replay-twice", "--json"];
+    let ended = run(&[&words[..], &["--shrink"]].concat());
+    let shrunk = ended.lines.iter().find(|line| line["type"] == "shrunk").expect("it was made smaller");
+    let size = |when: &str, what: &str| shrunk[when][what].as_u64().expect("a number");
+    assert!(size("after", "members") < size("before", "members"), "{shrunk}");
+    assert!(ended.stderr.contains("is broken") && ended.stderr.contains("smaller after"), "{}", ended.stderr);
+    let only = shrunk["only"].as_str().expect("text");
+    let again = run(&[&words[..], &["--only", only]].concat());
+    let same = again.summary()["violations"]
+        .as_array()
+        .is_some_and(|all| all.iter().any(|v| v["guarantee"] == shrunk["guarantee"]));
+    assert!(again.code == Some(1) && same, "{again:?}");
+    assert_eq!(run(&["simulate", "--seed", "3", "--only", "members=2"]).code, Some(2));
+}
+
+#[test]
 fn a_scenario_is_played_by_its_name_and_a_bug_in_it_is_replayed() {
     let list = run(&["simulate", "--scenario", "list", "--json"]);
     let scenarios = list.summary()["scenarios"].as_array().expect("a list").clone();

@@ -5,6 +5,7 @@ use super::lurking;
 use super::network::Conditions;
 use super::node::State;
 use super::random::Random;
+use super::trim::Trim;
 use super::world::World;
 use crate::core::To;
 use crate::types::{Code, Micros, millis};
@@ -12,8 +13,20 @@ use crate::types::{Code, Micros, millis};
 /// The faults of one run: each at its time.
 #[derive(Debug)]
 pub(crate) struct Mischief {
-    at: Vec<(Micros, FaultKind, u64)>,
+    faults: Vec<Fault>,
 }
+
+/// One fault. What it does follows from its own draw: leaving out another one changes nothing of that.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    number: u32,
+    at: Micros,
+    kind: FaultKind,
+    draw: u64,
+}
+
+/// Faults that are drawn apart are numbered from here.
+const APART_FROM: u32 = 1_000;
 
 /// The kinds that are drawn as single faults; loss, duplicates and reordering are conditions of the network.
 const DRAWN: [FaultKind; 15] = [
@@ -55,7 +68,7 @@ impl Mischief {
             at.push((time, *random.pick(&kinds), random.word()));
             time += random.between(pause / 4, pause * 2);
         }
-        Mischief { at }
+        Mischief::numbered(at, 0)
     }
 
     /// Draws the kinds that are drawn apart, and when each strikes.
@@ -66,20 +79,37 @@ impl Mischief {
             let count = if random.chance(share) { random.between(2, 5) } else { 0 };
             at.extend((0..count).map(|_| (random.between(4_000_000, end - 2_000_000), kind, random.word())));
         }
-        Mischief { at }
+        Mischief::numbered(at, APART_FROM)
+    }
+
+    fn numbered(drawn: Vec<(Micros, FaultKind, u64)>, from: u32) -> Mischief {
+        let fault = |(number, (at, kind, draw))| Fault { number, at, kind, draw };
+        Mischief { faults: (from..).zip(drawn).map(fault).collect() }
     }
 
     /// Leaves out what would strike before `begin`.
     pub fn not_before(mut self, begin: Micros) -> Mischief {
-        self.at.retain(|(at, ..)| *at >= begin);
+        self.faults.retain(|fault| fault.at >= begin);
         self
+    }
+
+    /// Leaves out what is not wanted. The numbers stay what they are.
+    pub fn only(mut self, trim: &Trim) -> Mischief {
+        self.faults.retain(|fault| trim.has_fault(fault.number));
+        self
+    }
+
+    /// The number of each fault, and when it strikes.
+    pub fn numbers(&self) -> impl Iterator<Item = (u32, Micros)> {
+        self.faults.iter().map(|fault| (fault.number, fault.at))
     }
 
     /// Schedules all of it.
     pub fn unleash(self, world: &mut World) {
-        for (at, kind, draw) in self.at {
+        for Fault { number, at, kind, draw } in self.faults {
             world.after(at, move |world| {
                 if !world.calm {
+                    world.story.say(world.now, || format!("Fault {number} strikes: {}", kind.name().replace('_', " ")));
                     strike(world, kind, &mut Random::new(draw));
                 }
             });

@@ -25,6 +25,8 @@ pub enum State {
 pub struct Node {
     pub(crate) setup: Setup,
     pub(crate) host: u16,
+    /// It is left out of this run: its process never starts.
+    pub(crate) absent: bool,
     /// The node's clock is ahead of virtual time by this much.
     pub(crate) clock_offset_us: u64,
     pub(crate) state: State,
@@ -91,6 +93,7 @@ impl Node {
         Node {
             setup,
             host,
+            absent: false,
             clock_offset_us,
             state: State::Down,
             life: 0,

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::check::Checks;
 use super::faults::Faults;
 use super::random::fold;
+use super::shrink::{Size, Told};
 use super::swarm::Swarm;
+use super::trim::Trim;
 use super::world::World;
 use crate::core::{Mark, Plant};
 
@@ -113,6 +115,28 @@ pub fn run_seed(seed: u64, plant: Option<Plant>) -> Outcome {
 /// Runs one seed and keeps a line of text for every step.
 pub fn trace_seed(seed: u64, plant: Option<Plant>) -> (Outcome, String) {
     run_swarm(seed, plant, true)
+}
+
+/// Runs one seed with something left out, until `promise` is broken if one is named, and tells what happens.
+pub fn run_trimmed(seed: u64, plant: Option<Plant>, trim: &Trim, promise: Option<&'static str>) -> Told {
+    let mut swarm = Swarm::draw_trimmed(seed, plant, trim);
+    let (faults, head) = (swarm.faults().to_vec(), swarm.describe());
+    let world = swarm.world();
+    world.story.keep();
+    world.until_broken = promise;
+    let replay = format!("decurion simulate --seed {seed} --only {trim}");
+    let outcome = watch(seed, &mut swarm, &replay, Swarm::run);
+    let world = swarm.world();
+    let present: Vec<String> =
+        (0..world.nodes().len()).filter(|n| trim.has_node(*n)).map(|n| format!("n{n}")).collect();
+    let mut story = vec![format!("Members: {}. Drawn: {head}.", present.join(", "))];
+    story.extend(world.story.lines());
+    let told = |f: &&Finding| promise.is_none_or(|promise| promise == f.guarantee);
+    let seen = outcome.findings.iter().find(told);
+    story.extend(seen.map(|f| format!("{:>8.3} s  {} is broken: {}.", f.at_ms as f64 / 1e3, f.guarantee, f.text)));
+    let (steps, ms) = (outcome.steps, seen.map_or(outcome.virtual_us / 1_000, |f| f.at_ms));
+    let size = Size { members: present.len(), faults: faults.len(), visitors: world.visitors.len(), steps, ms };
+    Told { outcome, size, faults, story }
 }
 
 fn run_swarm(seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String) {

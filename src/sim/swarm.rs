@@ -9,6 +9,7 @@ use super::mischief::Mischief;
 use super::network::{Conditions, address_of};
 use super::node::State;
 use super::random::Random;
+use super::trim::Trim;
 use super::world::{Settings, World};
 use crate::core::{Asynchronous, MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
 use crate::types::{Incarnation, Micros, Name, millis};
@@ -65,6 +66,8 @@ pub struct Swarm {
     profile: Profile,
     drill: Option<Drill>,
     faults_stop_at: Micros,
+    /// The number of each fault, and when it strikes.
+    faults: Vec<(u32, Micros)>,
 }
 
 impl AsMut<World> for Swarm {
@@ -76,6 +79,11 @@ impl AsMut<World> for Swarm {
 impl Swarm {
     /// Draws the cluster and the faults of one seed.
     pub fn draw(seed: u64, plant: Option<Plant>) -> Swarm {
+        Swarm::draw_trimmed(seed, plant, &Trim::default())
+    }
+
+    /// The same, with something left out.
+    pub fn draw_trimmed(seed: u64, plant: Option<Plant>, trim: &Trim) -> Swarm {
         let mut random = Random::new(seed ^ 0x5eed);
         let members = *random.pick(&[3, 3, 4, 4, 5, 5, 5, 6, 6, 7, 8, 9, 10, 12, 14, 18, 24]);
         let profile = *random.pick(&[PROFILES[0]; 9]);
@@ -96,6 +104,7 @@ impl Swarm {
         if let Some(drill) = drill {
             drill.adjust_conditions(&mut settings.conditions);
         }
+        settings.conditions = trim.conditions(settings.conditions);
         let mut world = World::new(settings);
         for host in 0..members as u16 {
             let mut setup = template.clone();
@@ -114,21 +123,32 @@ impl Swarm {
         }
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
         world.settings.levels = draw_levels(seed);
-        draw_visitors(&mut world, seed);
-        guests::draw(&mut world, seed);
+        draw_visitors(&mut world, seed, trim.visitors);
+        if trim.visitors != Some(0) {
+            guests::draw(&mut world, seed);
+        }
         draw_join_timeout(&mut world, seed);
         let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
-        mischief.not_before(quiet_until).unleash(&mut world);
-        Mischief::draw_apart(seed, faults_stop_at).not_before(quiet_until).unleash(&mut world);
-        if let Some(drill) = drill {
+        let mischief = [mischief, Mischief::draw_apart(seed, faults_stop_at)];
+        let mischief = mischief.map(|faults| faults.not_before(quiet_until).only(trim));
+        let faults = mischief.iter().flat_map(Mischief::numbers).collect();
+        mischief.into_iter().for_each(|faults| faults.unleash(&mut world));
+        trim.apply(&mut world);
+        if let Some(drill) = drill.filter(|_| !trim.no_drill) {
             drill.unleash(&mut world);
         }
-        Swarm { world, profile, drill, faults_stop_at }
+        let faults_stop_at = trim.stop_at.map_or(faults_stop_at, |at| at.min(faults_stop_at));
+        Swarm { world, profile, drill, faults_stop_at, faults }
     }
 
     /// The world, to look at or to keep its trace.
     pub fn world(&mut self) -> &mut World {
         &mut self.world
+    }
+
+    /// The number of each fault, and when it strikes.
+    pub fn faults(&self) -> &[(u32, Micros)] {
+        &self.faults
     }
 
     /// What was drawn, for the head of a trace.
@@ -162,6 +182,9 @@ impl Swarm {
     pub fn run(&mut self) -> bool {
         let world = &mut self.world;
         world.run_for(self.faults_stop_at);
+        if world.is_over() {
+            return false;
+        }
         calm(world);
         let converged = world.converge(self.profile.convergence());
         if converged {
@@ -295,7 +318,7 @@ fn draw_join_timeout(world: &mut World, seed: u64) {
 }
 
 /// In most seeds some visitors come to the hosts. Drawn apart from all else.
-fn draw_visitors(world: &mut World, seed: u64) {
+fn draw_visitors(world: &mut World, seed: u64, at_most: Option<usize>) {
     let mut random = Random::new(seed ^ 0x7669_7369);
     if random.chance(600) {
         let count = random.between(1, 10) as usize;
@@ -313,7 +336,7 @@ fn draw_visitors(world: &mut World, seed: u64) {
             };
             world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.asynchronous = Some(bounds));
         }
-        world.add_visitors(count, &mut random);
+        world.add_visitors(at_most.map_or(count, |most| most.min(count)), &mut random);
     }
 }
 
@@ -339,7 +362,7 @@ fn start_nodes(world: &mut World, random: &mut Random, count: usize, quiet_until
 /// Faults stop: links are whole, hosts are up and poll, processes run. Who is down comes back if it votes, and by chance otherwise.
 fn calm(world: &mut World) {
     world.calm = true;
-    world.trace.line(world.now, || "faults stop".to_owned());
+    world.tell(|| "faults stop".to_owned());
     world.mend_all();
     world.set_all_conditions(Conditions::LAN);
     world.names_fail_until = 0;

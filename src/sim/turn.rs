@@ -155,7 +155,7 @@ impl World {
         if self.nodes[node].state != State::Paused {
             return;
         }
-        self.trace.line(self.now, || format!("n{node} is resumed"));
+        self.tell(|| format!("n{node} is resumed"));
         self.nodes[node].state = State::Running;
         self.nodes[node].resumed_at = Some(self.now);
         self.disturb(node);
@@ -261,7 +261,10 @@ impl World {
                     format!("n{node} gets {count} from {of}, number {first} on, in {:?}", run.view)
                 });
             }
-            other => self.trace.line(self.now, || format!("n{node} {}", describe(other))),
+            other => {
+                self.trace.line(self.now, || format!("n{node} {}", describe(other)));
+                self.tell_event(node, other);
+            }
         }
         if let Some(survey) = &mut self.survey {
             return survey.note(self.now, node as u16, &event);
@@ -291,6 +294,31 @@ impl World {
         }
         self.check_event(node, &event);
         self.ledger.event(process, &event);
+    }
+
+    /// What an event says to a person who reads the story of a run.
+    fn tell_event(&mut self, node: usize, event: &core::Event) {
+        let (now, story) = (self.now, &mut self.story);
+        match event {
+            core::Event::View(change) => story.did(now, node, ["installs", "install"], || {
+                let names: Vec<&str> = change.view.members.iter().map(|member| member.name.as_str()).collect();
+                let kind = if change.view.fenced { "fenced" } else { "unfenced" };
+                format!("the {kind} view {:?} of {}", change.view.id, names.join(", "))
+            }),
+            core::Event::Suspected { member, why } => {
+                story.did(now, node, ["suspects", "suspect"], || format!("{}: {why}", member.name));
+            }
+            core::Event::Expelled { view, why } => {
+                story.did(now, node, ["was", "were"], || format!("removed from the view {view:?}: {why}"));
+            }
+            core::Event::Primary { view, primary: true } => {
+                story.did(now, node, ["acts", "act"], || format!("as primary in {view:?} from now on"));
+            }
+            core::Event::Primary { view, primary: false } => {
+                story.did(now, node, ["acts", "act"], || format!("as primary in {view:?} no more"));
+            }
+            _ => {}
+        }
     }
 
     /// The host takes what lies there, at once or after its lag. Says whether the member was told.

@@ -15,6 +15,7 @@ use super::network::{Conditions, Network, address_of, host_of};
 use super::node::{Node, State};
 use super::queue::{Event, Queue};
 use super::random::Random;
+use super::story::Story;
 use super::survey::Survey;
 use super::trace::Trace;
 use super::visitors::Visitor;
@@ -84,6 +85,9 @@ pub struct World {
     /// Transitions of all members.
     pub(crate) marks: Marks,
     pub(crate) trace: Trace,
+    pub(crate) story: Story,
+    /// The run ends when this promise is broken.
+    pub(crate) until_broken: Option<&'static str>,
     pub(crate) plan: Vec<Option<Action>>,
     pub(crate) lookups: Vec<Option<(u16, u32, String, u16)>>,
     pub(crate) names_fail_until: u64,
@@ -149,6 +153,8 @@ impl World {
             faults: Faults::default(),
             marks: Marks::default(),
             trace: Trace::default(),
+            story: Story::default(),
+            until_broken: None,
             plan: Vec::new(),
             lookups: Vec::new(),
             names_fail_until: 0,
@@ -257,7 +263,7 @@ impl World {
     /// Starts a node's process, if there is none and its host lives. It counts as a restart if there was one before.
     pub fn start(&mut self, node: usize) {
         let host = self.nodes[node].host;
-        if self.nodes[node].state != State::Down || !self.network.is_alive(host) {
+        if self.nodes[node].absent || self.nodes[node].state != State::Down || !self.network.is_alive(host) {
             return;
         }
         if self.listening[usize::from(host)].is_some() {
@@ -283,7 +289,7 @@ impl World {
         slot.setup.marks = self.marks.clone();
         slot.member = Some(Box::new(Member::new(slot.setup.clone(), slot.clock(self.now))));
         self.listening[usize::from(host)] = Some(node as u16);
-        self.trace.line(self.now, || format!("n{node} starts on host {host} as {incarnation:?}"));
+        self.tell(|| format!("n{node} starts on host {host} as {incarnation:?}"));
         self.trace.word(node as u64);
         self.disturb(node);
         self.schedule_load(node);
@@ -324,6 +330,9 @@ impl World {
         while !self.stands_still && self.queue.next_at().is_some_and(|at| at <= end) {
             self.step();
         }
+        if self.is_over() {
+            return;
+        }
         self.now = end;
         self.ledger.now = end;
     }
@@ -361,6 +370,9 @@ impl World {
         self.steps += 1;
         self.trace.word(at);
         self.dispatch(event);
+        if let Some(promise) = self.until_broken {
+            self.stands_still |= self.ledger.violations.iter().any(|seen| seen.guarantee.name() == promise);
+        }
         if self.survey.is_some() {
             return true;
         }
@@ -395,7 +407,7 @@ impl World {
         if self.nodes[node].state == State::Running && self.nodes[node].leaving.is_none() {
             self.faults.note(FaultKind::Leave);
             self.nodes[node].leaving = Some(self.now);
-            self.trace.line(self.now, || format!("n{node} leaves"));
+            self.tell(|| format!("n{node} leaves"));
             self.disturb(node);
             self.input(node, Input::Leave);
             self.settle(node);
@@ -406,7 +418,7 @@ impl World {
     pub fn crash(&mut self, node: usize) {
         if self.nodes[node].state != State::Down {
             self.faults.note(FaultKind::Crash);
-            self.trace.line(self.now, || format!("n{node} crashes"));
+            self.tell(|| format!("n{node} crashes"));
             self.end_process(node, true);
         }
     }
@@ -416,7 +428,7 @@ impl World {
         let host = self.nodes[node].host;
         if self.network.is_alive(host) {
             self.faults.note(FaultKind::PowerOff);
-            self.trace.line(self.now, || format!("n{node} and its host {host} lose power"));
+            self.tell(|| format!("n{node} and its host {host} lose power"));
             self.network.set_alive(host, false);
             if self.nodes[node].state != State::Down {
                 self.end_process(node, false);
@@ -434,14 +446,14 @@ impl World {
         assert_eq!(self.nodes[node].state, State::Down, "only a node without a process can move");
         self.faults.note(FaultKind::Move);
         self.nodes[node].host = host;
-        self.trace.line(self.now, || format!("n{node} moves to host {host}"));
+        self.tell(|| format!("n{node} moves to host {host}"));
     }
 
     /// The process stands still until [`World::resume`].
     pub fn pause(&mut self, node: usize) {
         if self.nodes[node].state == State::Running {
             self.faults.note(FaultKind::Pause);
-            self.trace.line(self.now, || format!("n{node} is paused"));
+            self.tell(|| format!("n{node} is paused"));
             self.nodes[node].state = State::Paused;
             self.disturb(node);
         }
@@ -449,7 +461,7 @@ impl World {
 
     /// The clock of a node leaps ahead, while no time passes.
     pub fn leap(&mut self, node: usize, by: Micros) {
-        self.trace.line(self.now, || format!("the clock of n{node} leaps ahead by {} ms", by / 1_000));
+        self.tell(|| format!("the clock of n{node} leaps ahead by {} ms", by / 1_000));
         let slot = &mut self.nodes[node];
         slot.clock_offset_us += by;
         // A lease is over by the clock of whoever has it.
@@ -460,7 +472,7 @@ impl World {
     pub fn stop_polling(&mut self, node: usize) {
         if self.nodes[node].polling {
             self.faults.note(FaultKind::HostNotPolling);
-            self.trace.line(self.now, || format!("the host of n{node} stops polling"));
+            self.tell(|| format!("the host of n{node} stops polling"));
             self.nodes[node].polling = false;
             self.nodes[node].stopped_polling_at = Some(self.now);
             self.disturb(node);
@@ -476,7 +488,7 @@ impl World {
     /// The host takes everything that lies there, and goes on.
     pub fn poll_again(&mut self, node: usize) {
         if !self.nodes[node].polling {
-            self.trace.line(self.now, || format!("the host of n{node} polls again"));
+            self.tell(|| format!("the host of n{node} polls again"));
             let (now, slot) = (self.now, &mut self.nodes[node]);
             slot.polling = true;
             let long = slot.stopped_polling_at.take().is_some_and(|since| now - since >= slot.setup.slow);
@@ -493,6 +505,9 @@ impl World {
         self.disturb_links(from);
         self.disturb_links(to);
         self.trace.line(self.now, || format!("cut from n{from} to n{to}"));
+        if !self.nodes[from].absent && !self.nodes[to].absent {
+            self.story.cut(self.now, from, to);
+        }
         self.network.cut(self.now, self.nodes[from].host, self.nodes[to].host);
     }
 
@@ -501,6 +516,9 @@ impl World {
         self.disturb_links(from);
         self.disturb_links(to);
         self.trace.line(self.now, || format!("mended from n{from} to n{to}"));
+        if !self.nodes[from].absent && !self.nodes[to].absent {
+            self.story.mended(self.now, from, to);
+        }
         self.network.mend(self.now, self.nodes[from].host, self.nodes[to].host);
     }
 
@@ -525,7 +543,7 @@ impl World {
 
     /// Mends every cut.
     pub fn mend_all(&mut self) {
-        self.trace.line(self.now, || "every link is mended".to_owned());
+        self.tell(|| "every link is mended".to_owned());
         (0..self.nodes.len()).for_each(|node| self.disturb_links(node));
         self.network.mend_all(self.now);
     }
@@ -596,7 +614,7 @@ impl World {
 
     /// The process has ended by itself: its member said why.
     pub(crate) fn exit(&mut self, node: usize, reason: Ended) {
-        self.trace.line(self.now, || format!("n{node} has ended: {reason:?}"));
+        self.tell(|| format!("n{node} has ended: {reason:?}"));
         self.check_end_of_process(node, &reason);
         let left = matches!(reason, Ended::Left | Ended::LeftUnheard);
         self.nodes[node].ended = Some(reason);
@@ -614,6 +632,17 @@ impl World {
 
     pub(crate) fn host_at(&self, to: SocketAddr) -> Option<u16> {
         host_of(to).filter(|host| usize::from(*host) < self.network.hosts())
+    }
+
+    /// Whether the run has ended early, at the broken promise that was waited for.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stands_still && self.until_broken.is_some()
+    }
+
+    /// Something that a person who reads the story of a run wants to know.
+    pub(crate) fn tell(&mut self, text: impl Fn() -> String) {
+        self.trace.line(self.now, &text);
+        self.story.say(self.now, text);
     }
 
     /// Records a broken promise that the network's or the clock's truth shows.

@@ -163,6 +163,13 @@ pub struct SimulateArguments {
     /// Plant this bug in every member; `list` shows which there are, `all` looks for seeds that catch each of them.
     #[arg(long, value_name = "NAME|list|all")]
     pub plant: Option<String>,
+    /// Make the first seed that breaks a promise smaller while it breaks the same one, and tell what is left in sentences. Without a
+    /// planted bug that is done anyway.
+    #[arg(long, conflicts_with_all = ["enumerate", "scenario", "trace", "only"])]
+    pub shrink: bool,
+    /// Run only this part of the one seed, as a shrunken one is named, and tell what happens.
+    #[arg(long, value_name = "PART,PART", requires = "seed", conflicts_with_all = ["enumerate", "scenario", "trace"])]
+    pub only: Option<String>,
     /// Fail if a transition of the machines for views, leases and sessions is never reached. So does a run of 1,000 seeds or more.
     #[arg(long, value_name = "all", value_parser = ["all"], conflicts_with_all = ["enumerate", "trace"])]
     pub marks: Option<String>,

@@ -12,6 +12,7 @@ mod node;
 mod output;
 mod scale;
 mod scenario;
+mod shrink;
 mod simulate;
 mod unbuilt;
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::SimulateArguments;
 use super::output::{Exit, Failure, Outcome, Output};
-use super::{enumerate, scenario};
+use super::{enumerate, scenario, shrink};
 
 /// Violations that are written out for people; the summary has them all.
 const MOST_SHOWN: usize = 20;
@@ -40,6 +40,9 @@ pub fn run(arguments: &SimulateArguments, output: &Output) -> Outcome {
         return scenario::run(name, plant, arguments, output);
     }
     match (arguments.seed, &arguments.trace) {
+        (Some(seed), None) if arguments.only.is_some() => {
+            shrink::tell_trimmed(seed, arguments.only.as_deref().unwrap_or_default(), plant, output)
+        }
         (Some(seed), Some(file)) => trace(seed, plant, file, output),
         (Some(seed), None) => many(seed..seed + 1, plant, arguments, output),
         (None, Some(_)) => Err(Failure::new(Exit::Usage, "--trace needs one seed: --seed S --trace FILE")),
@@ -143,6 +146,11 @@ fn many(seeds: Range<u64>, plant: Option<Plant>, arguments: &SimulateArguments, 
         }
     };
     let summary = run_seeds(seeds, &Options { plant, jobs: jobs(arguments) }, &done);
+    // A planted bug is known: its seeds are shrunk only if somebody asks for that.
+    if let Some(first) = summary.violations.first().filter(|_| arguments.shrink || plant.is_none()) {
+        let bound = if total == 1 { shrink::ASKED_FOR } else { shrink::AMONG_MANY };
+        shrink::tell_smaller(first.seed, plant, bound, output);
+    }
     // A planted bug keeps members from much that they would do without it.
     let all_marks = arguments.marks.is_some() || (total >= ENOUGH_SEEDS && plant.is_none());
     Ok(conclude(&summary, plant, all_marks, output))
