@@ -71,7 +71,7 @@ impl Host {
             self.checks.came();
         }
         for message in run {
-            if let Some(received) = self.checks.take(&message.payload) {
+            if let Some(received) = self.checks.take(message.payload) {
                 if std::mem::take(&mut self.watching) {
                     say(&Said::Watched { gap_ns: self.checks.gap_ns() });
                 }
