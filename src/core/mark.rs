@@ -144,7 +144,7 @@ marks! {
     LaggardMet "view-laggard-met" "a member is met that lags behind: it is told the view",
     PartMet "view-part-met" "another part of the cluster is met",
     MergeWon "view-merge-won" "another part is met that has to give way",
-    MergeToFenced "view-merge-to-fenced" "an unfenced part gives way to a fenced one",
+    MergeToFenced "view-merge-to-fenced" "a part gives way to a fenced one",
     MergeToLarger "view-merge-to-larger" "an unfenced part gives way to a larger one",
     MergeToEqual "view-merge-to-equal" "of two equal unfenced parts one gives way",
 

@@ -196,12 +196,13 @@ impl Member {
         false
     }
 
-    /// Which of two parts gives way: the one that is not fenced; of two fenced ones the older; of two unfenced ones the
+    /// Which of two parts gives way: the one that is not fenced; of two fenced ones that cannot act the older; of two unfenced ones the
     /// smaller, then the one with the higher id (V4).
     fn loses_to(&self, theirs: &ViewSummary) -> bool {
         let Some((ours, _)) = self.view() else { return false };
         match (ours.fenced, theirs.fenced) {
-            (true, true) => false,
+            // Both may have formed upon one proof of death each, of voters that came back and joined the other one: neither gets a lease.
+            (true, true) => !theirs.primary && self.lapsed() && ours.id < theirs.id,
             (true, false) => false,
             (false, true) => true,
             (false, false) => {

@@ -62,11 +62,13 @@ impl Rules {
         let all = states.len();
         let remembering = states.iter().filter(|s| **s == Voter::Here).count();
         let fresh = states.iter().filter(|s| matches!(s, Voter::Fresh(_))).count();
-        let rested = |s: &Voter| !matches!(s, Voter::Fresh(up) if *up < self.lease + self.lease / 4);
+        let rested = |s: &&Voter| matches!(s, Voter::Fresh(up) if *up >= self.lease + self.lease / 4);
+        let settled = states.iter().filter(rested).count();
         let majority_remembers =
             remembering * 2 > all || (remembering * 2 == all && self.plants.has(Plant::HalfDecides));
         let everybody_known = !states.contains(&Voter::Absent) && remembering + fresh > 0;
-        let majority_rested = (remembering + fresh) * 2 > all && states.iter().all(rested);
+        // Who has started just now does not count yet, and holds up nobody: where many start again and again there would always be one.
+        let majority_rested = (remembering + settled) * 2 > all;
         self.marks.reach(match (majority_remembers, everybody_known) {
             (true, _) => Mark::QuorumRemembers,
             (_, true) => Mark::QuorumComplete,
@@ -130,6 +132,9 @@ mod tests {
         assert_eq!(judge(&[Here, ProvenDead], false), Quorum::Fenced);
         assert_eq!(judge(&[Fresh(1250), Fresh(1300), Absent], false), Quorum::Fenced);
         assert_eq!(judge(&[Fresh(1249), Fresh(1300), Absent], false), Quorum::None);
+        assert_eq!(judge(&[Fresh(0), Fresh(1300), Here, Absent, Absent], false), Quorum::None);
+        assert_eq!(judge(&[Fresh(0), Fresh(1300), Here, Here, Absent, Absent, Absent], true), Quorum::Unfenced);
+        assert_eq!(judge(&[Fresh(0), Fresh(1300), Here, Here, Absent], false), Quorum::Fenced);
         assert_eq!(judge(&[Here, Absent, Absent], false), Quorum::None);
         assert_eq!(judge(&[Here, Absent, Absent], true), Quorum::Unfenced);
         assert_eq!(judge(&[Here, Absent], false), Quorum::Unfenced);

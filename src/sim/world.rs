@@ -621,7 +621,8 @@ impl World {
         self.end_process(node, true);
         let Node { setup, restart_after_us, .. } = &self.nodes[node];
         let after = match left {
-            false => *restart_after_us,
+            // Nobody is missing while the cluster comes together for the last time.
+            false => restart_after_us.map(|after| if self.calm { 0 } else { after }),
             // Who was leaving when the faults stopped comes back at once if it votes: without it there may be no majority.
             true => (self.calm && setup.voters.contains(&setup.name)).then_some(0),
         };
