@@ -114,6 +114,9 @@ impl Stream {
     }
 
     fn keep(&mut self, header: Header, level: Level, frame: Bytes, ended: u64, reached: u32) {
+        // Batches are found by how far they are from the first one that is kept.
+        let follows = self.retained.back().is_none_or(|last| last.header.batch + 1 == header.batch);
+        assert!(follows, "a batch is kept that does not follow the one before");
         self.bytes += frame.len() as u64;
         self.accepted = header.batch;
         self.next_message = Some(header.first_message + ended);

@@ -125,6 +125,13 @@ impl Lease {
         if self.plants.has(Plant::IgnoreLease) { Time::NEVER } else { base + self.length }
     }
 
+    /// The lease lasts until then at least. Others wait for the fence before they take for certain that it is over.
+    fn extend(&mut self, end: Time) {
+        self.expiry = self.expiry.max(end);
+        let within = self.expiry <= self.fence || self.plants.has(Plant::IgnoreLease);
+        assert!(within, "a lease outlasts what is told of it");
+    }
+
     /// A promise or an expulsion: this member no longer acts in the view (R16).
     pub(crate) fn drop_it(&mut self, now: Time) {
         self.marks.reach_if(self.expiry > now, Mark::LeaseGivenUp);
@@ -149,7 +156,8 @@ impl Lease {
                 (false, true) => Mark::LeaseGranted,
                 (false, false) => Mark::LeaseTooLate,
             });
-            self.expiry = self.expiry.max(self.end_of(*base));
+            let end = self.end_of(*base);
+            self.extend(end);
             // No older round will be granted any more, or it would grant less.
             self.bases.retain(|(number, _)| *number >= round.granted);
         }
@@ -210,8 +218,9 @@ impl Lease {
             if enough(*sent, &answered) || self.plants.has(Plant::GrantAlone) {
                 self.complete = *round;
                 self.marks.reach(if self.is_past_hold(now) { Mark::LeaseUpheld } else { Mark::HoldWaited });
+                let end = self.end_of(*sent);
                 if self.is_past_hold(now) {
-                    self.expiry = self.expiry.max(self.end_of(*sent));
+                    self.extend(end);
                 }
                 break;
             }
@@ -263,7 +272,8 @@ impl Lease {
             && let Some((_, sent)) = self.sent.iter().find(|(r, _)| *r == self.complete)
         {
             self.marks.reach_if(self.end_of(*sent) > self.expiry, Mark::HoldOver);
-            self.expiry = self.expiry.max(self.end_of(*sent));
+            let end = self.end_of(*sent);
+            self.extend(end);
         }
     }
 

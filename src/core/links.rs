@@ -246,10 +246,7 @@ impl Links {
         let dialer = |dialed: bool| if dialed { me } else { incarnation };
         let mine = dialer(conn.dialed);
         let loser = match self.current.get(&incarnation).and_then(|old| Some((*old, self.conns.get(old)?))) {
-            Some((old, other)) if old != id && dialer(other.dialed) < mine => {
-                debug_assert_ne!(old, id);
-                Some(id)
-            }
+            Some((old, other)) if old != id && dialer(other.dialed) < mine => Some(id),
             Some((old, _)) if old != id => Some(old),
             _ => None,
         };

@@ -333,7 +333,7 @@ impl Member {
     /// Delivers what belongs to the view that ends, whatever room the host's queue has (R17).
     fn finish_old_view(&mut self, cut: &[u64]) {
         let Some(mut f) = self.fanout.take() else { return };
-        debug_assert!(f.missing(cut.iter().copied()).is_empty());
+        assert!(f.missing(cut.iter().copied()).is_empty(), "a view ends before all of its cut is here");
         let mut fx = Effects::default();
         f.finish(cut, &mut self.budget, &mut fx);
         self.fanout = Some(f);

@@ -131,6 +131,7 @@ impl Pool {
         if !self.plants.has(Plant::LeakCredit) {
             self.free += bytes;
         }
+        assert!(self.free <= self.total, "more credit is free than there is");
     }
 
     /// Nothing is created and nothing is lost.

@@ -54,7 +54,7 @@ impl Lag {
 
     pub(super) fn close(&mut self, begun: &Begun) {
         if let Some(early) = begun.early {
-            self.bytes -= early.bytes;
+            self.bytes = self.bytes.checked_sub(early.bytes).expect("what was answered for early was counted");
             self.open.remove(&(early.since, begun.number));
         }
     }

@@ -546,6 +546,7 @@ impl SessionCounts {
     }
 
     fn take(&mut self, session: &Standing) {
+        assert!(self.bytes >= session.bytes as u64, "a session goes that was not counted");
         self.primaries -= u64::from(session.role == Role::Primary);
         self.secondaries -= u64::from(session.role == Role::Secondary);
         self.single -= u64::from(session.single);
