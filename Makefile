@@ -7,6 +7,10 @@ SEEDS ?= 2000
 SOAK_SECONDS ?= 600
 # How long `make ledger` adds to the ledger; 0 = only print it.
 LEDGER_SECONDS ?= 0
+# How many changes of the core `make mutants` tries (0: all), drawn by which seed, and for how long.
+MUTANTS_SAMPLE  ?= 100
+MUTANTS_SEED    ?= 1
+MUTANTS_SECONDS ?= 3600
 JOBS  ?= $(shell nproc)
 
 # How long `make fuzz` runs each target, which ones (empty: all), and where its compiler driver is kept.
@@ -15,7 +19,7 @@ FUZZ_TARGETS ?=
 CARGO_FUZZ   := target/tools/bin/cargo-fuzz
 CARGO_FUZZ_VERSION := 0.13.2
 
-.PHONY: help all lib test tools lint test-rust test-loom soak simulate ledger deny fuzz bench clean
+.PHONY: help all lib test tools lint test-rust test-loom soak simulate ledger deny fuzz mutants bench clean
 
 .DEFAULT_GOAL := help
 
@@ -69,9 +73,13 @@ fuzz: $(CARGO_FUZZ) ## Every fuzz target for FUZZ_SECONDS (default 60), then the
 $(CARGO_FUZZ):
 	$(CARGO) install --locked --root target/tools cargo-fuzz --version $(CARGO_FUZZ_VERSION)
 
+mutants: ## MUTANTS_SAMPLE (default 100) small changes of the core, drawn at random: which seed, scenario or test notices each.
+	$(CARGO) run --release --locked --manifest-path mutants/Cargo.toml -- \
+	  --sample $(MUTANTS_SAMPLE) --seed $(MUTANTS_SEED) --seconds $(MUTANTS_SECONDS) --jobs $(JOBS)
+
 bench: ## The benches of the hot paths.
 	$(CARGO) bench --locked
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/artifacts loom/target
+	rm -rf fuzz/target fuzz/artifacts loom/target mutants/target

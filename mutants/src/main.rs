@@ -1,0 +1,180 @@
+//! Changes the core in every small way there is, and sees who notices: one build holds all changes, and a variable of the
+//! environment chooses one while it runs. How it works, and what was found: `docs/MUTANTS.md`.
+
+mod checks;
+mod find;
+mod render;
+mod report;
+mod tree;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use checks::{Check, End};
+use clap::Parser;
+use report::Outcome;
+use tree::{Mutant, Tree};
+
+/// Files of tests that take minutes, or need no second look because the tool itself does what they do.
+const NOT_TESTS: &[&str] = &["sim_plants", "sim_swarm", "sim_scenarios"];
+/// What the names of tests begin with that concern the core.
+const TESTS: &[&str] = &["core_", "sim_", "session", "wire_", "runtime_"];
+
+/// Changes the core in small ways, one at a time, and sees which seed, scenario or test notices.
+#[derive(Parser)]
+struct Arguments {
+    /// So many changes, drawn at random; 0 = all.
+    #[arg(long, default_value_t = 100)]
+    sample: usize,
+    /// What they are drawn by.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only in files whose path holds this.
+    #[arg(long, default_value = "")]
+    file: String,
+    /// Only on this line of them.
+    #[arg(long)]
+    line: Option<usize>,
+    /// Processes at one time.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// No change is begun after so many seconds of trying.
+    #[arg(long, default_value_t = 3600)]
+    seconds: u64,
+    /// Seeds of the simulator that each change must survive.
+    #[arg(long, default_value_t = 160)]
+    seeds: u64,
+    /// Try again what an earlier run has tried.
+    #[arg(long)]
+    again: bool,
+    /// Only say how many changes there are.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the library's directory");
+    let base = root.join("target/mutants");
+    let mut tree = Tree::new(root);
+    tree.build();
+    let mutants = tree.mutants();
+    eprintln!("{} changes that compile, {} that do not", mutants.len(), tree.dropped());
+    if arguments.list {
+        return println!("{}", report::table(&mutants, &[]));
+    }
+    let programs = tree.programs(&tests(root));
+    let checks = checks::record(&programs, arguments.seeds, arguments.jobs, &base);
+    let reached = checks::reached(&checks);
+    let passed = mutants.iter().filter(|mutant| reached.contains_key(&mutant.number)).count();
+    eprintln!("{} checks pass {passed} of {} changes", checks.len(), mutants.len());
+
+    let outcomes = base.join("outcomes.jsonl");
+    let known = if arguments.again { Vec::new() } else { report::known(&outcomes, &mutants) };
+    let (mut done, mut fresh) = (Vec::new(), Vec::new());
+    for mutant in draw(&mutants, &arguments) {
+        match known.iter().find(|outcome| outcome.mutant.number == mutant.number) {
+            Some(outcome) => done.push(outcome.clone()),
+            None => fresh.push(mutant),
+        }
+    }
+    done.extend(try_each(&fresh, &checks, &arguments, &outcomes, &base));
+    println!("{}", report::table(&mutants, &done));
+}
+
+/// The names of the test programs that concern the core.
+fn tests(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root.join("tests")).expect("the tests' directory");
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".rs")?.to_owned()));
+    let concerns = |name: &String| TESTS.iter().any(|t| name.starts_with(t)) && !NOT_TESTS.contains(&name.as_str());
+    let mut names: Vec<String> = names.filter(concerns).collect();
+    names.sort();
+    names
+}
+
+/// A sample, in an order that depends on nothing but the seed: a longer one begins with a shorter one.
+fn draw(mutants: &[Mutant], arguments: &Arguments) -> Vec<Mutant> {
+    let mut state = arguments.seed;
+    let mut keyed: Vec<(u64, &Mutant)> = mutants.iter().map(|mutant| (next(&mut state), mutant)).collect();
+    keyed.retain(|(_, m)| m.file.contains(&arguments.file) && arguments.line.is_none_or(|line| m.line == line));
+    keyed.sort_by_key(|(key, _)| *key);
+    let count = if arguments.sample == 0 { keyed.len() } else { arguments.sample };
+    keyed.into_iter().take(count).map(|(_, mutant)| mutant.clone()).collect()
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn try_each(mutants: &[Mutant], checks: &[Check], arguments: &Arguments, file: &PathBuf, base: &Path) -> Vec<Outcome> {
+    let until = Instant::now() + Duration::from_secs(arguments.seconds);
+    let file = OpenOptions::new().append(true).create(true).open(file).expect("a file for what was found");
+    let (next, file, done) = (Mutex::new(mutants.iter()), Mutex::new(file), Mutex::new(Vec::new()));
+    checks::on_threads(arguments.jobs, base, |work| {
+        while Instant::now() < until {
+            let Some(mutant) = next.lock().expect("no thread panics").next() else { return };
+            let outcome = try_one(mutant, checks, work);
+            writeln!(file.lock().expect("no thread panics"), "{}", outcome.to_json()).expect("a line is written");
+            let mut done = done.lock().expect("no thread panics");
+            done.push(outcome);
+            if done.len().is_multiple_of(10) {
+                let survive = done.iter().filter(|o: &&Outcome| o.caught.is_none()).count();
+                eprintln!("{} of {} tried, {survive} survive", done.len(), mutants.len());
+            }
+        }
+    });
+    done.into_inner().expect("no thread panics")
+}
+
+/// Tries one check after the other that passes the change, until one notices.
+fn try_one(mutant: &Mutant, checks: &[Check], work: &Path) -> Outcome {
+    let passing: Vec<&Check> = checks.iter().filter(|check| check.passes.contains(&mutant.number)).collect();
+    let mut outcome = Outcome { mutant: mutant.clone(), reached: passing.len(), caught: None, seeds: 0 };
+    for check in passing {
+        outcome.seeds += usize::from(check.stage.kind() == "seeds");
+        if let End::Badly(how) = check.run(mutant.number, work) {
+            // What a busy machine spoils now and then is tried once more.
+            let again = check.stage.kind() == "tests" || how == "does not end";
+            if again && matches!(check.run(mutant.number, work), End::Well) {
+                continue;
+            }
+            outcome.caught = Some((check.stage.kind().to_owned(), check.name.clone(), how));
+            break;
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_sample_begins_with_a_shorter_one() {
+        let mutant = |number| Mutant {
+            number,
+            file: format!("src/core/{}.rs", number % 3),
+            line: 1,
+            kind: "left out",
+            original: String::new(),
+            text: String::new(),
+        };
+        let mutants: Vec<Mutant> = (1..100).map(mutant).collect();
+        let numbers = |sample: &str, file: &str| -> Vec<u32> {
+            let arguments = Arguments::parse_from(["mutants", "--sample", sample, "--file", file]);
+            draw(&mutants, &arguments).iter().map(|m| m.number).collect()
+        };
+        let (short, long) = (numbers("10", ""), numbers("50", ""));
+        assert_eq!((short.len(), &short[..]), (10, &long[..10]));
+        assert_ne!(short, (1..11).collect::<Vec<u32>>());
+        assert!(numbers("0", "core/2").iter().all(|n| n % 3 == 2) && numbers("0", "core/2").len() == 33);
+    }
+}
