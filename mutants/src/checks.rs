@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
@@ -13,10 +14,12 @@ use wait_timeout::ChildExt;
 
 use crate::tree::COMMAND;
 
-/// A check that takes longer on the unchanged core is left out.
-const SLOWEST: Duration = Duration::from_secs(20);
+/// A check that takes more of a processor's time on the unchanged core is left out.
+const SLOWEST_S: u64 = 20;
 /// A test that takes no longer goes before most seeds.
 const QUICK: Duration = Duration::from_millis(500);
+/// A process that waits for ever takes none of it: so long it may be there.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// What a process may take of memory: a change may fill it without end.
 const MEMORY_KIB: u64 = 4 << 20;
 
@@ -32,6 +35,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    pub const ALL: [Stage; 6] =
+        [Stage::FirstSeeds, Stage::QuickTests, Stage::MoreSeeds, Stage::Scenarios, Stage::LastSeeds, Stage::Tests];
+
     /// What catches here, for the summary.
     pub fn kind(self) -> &'static str {
         match self {
@@ -63,12 +69,12 @@ pub enum End {
 impl Check {
     fn new(name: String, stage: Stage, program: &Path, arguments: &[&str]) -> Check {
         let arguments = arguments.iter().map(|&a| a.to_owned()).collect();
-        Check { name, stage, program: program.to_owned(), arguments, took: SLOWEST, passes: BTreeSet::new() }
+        Check { name, stage, program: program.to_owned(), arguments, took: Duration::ZERO, passes: BTreeSet::new() }
     }
 
-    /// Whether it notices a change. The bound allows for a machine that is busy with other things.
+    /// Whether it notices a change.
     pub fn run(&self, number: u32, work: &Path) -> End {
-        self.process(&number.to_string(), self.took * 10 + Duration::from_secs(5), work)
+        self.process(&number.to_string(), work)
     }
 
     /// Runs it on the unchanged core; `false` if it fails there, or takes too long.
@@ -76,7 +82,7 @@ impl Check {
         let began = Instant::now();
         let reached = work.join("reached");
         let _ = fs::remove_file(&reached);
-        let end = self.process("all", SLOWEST, work);
+        let end = self.process("all", work);
         self.took = began.elapsed();
         let text = fs::read_to_string(&reached).unwrap_or_default();
         self.passes = text.lines().map(|line| line.parse().expect("a number")).collect();
@@ -86,23 +92,24 @@ impl Check {
         matches!(end, End::Well)
     }
 
-    fn process(&self, mutant: &str, limit: Duration, work: &Path) -> End {
+    fn process(&self, mutant: &str, work: &Path) -> End {
         let said = work.join("said");
         let file = File::create(&said).expect("a file in the work directory");
         let mut child = Command::new("sh")
-            .args(["-c", &format!("ulimit -v {MEMORY_KIB}; exec \"$@\""), "sh"])
+            .args(["-c", &format!("ulimit -v {MEMORY_KIB} -t {SLOWEST_S}; exec \"$@\""), "sh"])
             .arg(&self.program)
             .args(&self.arguments)
             .env("DECURION_MUTANT", mutant)
             .env("DECURION_MUTANT_REACHED", work.join("reached"))
             .env("RUST_BACKTRACE", "0")
+            .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a descriptor"))
             .stderr(file)
             .current_dir(work)
             .spawn()
             .expect("a shell");
-        let ended = child.wait_timeout(limit).expect("a child can be waited for");
+        let ended = child.wait_timeout(PATIENCE).expect("a child can be waited for");
         if ended.is_none() {
             child.kill().and_then(|()| child.wait()).expect("a child can be killed");
         }
@@ -112,7 +119,10 @@ impl Check {
 
 /// In a few words, what a process says has gone wrong.
 fn how(ended: Option<ExitStatus>, said: &[u8]) -> End {
-    let Some(status) = ended else { return End::Badly("does not end".to_owned()) };
+    // SIGKILL and SIGXCPU: what `ulimit -t` ends a process with.
+    const OVER: [i32; 2] = [9, 24];
+    let over = ended.is_none_or(|status| status.signal().is_some_and(|signal| OVER.contains(&signal)));
+    let Some(status) = ended.filter(|_| !over) else { return End::Badly("does not end".to_owned()) };
     if status.success() {
         return End::Well;
     }
@@ -160,10 +170,10 @@ fn listed(program: &Path, arguments: &[&str]) -> Vec<String> {
 }
 
 /// Runs every check on the unchanged core and keeps those that pass, in the order in which they are tried. What was noted
-/// about the same programs before is taken from `cache`.
-pub fn record(programs: &[(String, PathBuf)], seeds: u64, jobs: usize, base: &Path) -> Vec<Check> {
+/// about the same sources before is taken from `cache`.
+pub fn record(programs: &[(String, PathBuf)], sources: u64, seeds: u64, jobs: usize, base: &Path) -> Vec<Check> {
     let cache = base.join("reach.json");
-    let stamp = stamp(programs, seeds);
+    let stamp = format!("{seeds} seeds, sources {sources}");
     let known = fs::read(&cache).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let known = known.filter(|known| known["stamp"] == stamp.as_str());
     let mut checks = all(programs, seeds);
@@ -172,7 +182,7 @@ pub fn record(programs: &[(String, PathBuf)], seeds: u64, jobs: usize, base: &Pa
         None => try_all(&mut checks, jobs, base),
     };
     for check in checks.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(check, _)| check) {
-        eprintln!("left out: {} fails on the unchanged core or takes more than {} s", check.name, SLOWEST.as_secs());
+        eprintln!("left out: {} fails on the unchanged core or takes more than {} s", check.name, SLOWEST_S);
     }
     let mut keep = kept.into_iter();
     checks.retain(|_| keep.next().unwrap_or(false));
@@ -184,15 +194,9 @@ pub fn record(programs: &[(String, PathBuf)], seeds: u64, jobs: usize, base: &Pa
         let text = json!({ "stamp": stamp, "checks": noted }).to_string();
         fs::write(&cache, text).expect("the cache can be written");
     }
-    // Seeds in their order, tests by what they cost.
-    checks.sort_by_key(|check| (check.stage, if check.stage.kind() == "tests" { check.took } else { Duration::ZERO }));
+    // Seeds in their order, the others by what they cost.
+    checks.sort_by_key(|check| (check.stage, if check.stage.kind() == "seeds" { Duration::ZERO } else { check.took }));
     checks
-}
-
-fn stamp(programs: &[(String, PathBuf)], seeds: u64) -> String {
-    let of = |path: &PathBuf| fs::metadata(path).and_then(|m| m.modified()).expect("what was built is there");
-    let parts: Vec<String> = programs.iter().map(|(_, path)| format!("{} {:?}", path.display(), of(path))).collect();
-    format!("{seeds} seeds, {}", parts.join(", "))
 }
 
 fn restore(checks: &mut [Check], known: &Value) -> Vec<bool> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use checks::{Check, End};
+use checks::{Check, End, Stage};
 use clap::Parser;
 use report::Outcome;
 use tree::{Mutant, Tree};
@@ -67,22 +67,20 @@ fn main() {
         return println!("{}", report::table(&mutants, &[]));
     }
     let programs = tree.programs(&tests(root));
-    let checks = checks::record(&programs, arguments.seeds, arguments.jobs, &base);
+    let checks = checks::record(&programs, tree.stamp(), arguments.seeds, arguments.jobs, &base);
     let reached = checks::reached(&checks);
     let passed = mutants.iter().filter(|mutant| reached.contains_key(&mutant.number)).count();
     eprintln!("{} checks pass {passed} of {} changes", checks.len(), mutants.len());
 
     let outcomes = base.join("outcomes.jsonl");
     let known = if arguments.again { Vec::new() } else { report::known(&outcomes, &mutants) };
-    let (mut done, mut fresh) = (Vec::new(), Vec::new());
-    for mutant in draw(&mutants, &arguments) {
-        match known.iter().find(|outcome| outcome.mutant.number == mutant.number) {
-            Some(outcome) => done.push(outcome.clone()),
-            None => fresh.push(mutant),
-        }
-    }
-    done.extend(try_each(&fresh, &checks, &arguments, &outcomes, &base));
-    println!("{}", report::table(&mutants, &done));
+    let outcome_of = |mutant: Mutant| {
+        let known = known.iter().find(|outcome| outcome.mutant.number == mutant.number);
+        known.cloned().unwrap_or_else(|| Outcome::new(mutant))
+    };
+    let mut drawn: Vec<Outcome> = draw(&mutants, &arguments).into_iter().map(outcome_of).collect();
+    try_each(&mut drawn, &checks, &arguments, &outcomes, &base);
+    println!("{}", report::table(&mutants, &drawn));
 }
 
 /// The names of the test programs that concern the core.
@@ -114,43 +112,42 @@ fn next(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn try_each(mutants: &[Mutant], checks: &[Check], arguments: &Arguments, file: &PathBuf, base: &Path) -> Vec<Outcome> {
+/// Tries all with what is cheap before any with what is not.
+fn try_each(drawn: &mut [Outcome], checks: &[Check], arguments: &Arguments, file: &PathBuf, base: &Path) {
     let until = Instant::now() + Duration::from_secs(arguments.seconds);
     let file = OpenOptions::new().append(true).create(true).open(file).expect("a file for what was found");
-    let (next, file, done) = (Mutex::new(mutants.iter()), Mutex::new(file), Mutex::new(Vec::new()));
-    checks::on_threads(arguments.jobs, base, |work| {
-        while Instant::now() < until {
-            let Some(mutant) = next.lock().expect("no thread panics").next() else { return };
-            let outcome = try_one(mutant, checks, work);
-            writeln!(file.lock().expect("no thread panics"), "{}", outcome.to_json()).expect("a line is written");
-            let mut done = done.lock().expect("no thread panics");
-            done.push(outcome);
-            if done.len().is_multiple_of(10) {
-                let survive = done.iter().filter(|o: &&Outcome| o.caught.is_none()).count();
-                eprintln!("{} of {} tried, {survive} survive", done.len(), mutants.len());
+    let file = Mutex::new(file);
+    for (index, stage) in Stage::ALL.iter().enumerate() {
+        let of_stage: Vec<&Check> = checks.iter().filter(|check| check.stage == *stage).collect();
+        let undecided: Vec<&mut Outcome> =
+            drawn.iter_mut().filter(|o| o.caught.is_none() && o.stages == index).collect();
+        eprintln!("{stage:?}: {} changes", undecided.len());
+        let next = Mutex::new(undecided.into_iter());
+        checks::on_threads(arguments.jobs, base, |work| {
+            while Instant::now() < until {
+                let Some(outcome) = next.lock().expect("no thread panics").next() else { return };
+                try_one(outcome, &of_stage, work);
+                outcome.stages = index + 1;
+                writeln!(file.lock().expect("no thread panics"), "{}", outcome.to_json()).expect("a line is written");
             }
-        }
-    });
-    done.into_inner().expect("no thread panics")
+        });
+    }
 }
 
 /// Tries one check after the other that passes the change, until one notices.
-fn try_one(mutant: &Mutant, checks: &[Check], work: &Path) -> Outcome {
-    let passing: Vec<&Check> = checks.iter().filter(|check| check.passes.contains(&mutant.number)).collect();
-    let mut outcome = Outcome { mutant: mutant.clone(), reached: passing.len(), caught: None, seeds: 0 };
-    for check in passing {
-        outcome.seeds += usize::from(check.stage.kind() == "seeds");
-        if let End::Badly(how) = check.run(mutant.number, work) {
+fn try_one(outcome: &mut Outcome, checks: &[&Check], work: &Path) {
+    let number = outcome.mutant.number;
+    for check in checks.iter().filter(|check| check.passes.contains(&number)) {
+        outcome.checks += 1;
+        if let End::Badly(how) = check.run(number, work) {
             // What a busy machine spoils now and then is tried once more.
-            let again = check.stage.kind() == "tests" || how == "does not end";
-            if again && matches!(check.run(mutant.number, work), End::Well) {
+            if check.stage.kind() == "tests" && matches!(check.run(number, work), End::Well) {
                 continue;
             }
             outcome.caught = Some((check.stage.kind().to_owned(), check.name.clone(), how));
-            break;
+            return;
         }
     }
-    outcome
 }
 
 #[cfg(test)]

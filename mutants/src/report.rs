@@ -6,27 +6,38 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::checks::Stage;
 use crate::tree::Mutant;
 
 /// The result of one change.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub mutant: Mutant,
-    /// How many checks pass the change.
-    pub reached: usize,
+    /// Checks that pass the change and were run, up to the one that caught it.
+    pub checks: usize,
+    /// Stages of checks that it has been through, of [`Stage::ALL`].
+    pub stages: usize,
     /// Kind and name of the check that caught it, and what it said.
     pub caught: Option<(String, String, String)>,
-    /// Seeds that were run, up to the one that caught it.
-    pub seeds: usize,
 }
 
 impl Outcome {
+    /// Before anything has been tried.
+    pub fn new(mutant: Mutant) -> Outcome {
+        Outcome { mutant, checks: 0, stages: 0, caught: None }
+    }
+
+    /// Nothing has noticed, and there is nothing left to try.
+    fn survives(&self) -> bool {
+        self.caught.is_none() && self.stages == Stage::ALL.len()
+    }
+
     pub fn to_json(&self) -> Value {
         let Mutant { file, line, kind, original, text, .. } = &self.mutant;
         let caught = self.caught.as_ref().map(|(kind, name, how)| json!({ "kind": kind, "by": name, "how": how }));
         json!({
             "file": file, "line": line, "kind": kind, "original": original, "text": text,
-            "reached": self.reached, "caught": caught, "seeds": self.seeds,
+            "checks": self.checks, "stages": self.stages, "caught": caught,
         })
     }
 
@@ -37,9 +48,9 @@ impl Outcome {
         let caught = text("kind").zip(text("by")).zip(text("how")).map(|((kind, by), how)| (kind, by, how));
         (key_of(line) == key(mutant)).then(|| Outcome {
             mutant: mutant.clone(),
-            reached: count("reached"),
+            checks: count("checks"),
+            stages: count("stages"),
             caught,
-            seeds: count("seeds"),
         })
     }
 }
@@ -66,7 +77,7 @@ pub fn known(path: &Path, mutants: &[Mutant]) -> Vec<Outcome> {
 
 /// A line for each file, and then each change that nothing noticed.
 pub fn table(mutants: &[Mutant], outcomes: &[Outcome]) -> String {
-    let mut files: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
+    let mut files: BTreeMap<&str, [usize; 7]> = BTreeMap::new();
     for mutant in mutants {
         files.entry(&mutant.file).or_default()[0] += 1;
     }
@@ -75,20 +86,20 @@ pub fn table(mutants: &[Mutant], outcomes: &[Outcome]) -> String {
         row[1] += 1;
         row[column(outcome)] += 1;
     }
-    let mut total = [0; 6];
+    let mut total = [0; 7];
     let mut out = String::from(
-        "| file | mutants | tried | seeds | scenarios | tests | survive |\n|---|---|---|---|---|---|---|\n",
+        "| file | mutants | tried | seeds | scenarios | tests | survive | undecided |\n|---|---|---|---|---|---|---|---|\n",
     );
     for (file, row) in &files {
-        (0..6).for_each(|i| total[i] += row[i]);
+        (0..7).for_each(|i| total[i] += row[i]);
         out.push_str(&row_of(file, row));
     }
     out.push_str(&row_of("all", &total));
-    let mut survivors: Vec<&Outcome> = outcomes.iter().filter(|o| o.caught.is_none()).collect();
+    let mut survivors: Vec<&Outcome> = outcomes.iter().filter(|o| o.survives()).collect();
     survivors.sort_by_key(|o| o.mutant.number);
-    for Outcome { mutant: Mutant { file, line, kind, original, text, .. }, reached, .. } in survivors {
+    for Outcome { mutant: Mutant { file, line, kind, original, text, .. }, checks, .. } in survivors {
         let (original, text) = (tidy(original), tidy(text));
-        out.push_str(&format!("\n{file}:{line}: {kind} ({reached} checks pass it)\n    {original}\n    {text}\n"));
+        out.push_str(&format!("\n{file}:{line}: {kind} ({checks} checks pass it)\n    {original}\n    {text}\n"));
     }
     out
 }
@@ -107,11 +118,13 @@ fn column(outcome: &Outcome) -> usize {
         Some("seeds") => 2,
         Some("scenarios") => 3,
         Some(_) => 4,
-        None => 5,
+        None if outcome.survives() => 5,
+        // The time was over.
+        None => 6,
     }
 }
 
-fn row_of(name: &str, row: &[usize; 6]) -> String {
+fn row_of(name: &str, row: &[usize; 7]) -> String {
     let cells: Vec<String> = row.iter().map(usize::to_string).collect();
     format!("| {name} | {} |\n", cells.join(" | "))
 }
@@ -124,17 +137,18 @@ mod tests {
         let (file, original, text) = ("src/core/a.rs".to_owned(), "a < b".to_owned(), "a <= b".to_owned());
         let mutant = Mutant { number, file, line: number as usize, kind: "as <=", original, text };
         let caught = caught.map(|kind| (kind.to_owned(), "somebody".to_owned(), "D1 is broken".to_owned()));
-        Outcome { mutant, reached: 3, caught, seeds: 2 }
+        Outcome { mutant, checks: 3, stages: Stage::ALL.len(), caught }
     }
 
     #[test]
     fn the_table_counts_who_caught_what_and_names_who_survives() {
-        let outcomes = [outcome(1, Some("seeds")), outcome(2, Some("tests")), outcome(3, None)];
+        let begun = Outcome { stages: 1, ..outcome(4, None) };
+        let outcomes = [outcome(1, Some("seeds")), outcome(2, Some("tests")), outcome(3, None), begun];
         let mutants: Vec<Mutant> = (1..=5).map(|n| outcome(n, None).mutant).collect();
         let text = table(&mutants, &outcomes);
-        assert!(text.contains("| src/core/a.rs | 5 | 3 | 1 | 0 | 1 | 1 |"), "{text}");
+        assert!(text.contains("| src/core/a.rs | 5 | 4 | 1 | 0 | 1 | 1 | 1 |"), "{text}");
         assert!(text.contains("src/core/a.rs:3: as <= (3 checks pass it)\n    a < b\n    a <= b"), "{text}");
-        assert!(!text.contains("src/core/a.rs:2"), "{text}");
+        assert!(!text.contains("src/core/a.rs:2") && !text.contains("src/core/a.rs:4"), "{text}");
     }
 
     #[test]

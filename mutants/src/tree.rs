@@ -121,7 +121,8 @@ impl Tree {
         panic!("the copy does not compile after {ROUNDS} rounds");
     }
 
-    fn stamp(&self) -> u64 {
+    /// Stands for the text of the core.
+    pub fn stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for Source { file, text, .. } in &self.sources {
             (file, text).hash(&mut hasher);
