@@ -432,4 +432,22 @@ mod tests {
         let parts: Vec<u16> = (0..4).filter_map(|_| build(1_024)).map(|built| built.header.count).collect();
         assert_eq!(parts, [1, 1, 1]);
     }
+
+    /// What a removed member had begun to send goes out whole in its next life (D7).
+    #[test]
+    fn a_new_incarnation_begins_a_long_message_again() {
+        let mut outbox = Outbox::new(1 << 20, 1 << 20);
+        outbox.set_gate(Gate::Open);
+        outbox.push(To::Everybody, Level::Fifo, 3, Payload::Borrowed(&[7; 3_000]));
+        let mut builder = Builder::new(1);
+        let mut parts = |builder: &mut Builder, most| -> Vec<usize> {
+            let build = || builder.build(outbox.queue(To::Everybody), 1_024, 5, Seat(1), Seat::EVERYBODY);
+            std::iter::from_fn(build).take(most).map(|built| built.frame.len()).collect()
+        };
+        let begun = parts(&mut builder, 2);
+        let mut anew = builder.for_new_incarnation();
+        let all = parts(&mut anew, 9);
+        assert_eq!((begun.len(), all.len(), &all[..2]), (2, 3, &begun[..]));
+        assert!(parts(&mut builder, 9).is_empty(), "the old one has nothing left");
+    }
 }

@@ -541,6 +541,22 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_behind_a_batch_is_counted_also_where_the_rest_is_forgotten() {
+        let mut stream = new_stream(&view(&[0, 0]), 0, 1, Plants::default());
+        assert_eq!((stream.bytes_after(0), stream.retained_bytes()), (0, 0));
+        for (batch, bytes) in [(1, 100), (2, 20), (3, 3)] {
+            let (flags, count, length, tag) = (0, 1, bytes as u32, 7);
+            let (sender, receiver) = (Seat(2), Seat::EVERYBODY);
+            let header = Header { flags, count, length, tag, sender, receiver, batch, first_message: batch };
+            stream.keep(header, Level::Fifo, Bytes::from(vec![7; bytes]), 1, 0);
+        }
+        assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [123, 23, 3, 0]);
+        stream.forget_up_to(2);
+        assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [3, 3, 3, 0]);
+        assert_eq!(stream.retained_bytes(), 3);
+    }
+
+    #[test]
     fn who_moves_keeps_its_place_in_the_view_and_leads_nobody_where_it_comes() {
         let mut members = view(&[0, 1, 2, 0, 1, 2]).members;
         (members[0].group, members[0].grouped) = (1, 2);

@@ -34,7 +34,6 @@ const CONTACTS: usize = 1_024;
 /// One address that may lead to the cluster.
 #[derive(Clone, Hash, Debug)]
 struct Contact {
-    name: Option<Name>,
     tried: Time,
     /// Whether there was any answer, or a failure, at all.
     settled: bool,
@@ -85,22 +84,16 @@ impl Seeking {
             last_refusal: None,
         };
         if let Some(address) = at {
-            seeking.add(address, None, setup.advertise);
+            seeking.add(address, setup.advertise);
         }
         seeking
     }
 
-    fn add(&mut self, address: SocketAddr, name: Option<Name>, me: SocketAddr) {
+    fn add(&mut self, address: SocketAddr, me: SocketAddr) {
         if self.contacts.len() >= CONTACTS && !self.contacts.contains_key(&address) {
             return;
         }
-        let contact = self.contacts.entry(address).or_insert(Contact {
-            name: None,
-            tried: Time::ZERO,
-            settled: false,
-            myself: address == me,
-        });
-        contact.name = contact.name.take().or(name);
+        self.contacts.entry(address).or_insert(Contact { tried: Time::ZERO, settled: false, myself: address == me });
     }
 
     pub(crate) fn deadline(&self) -> Time {
@@ -142,7 +135,7 @@ impl Member {
         self.resolve_at = self.now + if missing { RESOLVE_MISSING } else { RESOLVE };
         if let Some(seeking) = &mut self.seeking {
             for address in self.history.addresses() {
-                seeking.add(address, None, self.setup.advertise);
+                seeking.add(address, self.setup.advertise);
             }
         }
         for seed in self.setup.seeds.clone() {
@@ -163,7 +156,7 @@ impl Member {
             listed.insert(address);
         }
         if let Some(seeking) = &mut self.seeking {
-            seeking.add(address, name, self.setup.advertise);
+            seeking.add(address, self.setup.advertise);
         }
     }
 
@@ -351,7 +344,7 @@ impl Member {
     pub(super) fn on_view_heard(&mut self, address: SocketAddr) {
         if let Some(seeking) = &mut self.seeking {
             self.marks.reach(Mark::ViewHeard);
-            seeking.add(address, None, self.setup.advertise);
+            seeking.add(address, self.setup.advertise);
             self.look_again();
         }
     }
@@ -363,7 +356,7 @@ impl Member {
         let address = self.links.get(conn).and_then(|c| c.peer()).map(|p| p.address);
         self.close(conn);
         if let (Some(seeking), Some(address)) = (&mut self.seeking, address) {
-            seeking.add(address, None, self.setup.advertise);
+            seeking.add(address, self.setup.advertise);
         }
     }
 

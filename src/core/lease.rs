@@ -317,4 +317,15 @@ mod tests {
         assert_eq!(coordinator.granted_for(Time(5_300), other), 1000);
         assert_eq!(coordinator.granted_for(Time(5_300), me), 0);
     }
+
+    /// Whoever started knows nothing of a lease that was granted before, and waits for as long as it could run.
+    #[test]
+    fn a_new_process_takes_a_lease_of_before_for_possible() {
+        let mut lease = Lease::new(Time(5_000), 1_000, Plants::default(), Marks::default());
+        assert!(!lease.is_past_hold(Time(5_999)) && lease.is_past_hold(Time(6_000)));
+        lease.begin_view(Time(5_100), Time(5_200), false);
+        assert!(!lease.is_past_hold(Time(5_999)), "a view that nobody fenced knows no more");
+        lease.forget(Time(7_000));
+        assert!(!lease.is_past_hold(Time(7_999)) && lease.is_past_hold(Time(8_000)));
+    }
 }

@@ -168,6 +168,17 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_no_more_than_the_one_that_waits_is_asked_for_nothing() {
+        let mut pool = Pool::new(2 * UNIT, Plants::default());
+        for member in [1, 2] {
+            pool.want(member);
+            assert_eq!(pool.grant(), Some((member, UNIT)));
+        }
+        pool.want(1);
+        assert_eq!((pool.grant(), pool.recall()), (None, None));
+    }
+
+    #[test]
     fn what_is_in_use_is_not_given_back() {
         let mut window = Window::new(1000);
         window.granted(5000);

@@ -91,6 +91,11 @@ impl Ledger {
         });
         let (known, _) = *self.memberships.entry(view.id).or_insert((hash, self.now));
         self.check(Guarantee::V1, known == hash, || format!("{:?} has two memberships", view.id));
+        for member in &view.members {
+            self.check(Guarantee::V2, (1..=view.id.number).contains(&member.admitted), || {
+                format!("{:?} says that view {} admitted {}", view.id, member.admitted, member.name)
+            });
+        }
         let led = view.groups.iter().any(|group| view.members[group.leader()].witness);
         self.check(Guarantee::V8, !led || view.carriers() == 0, || format!("a witness leads in {:?}", view.id));
         let mut names: Vec<&str> = view.members.iter().map(|member| member.name.as_str()).collect();
