@@ -61,7 +61,6 @@ pub enum Plant {
     CarryToWitness,
     CopyToWitness,
     MoveWithNewSeat,
-    LeadAfterMove,
 }
 
 impl Plant {
@@ -123,7 +122,6 @@ impl Plant {
         (Plant::CarryToWitness, "carry-to-witness", "D5", "sends messages to witnesses, too"),
         (Plant::CopyToWitness, "copy-to-witness", "S1", "lets a witness hold the second copy of a session"),
         (Plant::MoveWithNewSeat, "move-with-new-seat", "D7", "gives a member that moves to another group a new seat"),
-        (Plant::LeadAfterMove, "lead-after-move", "V8", "lets a member that moves keep its seniority, so that it may lead where it comes"),
     ];
 
     /// Finds a plant by its name.

@@ -543,9 +543,8 @@ impl Member {
         let moved = members.extract_if(.., |m| moves.contains_key(&m.incarnation)).collect::<Vec<_>>();
         let moved = moved.into_iter().map(|m| {
             let unheard = moves[&m.incarnation].clone();
-            let grouped = if self.plants.has(Plant::LeadAfterMove) { m.grouped } else { attempt.number };
             let seat = if self.plants.has(Plant::MoveWithNewSeat) { Seat::EVERYBODY } else { m.seat };
-            (MemberInfo { grouped, seat, ..m }, unheard)
+            (MemberInfo { grouped: attempt.number, seat, ..m }, unheard)
         });
         let mut next_seat = self.installed.as_ref().map_or(1, |p| p.next_seat);
         let mut joiners: Vec<(&Incarnation, &Participant)> =
