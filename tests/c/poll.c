@@ -45,7 +45,7 @@ static void a_view_event_says_who_came_and_who_went(void) {
     OK(dcn_view_info(view, &info));
     CHECK(info.number == event.view && info.tag == event.view_tag && strlen(info.id) > 32);
     CHECK(info.member_count == 2 && info.joined_count == 1 && info.left_count == 0 && info.group_count == 1);
-    CHECK(info.me == 0 && info.fenced == 0 && info.reserved == 0 && info.merged_from == 0);
+    CHECK(info.me == 0 && info.fenced == 0 && info.coordinator == 0 && info.merged_from == 0);
     OK(dcn_view_member(view, DCN_VIEW_JOINED, 0, &member));
     CHECK(strcmp(member.name, "b") == 0 && member.role == DCN_ROLE_DEPUTY && member.admitted == info.number);
     OK(dcn_view_member(view, DCN_VIEW_MEMBERS, 0, &member));
