@@ -296,7 +296,7 @@ impl Queue {
         }
         let mut block = Block::new(level, self.usual, pool);
         let fits = block.push(level, token, payload);
-        debug_assert!(fits, "a packed message fits an empty block");
+        assert!(fits, "a packed message fits an empty block");
         self.sends.push_back(Part::Packed(block));
     }
 

@@ -1,6 +1,6 @@
 //! Messages packed as they are accepted: a block is the message area of a batch to be, with room for its header before it (R2, R12).
 //!
-//! So a message is copied once, from the host's memory to where the system reads it, and costs no allocation of its own.
+//! So a message costs no allocation of its own, and nothing is copied when the batch is made.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -64,9 +64,11 @@ impl Block {
         self.frame.len() - HEADER_BYTES
     }
 
-    /// The whole block as the frame of a batch, its header to be written.
+    /// The whole block as the frame of a batch, its header to be written. What covers under a quarter of a chunk does not pin it until
+    /// everybody has it (R10).
     pub(crate) fn into_frame(self) -> BytesMut {
-        self.frame
+        let pins = self.frame.capacity() >= limits::CHUNK_BYTES && self.frame.len() < limits::CHUNK_BYTES / 4;
+        if pins { BytesMut::from(&self.frame[..]) } else { self.frame }
     }
 
     /// Cuts as many messages from the front as fit into `room`, as a block of their own; `None` if not even the first one does.
@@ -142,6 +144,20 @@ mod tests {
         let two = block.pop().expect("there is one");
         assert_eq!((two.token, &two.payload[..], payloads(&block)), (7, &b"two"[..], vec![&b""[..]]));
         assert_eq!(block.into_frame(), [&[0; HEADER_BYTES][..], &[0, 0, 0, 0, 1, 0, 0, 0]].concat());
+    }
+
+    #[test]
+    fn a_short_block_does_not_pin_a_chunk() {
+        let mut pool = ChunkPool::new(1);
+        let mut frame_of = |messages: usize| {
+            let mut block = Block::new(Level::Fifo, MOST_BYTES, &mut pool);
+            (0..messages).for_each(|_| assert!(block.push(Level::Fifo, 0, &[5; 1_000])));
+            block.into_frame()
+        };
+        let short = frame_of(3);
+        assert_eq!(short.len(), HEADER_BYTES + 3 * 1_008);
+        assert!(short.capacity() < limits::CHUNK_BYTES / 4 && short[HEADER_BYTES + 8..][..1_000] == [5; 1_000]);
+        assert!(frame_of(20).capacity() >= limits::CHUNK_BYTES);
     }
 
     #[test]
