@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use decurion::sim::scale::{Death, Noticed, notice};
 use serde_json::json;
 
+use super::each_seed;
 use super::figure::{Figure, grouped, ms, quantile};
 use super::plot::{Axis, Series, svg};
 
@@ -35,20 +35,10 @@ pub fn simulated(first: u64, seeds: u64, jobs: usize) -> Figure {
 
 /// The death of each seed, on several threads.
 fn many(seeds: Range<u64>, jobs: usize, death: Death) -> Vec<Noticed> {
-    let (next, all) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let noticed = notice(seed, MEMBERS, death);
-                    all.lock().expect("no thread panics while it holds the list").extend(noticed);
-                }
-            });
-        }
+    let all = Mutex::new(Vec::new());
+    each_seed(seeds, jobs, |seed| {
+        let noticed = notice(seed, MEMBERS, death);
+        all.lock().expect("no thread panics while it holds the list").extend(noticed);
     });
     all.into_inner().expect("all threads have ended")
 }

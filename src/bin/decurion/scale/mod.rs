@@ -8,11 +8,25 @@ mod processes;
 mod removals;
 mod size;
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 
 use super::arguments::ScaleArguments;
 use super::output::{Exit, Outcome, Output};
 use figure::Figure;
+
+/// Does something for each seed, on so many threads.
+fn each_seed(seeds: Range<u64>, jobs: usize, work: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let draw = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| std::iter::from_fn(draw).for_each(&work));
+        }
+    });
+}
 
 /// Runs the verb.
 pub fn run(arguments: &ScaleArguments, output: &Output) -> Outcome {

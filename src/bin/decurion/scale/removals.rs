@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use decurion::sim::scale::{Endured, Hardship, endure};
 use serde_json::json;
 
+use super::each_seed;
 use super::figure::{Figure, digits, grouped, poisson_bounds};
 use super::plot::{Axis, Series, svg};
 use crate::arguments::ScaleArguments;
@@ -84,20 +84,10 @@ pub fn simulated(arguments: &ScaleArguments, jobs: usize) -> Figure {
 }
 
 fn many(seeds: Range<u64>, jobs: usize, hardship: &Hardship) -> Endured {
-    let (next, sum) = (AtomicU64::new(seeds.start), Mutex::new(Endured::default()));
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let endured = endure(seed, hardship, SEED_US);
-                    sum.lock().expect("no thread panics while it holds the sum").add(&endured);
-                }
-            });
-        }
+    let sum = Mutex::new(Endured::default());
+    each_seed(seeds, jobs, |seed| {
+        let endured = endure(seed, hardship, SEED_US);
+        sum.lock().expect("no thread panics while it holds the sum").add(&endured);
     });
     sum.into_inner().expect("all threads have ended")
 }
