@@ -1,7 +1,7 @@
 //! Streams to one member: numbered per pair of incarnations, acknowledged end to end, alive across views (R1). One set of them
 //! carries what hosts send, others the frames of sessions and what is said against those: none waits for another.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -82,14 +82,27 @@ pub(crate) struct Direct {
     window: usize,
     outgoing: BTreeMap<Incarnation, Outgoing>,
     incoming: BTreeMap<Incarnation, Incoming>,
+    /// To whom something is not acknowledged yet, or not all sent.
+    unsettled: BTreeSet<Incarnation>,
+    /// Whose batches wait for the host, or for an acknowledgement by us.
+    unanswered: BTreeSet<Incarnation>,
     pub(crate) delivered: u64,
     plants: Plants,
 }
 
 impl Direct {
     pub(crate) fn new(kind: Kind, me: Incarnation, window: usize, plants: Plants) -> Direct {
-        let (outgoing, incoming) = (BTreeMap::new(), BTreeMap::new());
-        Direct { kind, me, window, outgoing, incoming, delivered: 0, plants }
+        Direct {
+            kind,
+            me,
+            window,
+            outgoing: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            delivered: 0,
+            plants,
+        }
     }
 
     /// Numbers one batch for a member; the caller sends it on its way.
@@ -125,12 +138,13 @@ impl Direct {
         out.long.extend(out.builder.finished.drain(..).map(|pending| (built.header.batch, pending)));
         out.unacked_bytes += built.frame.len();
         out.unacked.push_back((built.header, built.frame.clone(), out.builder.next_message - 1));
+        self.unsettled.insert(to);
         Some(built.frame)
     }
 
     /// Members for whom part of a long message waits beyond its batch.
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = Incarnation> {
-        self.outgoing.iter().filter(|(_, out)| out.builder.has_large()).map(|(to, _)| *to)
+        self.unsettled.iter().copied().filter(|to| self.has_unfinished(*to))
     }
 
     /// Whether part of a long message for this member waits beyond its batch.
@@ -150,7 +164,7 @@ impl Direct {
 
     /// Whether everything sent was acknowledged.
     pub(crate) fn is_settled(&self) -> bool {
-        self.outgoing.values().all(|out| out.unacked.is_empty() && !out.builder.has_large())
+        self.unsettled.is_empty()
     }
 
     /// A batch for us came in.
@@ -172,10 +186,12 @@ impl Direct {
         if self.plants.has(Plant::DirectRepeat) && header.batch == incoming.accepted && incoming.reached == 0 {
             incoming.waiting_bytes += frame.len();
             incoming.waiting.push_back((*header, frame));
+            self.unanswered.insert(sender.incarnation);
             return Verdict::Accepted;
         }
         if header.batch != incoming.accepted + 1 {
             incoming.acknowledge = true;
+            self.unanswered.insert(sender.incarnation);
             return if header.batch <= incoming.accepted { Verdict::Repeat } else { Verdict::Gap };
         }
         // A sender keeps to its window; one that does not is not given more memory.
@@ -192,6 +208,7 @@ impl Direct {
                 incoming.reached = reached;
                 incoming.waiting_bytes += frame.len();
                 incoming.waiting.push_back((*header, frame));
+                self.unanswered.insert(sender.incarnation);
                 Verdict::Accepted
             }
             Ok(_) => Verdict::Bad("a level that a stream to one member does not have"),
@@ -201,7 +218,8 @@ impl Direct {
 
     /// Moves accepted batches into the host's queue as far as its bound admits.
     pub(crate) fn take(&mut self, view: ViewId, budget: &mut Budget, events: &mut Vec<Event>) {
-        for incoming in self.incoming.values_mut() {
+        for from in &self.unanswered {
+            let Some(incoming) = self.incoming.get_mut(from) else { continue };
             while let Some((header, frame)) = incoming.waiting.front() {
                 if !budget.admits(cost_of(frame.len())) {
                     break;
@@ -220,7 +238,7 @@ impl Direct {
 
     /// Whether something waits that the host's queue has no room for.
     pub(crate) fn held_back(&self) -> bool {
-        self.incoming.values().any(|i| !i.waiting.is_empty())
+        self.unanswered.iter().any(|from| self.incoming.get(from).is_some_and(|i| !i.waiting.is_empty()))
     }
 
     /// Acknowledgements that are due, and for whom. `before` says how many batches of another stream to that member belong before its
@@ -229,12 +247,16 @@ impl Direct {
         &mut self, before: impl Fn(Incarnation) -> Option<u64>,
     ) -> Vec<(Incarnation, DirectAck)> {
         let Direct { kind, me, incoming, .. } = self;
-        let due = incoming.iter_mut().filter(|(_, i)| i.acknowledge).filter_map(|(from, i)| {
-            let after = before(*from)?;
-            i.acknowledge = false;
-            Some((*from, DirectAck { tag: kind.tag(*from, *me), receiver: *me, batch: i.taken, after }))
+        let mut due = Vec::new();
+        self.unanswered.retain(|from| {
+            let Some(i) = incoming.get_mut(from) else { return false };
+            if let Some(after) = before(*from).filter(|_| i.acknowledge) {
+                i.acknowledge = false;
+                due.push((*from, DirectAck { tag: kind.tag(*from, *me), receiver: *me, batch: i.taken, after }));
+            }
+            i.acknowledge || !i.waiting.is_empty()
         });
-        due.collect()
+        due
     }
 
     /// Unacknowledged bytes to one member, at most.
@@ -255,7 +277,7 @@ impl Direct {
             return;
         }
         if ack.after > taken {
-            out.early = Some(*ack);
+            out.early = Some(*ack).filter(|_| !out.unacked.is_empty());
             return;
         }
         let before = out.unacked.len();
@@ -276,11 +298,16 @@ impl Direct {
             return;
         }
         out.retry_at = if out.unacked.is_empty() { Time::NEVER } else { now + out.retry };
+        if out.unacked.is_empty() && !out.builder.has_large() {
+            self.unsettled.remove(&ack.receiver);
+        }
     }
 
     /// Looks again at acknowledgements that came too early.
     pub(crate) fn recall_early(&mut self, now: Time, taken: impl Fn(Incarnation) -> u64) {
-        let early: Vec<DirectAck> = self.outgoing.values_mut().filter_map(|out| out.early.take()).collect();
+        let Direct { unsettled, outgoing, .. } = self;
+        let early = unsettled.iter().filter_map(|to| outgoing.get_mut(to)?.early.take());
+        let early: Vec<DirectAck> = early.collect();
         for ack in early {
             self.acknowledged(now, &ack, taken(ack.receiver));
         }
@@ -294,7 +321,8 @@ impl Direct {
     /// What must be sent again because no acknowledgement came, and for whom.
     pub(crate) fn retries(&mut self, now: Time) -> Vec<(Incarnation, Bytes)> {
         let mut again = Vec::new();
-        for (to, out) in &mut self.outgoing {
+        for to in &self.unsettled {
+            let Some(out) = self.outgoing.get_mut(to) else { continue };
             if now >= out.retry_at && !out.unacked.is_empty() {
                 out.retry = (out.retry * 2).min(LAST_RETRY);
                 out.retry_at = now + out.retry;
@@ -306,19 +334,23 @@ impl Direct {
 
     /// The way to others has changed: what is unacknowledged is sent again at once.
     pub(crate) fn retry_now(&mut self, now: Time) {
-        for out in self.outgoing.values_mut().filter(|out| !out.unacked.is_empty()) {
-            out.retry = FIRST_RETRY;
-            out.retry_at = now;
+        for to in &self.unsettled {
+            if let Some(out) = self.outgoing.get_mut(to).filter(|out| !out.unacked.is_empty()) {
+                (out.retry, out.retry_at) = (FIRST_RETRY, now);
+            }
         }
     }
 
     pub(crate) fn deadline(&self) -> Time {
-        self.outgoing.values().map(|out| out.retry_at).min().unwrap_or(Time::NEVER)
+        let due = self.unsettled.iter().filter_map(|to| Some(self.outgoing.get(to)?.retry_at));
+        due.min().unwrap_or(Time::NEVER)
     }
 
     /// Forgets everybody who is not among `present`; answers what they have not acknowledged.
     pub(crate) fn keep_only(&mut self, present: impl Fn(Incarnation) -> bool) -> Vec<(Incarnation, u64, Bytes)> {
         self.incoming.retain(|from, _| present(*from));
+        self.unanswered.retain(|from| present(*from));
+        self.unsettled.retain(|to| present(*to));
         let gone: Vec<Incarnation> = self.outgoing.keys().copied().filter(|to| !present(*to)).collect();
         let mut returned = Vec::new();
         for to in gone {

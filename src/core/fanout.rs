@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fixedbitset::FixedBitSet;
 
 use super::builder::{Area, Builder, Built, Content, Reassembly, Source, check_area, cost_of};
 use super::effects::Effects;
@@ -143,6 +144,8 @@ pub(crate) struct Fanout {
     /// Set by a promise: this view takes nothing new (R16).
     pub(crate) frozen: bool,
     pub(crate) streams: Vec<Stream>,
+    /// Streams of which something waits to be taken that may be.
+    behind: FixedBitSet,
     /// Who says what comes next in the order of all members.
     pub(crate) coordinator: Index,
     pub(crate) order: Order,
@@ -161,6 +164,7 @@ impl Fanout {
     pub(crate) fn new(view: Arc<View>, me: Index, window: Window, plants: Plants) -> Fanout {
         let streams = (0..view.len()).map(|s| new_stream(&view, me, s, plants)).collect();
         Fanout {
+            behind: FixedBitSet::with_capacity(view.len()),
             me,
             frozen: false,
             coordinator: view.coordinator(),
@@ -182,6 +186,7 @@ impl Fanout {
         self.frozen = true;
         if !self.plants.has(Plant::DeliverBeyondCut) {
             self.streams.iter_mut().for_each(|s| s.bound = s.bound.min(s.accepted));
+            (0..self.streams.len()).for_each(|s| self.note_behind(s));
         }
     }
 
@@ -191,6 +196,7 @@ impl Fanout {
         for (stream, upto) in self.streams.iter_mut().zip(cut) {
             stream.bound = *upto;
         }
+        (0..self.streams.len()).for_each(|s| self.note_behind(s));
         self.take(budget, true, fx);
         if self.plants.has(Plant::OwnFirstAtTheEnd) {
             while self.take_next(self.me, budget, true, fx) {}
@@ -287,6 +293,7 @@ impl Fanout {
         }
         let bytes = frame.len();
         self.streams[s].keep(header, level, frame, area.ended, area.reached);
+        self.note_behind(s);
         if let Some(holding) = &mut self.holding {
             holding.touched(s, bytes);
         }
@@ -321,6 +328,7 @@ impl Fanout {
         let own = &mut self.streams[self.me];
         if own.taken + 1 == own.accepted && own.next_level() == Some(Level::Fifo) {
             own.taken = own.accepted;
+            self.behind.remove(self.me);
             self.stability.touched(self.me, bytes);
         }
     }
@@ -328,10 +336,18 @@ impl Fanout {
     /// Moves accepted batches into the host's queue as far as its bound admits (R26); past it when the view ends.
     pub(crate) fn take(&mut self, budget: &mut Budget, ending: bool, fx: &mut Effects) {
         self.refused = false;
-        for s in 0..self.streams.len() {
-            self.take_unplaced(s, budget, ending, fx);
+        // Most turns take nothing: those do not walk over all members.
+        let streams = if self.behind.is_clear() { 0 } else { self.streams.len() };
+        for s in 0..streams {
+            if self.behind.contains(s) {
+                self.take_unplaced(s, budget, ending, fx);
+            }
         }
         self.take_placed(budget, ending, fx);
+    }
+
+    fn note_behind(&mut self, s: Index) {
+        self.behind.set(s, self.streams[s].is_behind());
     }
 
     /// Takes from a stream what needs no place in the order of all members.
@@ -368,6 +384,7 @@ impl Fanout {
             stream.forget_up_to(header.batch);
         }
         self.stability.touched(s, frame.len());
+        self.note_behind(s);
         true
     }
 

@@ -177,18 +177,21 @@ impl Member {
 
     fn dial_seeds(&mut self) {
         let Some(seeking) = &mut self.seeking else { return };
-        let mut wanted = Vec::new();
-        for (address, contact) in &mut seeking.contacts {
-            let connected = self
-                .links
-                .iter()
-                .any(|(_, c)| (c.dialed && c.remote == *address) || c.peer().is_some_and(|p| p.address == *address));
-            if !contact.myself && !connected && (contact.tried == Time::ZERO || self.now.since(contact.tried) >= REDIAL)
-            {
-                contact.tried = self.now;
-                wanted.push(*address);
-            }
+        let now = self.now;
+        let due = |c: &Contact| !c.myself && (c.tried == Time::ZERO || now.since(c.tried) >= REDIAL);
+        if !seeking.contacts.values().any(due) {
+            return;
         }
+        let dialed = self.links.iter().filter(|(_, c)| c.dialed).map(|(_, c)| c.remote);
+        let greeted = self.links.iter().filter_map(|(_, c)| Some(c.peer()?.address));
+        let connected: BTreeSet<SocketAddr> = dialed.chain(greeted).collect();
+        let wanted = seeking.contacts.iter_mut().filter(|(address, c)| due(c) && !connected.contains(*address));
+        let wanted: Vec<SocketAddr> = wanted
+            .map(|(address, contact)| {
+                contact.tried = now;
+                *address
+            })
+            .collect();
         for address in wanted {
             self.dial(address, Purpose::Join, None);
         }

@@ -86,6 +86,7 @@ marks! {
     FormingLeft "view-forming-left" "a starter leaves it to a smaller name to form the first view",
     StarterInView "view-starter-in-view" "a starter hears that another one has got into a view",
     ViewHeard "view-view-heard" "a starter is looked for by somebody who is in a view",
+    JoinersGatheredLonger "view-joiners-gathered-longer" "newcomers keep coming: they are gathered for longer",
     JoinHeard "view-join-heard" "the coordinator hears a request for admission",
     JoinPassedOn "view-join-passed-on" "a member passes a request for admission on to the coordinator",
     JoinerIsCoordinator "view-joiner-is-coordinator" "a newcomer has the address of the coordinator, which is looked into",

@@ -104,11 +104,14 @@ impl Fanout {
     /// Members that alone hold up a full window of some sender, while the median of the others lags under half of it. `admits`:
     /// whose own hosts hold them up, as they say themselves.
     fn slow(&self, admits: impl Fn(Index) -> bool) -> Vec<(Index, u64)> {
+        if self.streams.iter().all(|s| s.retained_bytes() < self.full()) {
+            return Vec::new();
+        }
         let judged = self.judged();
         let common = self.lag_in_common(&judged, &admits);
         let passed_over = |m: Index| common.is_some() && self.is_led(m) && !admits(m);
         let mut slow: BTreeMap<Index, u64> = common.into_iter().map(|lag| (self.me, lag)).collect();
-        for s in 0..self.streams.len() {
+        for s in (0..self.streams.len()).filter(|s| self.streams[*s].retained_bytes() >= self.full()) {
             let lags: Vec<(Index, u64)> = judged.iter().filter(|m| **m != s).map(|m| (*m, self.lag(*m, s))).collect();
             for (member, lag) in lags.iter().filter(|(m, lag)| *lag >= self.full() && !passed_over(*m)) {
                 let others = lags.iter().filter(|(m, _)| m != member).map(|(_, l)| *l);

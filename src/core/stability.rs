@@ -1,6 +1,8 @@
 //! How far everybody has got (R26): each member tells its leader what it has taken, leaders tell each other the least of
 //! their groups, and the least of all goes down again. Only streams that moved are told.
 
+use fixedbitset::FixedBitSet;
+
 use super::effects::Effects;
 use super::fanout::Stream;
 use super::plant::{Plant, Plants};
@@ -71,7 +73,8 @@ pub(crate) struct Stability {
     /// What was told upwards (or to the other leaders), and downwards.
     told_up: Vec<u64>,
     told_down: Vec<u64>,
-    moved: Vec<bool>,
+    /// Streams that moved since the last report.
+    moved: FixedBitSet,
     moved_bytes: usize,
     /// So much taken is reported at once: half of what every sender may have under way, so that none has to wait.
     report_bytes: usize,
@@ -104,7 +107,7 @@ impl Stability {
             leaders: view.groups.iter().map(|g| g.leader()).collect(),
             told_up: vec![0; streams],
             told_down: vec![0; streams],
-            moved: vec![false; streams],
+            moved: FixedBitSet::with_capacity(streams),
             moved_bytes: 0,
             report_bytes: LEAST_REPORT_BYTES,
             due: Time::NEVER,
@@ -118,7 +121,7 @@ impl Stability {
 
     /// A stream moved by so many bytes at this member.
     pub(crate) fn touched(&mut self, s: Index, bytes: usize) {
-        self.moved[s] = true;
+        self.moved.insert(s);
         self.moved_bytes += bytes;
     }
 
@@ -134,14 +137,14 @@ impl Stability {
         for (s, batch) in entries {
             if let Some(k) = known.get_mut(*s as usize) {
                 *k = (*k).max(*batch);
-                self.moved[*s as usize] = true;
+                self.moved.insert(*s as usize);
             }
         }
     }
 
     /// Tells what has moved, if it is time; answers what is stable now.
     pub(crate) fn flush(&mut self, now: Time, streams: &[Stream], fx: &mut Effects) -> Vec<(Index, u64)> {
-        if !self.moved.iter().any(|m| *m) {
+        if self.moved.is_clear() {
             return Vec::new();
         }
         if self.due == Time::NEVER {
@@ -152,7 +155,8 @@ impl Stability {
         }
         self.due = Time::NEVER;
         self.moved_bytes = 0;
-        let moved: Vec<Index> = (0..streams.len()).filter(|s| std::mem::take(&mut self.moved[*s])).collect();
+        let moved: Vec<Index> = self.moved.ones().collect();
+        self.moved.clear();
         if self.leader { self.flush_leader(&moved, streams, fx) } else { self.flush_member(&moved, streams, fx) }
     }
 

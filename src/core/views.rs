@@ -22,6 +22,11 @@ const PATIENCE: u32 = 5;
 const LATER: Micros = millis(500);
 /// Joiners that wait at one time.
 const JOINERS: usize = 1024;
+/// While newcomers keep coming they are gathered for longer, by one more share for so many members of the view...
+const MEMBERS_PER_SHARE: usize = 4;
+/// ...and at least and at most by so many.
+const LEAST_SHARES: u64 = 2;
+const MOST_SHARES: u64 = 20;
 
 /// Somebody who wants in.
 #[derive(Clone, Hash, Debug)]
@@ -44,6 +49,8 @@ pub(crate) struct Changes {
     pub(crate) stuck: bool,
     /// When the change begins: others may join it until then.
     due: Option<Time>,
+    /// When we last decided a view that takes somebody in.
+    grew_at: Option<Time>,
     told_no_quorum: bool,
 }
 
@@ -102,7 +109,7 @@ impl Member {
     /// Asked now and then: whether an unfenced view can be followed by a fenced one (R21), and whether an attempt was left lying.
     pub(super) fn look_for_change(&mut self) {
         self.tell_ready();
-        if self.attempt.is_none() && self.is_acting() && self.something_to_change() {
+        if self.attempt.is_none() && self.changes.due.is_none() && self.is_acting() && self.something_to_change() {
             self.changes.begin(self.now, self.setup.gather);
         } else if self.fanout.as_ref().is_some_and(|f| f.frozen) && !self.is_acting() {
             self.tell_stuck();
@@ -176,7 +183,17 @@ impl Member {
         self.marks.reach(Mark::JoinHeard);
         let Join { name, incarnation, address, unheard } = join;
         self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
-        self.changes.begin(self.now, self.setup.gather);
+        self.changes.begin(self.now, self.joiners_gather());
+    }
+
+    /// How long newcomers are gathered. What a change costs grows with the square of the members, as each is told of all: a cluster
+    /// that is just being started takes in many at a time, the more the larger it is. Whoever comes alone waits for nobody.
+    fn joiners_gather(&self) -> Micros {
+        let members = self.fanout.as_ref().map_or(0, |f| f.view.len());
+        let longer = self.setup.gather * ((members / MEMBERS_PER_SHARE) as u64).clamp(LEAST_SHARES, MOST_SHARES);
+        let growing = self.changes.grew_at.is_some_and(|at| self.now.since(at) <= longer * 2);
+        self.marks.reach_if(growing, Mark::JoinersGatheredLonger);
+        if growing { longer } else { self.setup.gather }
     }
 
     /// A request for whoever coordinates. If that is a former life of the joiner nobody is there to take it: we look into that, and
@@ -606,6 +623,9 @@ impl Member {
         self.marks.reach_if(proposal.fenced && self.fanout.as_ref().is_some_and(|f| !f.view.fenced), Mark::FencedAgain);
         self.marks.reach_if(!proposal.fenced && self.view_fenced(), Mark::UnfencedAfterFenced);
         let hold_ms = (hold.since(self.now).div_ceil(1_000)) as u32;
+        if proposal.members.iter().any(|m| m.admitted == attempt.number) {
+            self.changes.grew_at = Some(self.now);
+        }
         let install = Control::Install(Install { proposal: proposal.clone(), hold_ms });
         let mut whom: BTreeSet<Incarnation> = attempt.participants.keys().copied().collect();
         whom.extend(proposal.members.iter().map(|m| m.incarnation));

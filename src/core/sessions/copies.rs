@@ -360,6 +360,9 @@ impl Sessions {
     fn drop_steps(&mut self, peer: Incarnation, id: SessionId) {
         if let Some(outlet) = self.outlets.get_mut(&peer) {
             outlet.steps.retain(|(_, step)| step.id() != id);
+            if outlet.steps.is_empty() {
+                self.busy.remove(&peer);
+            }
         }
     }
 

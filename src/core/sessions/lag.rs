@@ -116,7 +116,8 @@ impl Sessions {
     }
 
     pub(super) fn uncork_at(&self) -> Time {
-        self.outlets.values().filter_map(|outlet| outlet.corked).min().unwrap_or(Time::NEVER)
+        let corked = self.outbound.iter().filter_map(|to| self.outlets.get(to)?.corked);
+        corked.min().unwrap_or(Time::NEVER)
     }
 }
 

@@ -212,6 +212,10 @@ pub(crate) struct Sessions {
     frames: Direct,
     objections: Direct,
     outlets: BTreeMap<Incarnation, Outlet>,
+    /// To whom frames wait to go out.
+    outbound: BTreeSet<Incarnation>,
+    /// With whom something is under way: frames that bring something about once they are acknowledged.
+    busy: BTreeSet<Incarnation>,
     encoder: Encoder,
     /// Members that can hold second copies of our sessions, and how far down in preference.
     partners: Vec<(u8, Incarnation)>,
@@ -261,6 +265,8 @@ impl Sessions {
             frames: Direct::new(Kind::Sessions, me, window, Plants::default()),
             objections: Direct::new(Kind::Objections, me, window, Plants::default()),
             outlets: BTreeMap::new(),
+            outbound: BTreeSet::new(),
+            busy: BTreeSet::new(),
             encoder: Encoder::new(),
             partners: Vec::new(),
             retired: false,
@@ -330,6 +336,8 @@ impl Sessions {
         let gone: Vec<Incarnation> = self.outlets.keys().copied().filter(|i| view.index_of(*i).is_none()).collect();
         for peer in gone {
             let steps = self.outlets.remove(&peer).unwrap_or_default().steps;
+            self.outbound.remove(&peer);
+            self.busy.remove(&peer);
             for (_, step) in steps {
                 self.step_lost(peer, step);
             }

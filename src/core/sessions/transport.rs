@@ -83,13 +83,18 @@ impl Sessions {
         }
         outlet.queue.push(self.encoder.pending(frame, &mut outlet.space));
         outlet.sent += 1;
-        outlet.steps.extend(step.map(|step| (outlet.sent, step)));
+        self.outbound.insert(to);
+        if let Some(step) = step {
+            outlet.steps.push_back((outlet.sent, step));
+            self.busy.insert(to);
+        }
     }
 
     /// Says something against a frame.
     pub(super) fn send_objection(&mut self, to: Incarnation, refused: Refused) {
         let outlet = self.outlets.entry(to).or_default();
         outlet.objections.push(self.encoder.pending(&Frame::Refused(refused), &mut outlet.space));
+        self.outbound.insert(to);
     }
 
     /// A batch of one of the streams came in.
@@ -158,7 +163,7 @@ impl Sessions {
     }
 
     fn take_acknowledged(&mut self) {
-        let peers: Vec<Incarnation> = self.busy_with().collect();
+        let peers: Vec<Incarnation> = self.busy.iter().copied().collect();
         for peer in peers {
             let acked = self.frames.acked(peer);
             while let Some(outlet) = self.outlets.get_mut(&peer)
@@ -167,6 +172,9 @@ impl Sessions {
                 let Some((_, step)) = outlet.steps.pop_front() else { break };
                 self.step_done(peer, step);
             }
+            if self.outlets.get(&peer).is_none_or(|outlet| outlet.steps.is_empty()) {
+                self.busy.remove(&peer);
+            }
         }
     }
 
@@ -174,13 +182,10 @@ impl Sessions {
     pub(crate) fn batches(&mut self, most: usize) -> Vec<(Incarnation, Bytes)> {
         let Some(view) = self.view.clone() else { return Vec::new() };
         let mut out = Vec::new();
-        let Sessions { now, me, frames, objections, outlets, rules, .. } = self;
-        for (to, outlet) in outlets {
-            let waits = outlet.has_something() || frames.has_unfinished(*to);
-            if !waits {
-                continue;
-            }
-            let Some(index) = view.index_of(*to) else { continue };
+        let Sessions { now, me, frames, objections, outlets, outbound, rules, .. } = self;
+        outbound.retain(|to| {
+            let Some(outlet) = outlets.get_mut(to) else { return false };
+            let Some(index) = view.index_of(*to) else { return true };
             let seats = (view.members[*me].seat, view.members[index].seat);
             let mut drain = |streams: &mut Direct, queue: &mut Queue| {
                 let batch = || streams.send(*now, *to, seats, Some(&mut *queue));
@@ -194,7 +199,8 @@ impl Sessions {
             if !outlet.has_something() {
                 outlet.space = BytesMut::new();
             }
-        }
+            outlet.has_something() || frames.has_unfinished(*to)
+        });
         out
     }
 
@@ -221,7 +227,7 @@ impl Sessions {
 
     /// Members with whom something is under way.
     pub(crate) fn busy_with(&self) -> impl Iterator<Item = Incarnation> {
-        self.outlets.iter().filter(|(_, outlet)| !outlet.steps.is_empty()).map(|(who, _)| *who)
+        self.busy.iter().copied()
     }
 
     /// Those of them that hold copies of our sessions.
