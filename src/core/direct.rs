@@ -236,6 +236,16 @@ impl Direct {
         }
     }
 
+    /// Whether nothing came, and nothing is due.
+    pub(crate) fn is_at_rest(&self, now: Time) -> bool {
+        self.unanswered.is_empty() && now < self.deadline()
+    }
+
+    /// Whether somebody's batches wait to be taken, or to be acknowledged.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// Whether something waits that the host's queue has no room for.
     pub(crate) fn held_back(&self) -> bool {
         self.unanswered.iter().any(|from| self.incoming.get(from).is_some_and(|i| !i.waiting.is_empty()))

@@ -388,6 +388,12 @@ impl Fanout {
         true
     }
 
+    /// Whether nothing came that is to be taken or told now.
+    pub(crate) fn is_at_rest(&self, now: Time) -> bool {
+        let taken = self.behind.is_clear() && !self.refused && !self.order.is_waiting();
+        taken && self.holding.is_none() && !self.stability.is_due(now)
+    }
+
     /// Whether something waits that the host's queue has no room for.
     pub(crate) fn held_back(&self) -> bool {
         self.refused

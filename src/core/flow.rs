@@ -32,8 +32,10 @@ impl Member {
         if self.ended.is_some() {
             return self.hand_back(outbox);
         }
+        // Whatever else happened was settled when it did.
+        let sends = !outbox.is_empty() || self.builder.has_large() || !self.direct.is_settled();
         self.take_session_requests(outbox);
-        if outbox.gate() == Gate::Open || self.leaving.is_some() {
+        if sends && (outbox.gate() == Gate::Open || self.leaving.is_some()) {
             self.send_to_everybody(outbox);
             self.send_to_single(outbox);
         }
@@ -43,7 +45,9 @@ impl Member {
         if outbox.take_writable() {
             self.event(Event::Writable);
         }
-        self.settle();
+        if sends {
+            self.settle();
+        }
     }
 
     fn gate(&self) -> Gate {
@@ -418,6 +422,9 @@ impl Member {
 
     /// Moves what was accepted towards the host, and tells others how far we are.
     pub(super) fn flow(&mut self) {
+        if self.fanout.as_ref().is_some_and(|f| f.is_at_rest(self.now)) && self.direct.is_at_rest(self.now) {
+            return self.tell_stable();
+        }
         let mut fx = Effects::default();
         if let Some(f) = &mut self.fanout {
             f.say_order(&mut self.builder, &mut fx);

@@ -219,6 +219,9 @@ impl Member {
             Input::Consumed { bytes } => {
                 self.budget.outstanding = self.budget.outstanding.saturating_sub(bytes);
                 self.slow.host_polled(self.now);
+                if !self.is_held_back() {
+                    return;
+                }
             }
             Input::HostReady => self.on_host_ready(),
             Input::Leave => self.begin_leave(Ended::Left),

@@ -162,6 +162,7 @@ impl Outbox {
     }
 
     /// What a message is answered with now, before anything of it is copied. After `Again` a `Writable` event is due.
+    #[inline]
     pub fn answer(&mut self, to: To, len: usize) -> Code {
         match self.gate {
             Gate::Open => {}
@@ -185,6 +186,7 @@ impl Outbox {
     }
 
     /// Accepts a message, or says why not. `Code::Ok` means accepted in order (D7); otherwise nothing was taken.
+    #[inline]
     pub fn push(&mut self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
         let answer = self.answer(to, payload.as_slice().len());
         if answer == Code::Ok {
@@ -220,6 +222,7 @@ impl Outbox {
     }
 
     /// Whether nothing waits in a stream: who offers the first message wakes the member.
+    #[inline]
     pub fn is_idle(&self, to: To) -> bool {
         match to {
             To::Everybody => self.everybody.is_empty(),
@@ -287,6 +290,7 @@ impl Queue {
     }
 
     /// Accepts a message of at most [`PACKED_BYTES`] as part of a batch to be.
+    #[inline]
     fn pack(&mut self, level: Level, token: u64, payload: &[u8], pool: &mut ChunkPool) {
         self.bytes += payload.len() + PENDING_OVERHEAD;
         if let Some(Part::Packed(block)) = self.sends.back_mut()
@@ -294,6 +298,11 @@ impl Queue {
         {
             return;
         }
+        self.pack_anew(level, token, payload, pool);
+    }
+
+    #[cold]
+    fn pack_anew(&mut self, level: Level, token: u64, payload: &[u8], pool: &mut ChunkPool) {
         let mut block = Block::new(level, self.usual, pool);
         let fits = block.push(level, token, payload);
         assert!(fits, "a packed message fits an empty block");

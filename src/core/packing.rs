@@ -37,6 +37,7 @@ impl Block {
     }
 
     /// Appends a message, unless it has no place here.
+    #[inline]
     pub(crate) fn push(&mut self, level: Level, token: u64, payload: &[u8]) -> bool {
         let long = Entry::encoded_len(payload.len(), token, false);
         if level != self.level || self.frame.len() + long > MOST_BYTES || self.count == u16::MAX {
@@ -52,6 +53,7 @@ impl Block {
     }
 
     /// Twice as long, and never longer than a full one: it stays until everybody has it.
+    #[cold]
     fn grow(&mut self, lacking: usize) {
         let wanted = (self.frame.capacity() * 2).max(self.frame.len() + lacking).min(MOST_BYTES);
         let mut frame = BytesMut::with_capacity(wanted);

@@ -21,7 +21,11 @@ impl Member {
             self.sessions.turn(self.now, false, false);
             return self.pass_session_events();
         }
-        let (primary, lapsed) = (self.is_primary(self.now), self.view_fenced() && self.lapsed());
+        let primary = self.is_primary(self.now);
+        if self.sessions.is_at_rest(self.now, primary) {
+            return;
+        }
+        let lapsed = self.view_fenced() && self.lapsed();
         self.sessions.turn(self.now, primary, lapsed);
         for (to, frame) in self.sessions.batches(BATCHES_PER_TURN) {
             self.stats.batches_sent += 1;

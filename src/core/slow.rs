@@ -202,10 +202,14 @@ impl Member {
         }
     }
 
+    /// Whether something waits that the host's queue has no room for.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.fanout.as_ref().is_some_and(Fanout::held_back) || self.direct.held_back()
+    }
+
     /// A host that takes no events for `slow_ms` while some wait: the member leaves, and says why (D5). Answers whether some wait.
     fn watch_own_host(&mut self) -> bool {
-        let waits = self.fanout.as_ref().is_some_and(Fanout::held_back) || self.direct.held_back();
-        if !waits {
+        if !self.is_held_back() {
             self.slow.host_full = None;
             return false;
         }

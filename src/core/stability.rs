@@ -150,7 +150,7 @@ impl Stability {
         if self.due == Time::NEVER {
             self.due = now + self.measure.delay(self.leader);
         }
-        if now < self.due && self.moved_bytes < self.report_bytes {
+        if !self.is_due(now) {
             return Vec::new();
         }
         self.due = Time::NEVER;
@@ -224,6 +224,12 @@ impl Stability {
     }
 
     /// When something must be told at the latest.
+    /// Whether something has moved of which it is not known yet when to tell it, or which is to be told now.
+    pub(crate) fn is_due(&self, now: Time) -> bool {
+        let told = self.due == Time::NEVER || now >= self.due || self.moved_bytes >= self.report_bytes;
+        told && !self.moved.is_clear()
+    }
+
     pub(crate) fn deadline(&self) -> Time {
         self.due
     }

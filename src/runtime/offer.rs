@@ -1,4 +1,4 @@
-//! Offering messages: the host's memory is read outside of the lock, each message once.
+//! Offering messages: the host's memory is fetched before the lock is taken, and a message is copied once, to where it leaves from.
 
 use std::cell::RefCell;
 use std::io::IoSlice;
@@ -51,17 +51,38 @@ impl Source<'_> {
 }
 
 thread_local! {
-    /// Where short messages are on their way into a block: the host's memory may have to be fetched from a disk, and nobody may wait for
-    /// that behind the lock.
+    /// Where the parts of a short message are joined.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The least that a system fetches at once.
+const PAGE_BYTES: usize = 4096;
+
+/// Reads a byte of each page of a message: the host's memory may have to be fetched from a disk, and nobody may wait for that behind the
+/// lock.
+#[inline]
+fn fetch(bytes: &[u8]) {
+    let firsts = bytes.iter().step_by(PAGE_BYTES);
+    firsts.chain(bytes.last()).for_each(|byte| {
+        std::hint::black_box(*byte);
+    });
 }
 
 impl Shared {
     /// Offers a message; waits for `patience` (zero: not at all) while the answer is `Again`.
     pub fn send(&self, to: To, level: Level, token: u64, source: &Source<'_>, patience: Duration) -> Code {
-        if source.length() > PACKED_BYTES {
-            return self.send_long(to, level, token, source, patience);
-        }
+        let whole: &[u8] = match source {
+            _ if source.length() > PACKED_BYTES => return self.send_long(to, level, token, source, patience),
+            Source::Slice(bytes) => bytes,
+            Source::Shared(bytes) => bytes,
+            Source::Parts(_) => return self.send_joined(to, level, token, source, patience),
+        };
+        fetch(whole);
+        self.insist(patience, || self.offer(to, level, token, Payload::Borrowed(whole)))
+    }
+
+    /// The parts are joined outside of the lock.
+    fn send_joined(&self, to: To, level: Level, token: u64, source: &Source<'_>, patience: Duration) -> Code {
         let sent = SCRATCH.try_with(|scratch| {
             let mut scratch = scratch.try_borrow_mut().ok()?;
             scratch.clear();
@@ -88,6 +109,7 @@ impl Shared {
 
     /// Whoever offers the first message of a stream wakes the engine. With one that waits already it is awake, or will be woken by what that
     /// one waits for: a link that drains, or room in the window.
+    #[inline]
     fn offer(&self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
         let mut outbox = self.outbox();
         let idle = outbox.is_idle(to);
@@ -100,6 +122,7 @@ impl Shared {
     }
 
     /// Tries again whenever there is room, for so long.
+    #[inline]
     fn insist(&self, patience: Duration, mut attempt: impl FnMut() -> Code) -> Code {
         let first = attempt();
         if first != Code::Again || patience.is_zero() {

@@ -402,7 +402,9 @@ impl Reactor {
         if consumed > 0 {
             self.tick();
             self.member.handle(self.now, Input::Consumed { bytes: consumed });
-            self.unfinished = true;
+            // What there was no room for before may have come free.
+            self.work();
+            self.unfinished |= !self.events.is_empty();
         }
         Keeps::Up
     }

@@ -160,22 +160,25 @@ impl Entry<'_> {
     }
 
     /// Bytes that the entry takes in a batch.
+    #[inline]
     pub fn encoded_len(payload: usize, token: u64, fragment: bool) -> usize {
         PREFIX_BYTES + if token != 0 { TOKEN_BYTES } else { 0 } + if fragment { FRAGMENT_BYTES } else { 0 } + payload
     }
 
     /// Appends the entry to a message area.
+    #[inline]
     pub fn put(&self, out: &mut impl BufMut) {
         self.put_prefix(out);
         out.put_slice(self.payload);
     }
 
     /// Appends all of the entry but its payload.
+    #[inline]
     pub fn put_prefix(&self, out: &mut impl BufMut) {
         let flags =
             if self.token != 0 { PREFIX_TOKEN } else { 0 } | if self.fragment.is_some() { PREFIX_FRAGMENT } else { 0 };
-        out.put_slice(&(self.payload.len() as u32).to_le_bytes());
-        out.put_slice(&[self.level as u8, KIND_MESSAGE, flags, 0]);
+        let kind = u32::from_le_bytes([self.level as u8, KIND_MESSAGE, flags, 0]);
+        out.put_u64_le(self.payload.len() as u64 | u64::from(kind) << 32);
         if self.token != 0 {
             out.put_slice(&self.token.to_le_bytes());
         }
@@ -242,17 +245,44 @@ pub(crate) fn plain_level(area: &[u8], count: u16) -> Option<Level> {
     let kind = (word_of(area.first_chunk()?) >> 32) as u32;
     let level = Level::of(u8::try_from(kind).ok()?).ok()?;
     let mut rest = area;
+    let mut length = Guess::default();
     for _ in 0..count {
         let (prefix, after) = rest.split_first_chunk()?;
         let word = word_of(prefix);
         if (word >> 32) as u32 != kind {
             return None;
         }
-        rest = after.get(word as u32 as usize..)?;
+        rest = after.get(length.of(word)..)?;
     }
     rest.is_empty().then_some(level)
 }
 
+/// Guesses that a message is as long as the one before it, as most are. So a processor goes on to the next prefix before it has read this
+/// one: without a guess each waits for the memory of the one before.
+#[derive(Clone, Copy, Default, Debug)]
+struct Guess {
+    word: u64,
+    length: usize,
+}
+
+impl Guess {
+    #[inline]
+    fn of(&mut self, word: u64) -> usize {
+        if word != self.word {
+            self.learn(word);
+        }
+        self.length
+    }
+
+    /// Out of line, so that it stays a branch, which is predicted.
+    #[cold]
+    #[inline(never)]
+    fn learn(&mut self, word: u64) {
+        (self.word, self.length) = (word, word as u32 as usize);
+    }
+}
+
+#[inline]
 fn word_of(prefix: &[u8; PREFIX_BYTES]) -> u64 {
     u64::from_le_bytes(*prefix)
 }
@@ -261,11 +291,12 @@ fn word_of(prefix: &[u8; PREFIX_BYTES]) -> u64 {
 #[derive(Clone, Debug)]
 pub(crate) struct Walk<'a> {
     rest: &'a [u8],
+    length: Guess,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(area: &'a [u8]) -> Walk<'a> {
-        Walk { rest: area }
+        Walk { rest: area, length: Guess::default() }
     }
 }
 
@@ -281,7 +312,7 @@ impl<'a> Iterator for Walk<'a> {
         if flags != 0 {
             (token, rest) = take_token(rest, flags).ok()?;
         }
-        let (payload, rest) = rest.split_at_checked(word as u32 as usize)?;
+        let (payload, rest) = rest.split_at_checked(self.length.of(word))?;
         self.rest = rest;
         Some((token, payload))
     }

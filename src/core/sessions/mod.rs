@@ -230,6 +230,8 @@ pub(crate) struct Sessions {
     past: Past,
     questions: u64,
     review_at: Time,
+    /// Something happened since the last turn.
+    touched: bool,
     events: Vec<Event>,
     /// Members that sent what is no frame.
     faulty: Vec<(Incarnation, &'static str)>,
@@ -277,6 +279,7 @@ impl Sessions {
             past: Past::default(),
             questions: 0,
             review_at: Time::NEVER,
+            touched: true,
             events: Vec::new(),
             faulty: Vec::new(),
         }
@@ -300,7 +303,7 @@ impl Sessions {
     /// A view was installed.
     pub(crate) fn installed(&mut self, now: Time, view: &Arc<View>, me: Index) {
         // Whether this member acts in it is known at the end of the turn.
-        (self.now, self.primary) = (now, false);
+        (self.now, self.primary, self.touched) = (now, false, true);
         let before = self.view.replace(Arc::clone(view));
         self.me = me;
         // A witness holds no sessions: to them it is not there.
@@ -373,9 +376,16 @@ impl Sessions {
         }
     }
 
+    /// Whether a turn would do nothing: nothing came, nothing waits, and no time has passed that somebody waited for.
+    pub(crate) fn is_at_rest(&self, now: Time, primary: bool) -> bool {
+        let arrived = self.frames.has_arrivals() || self.objections.has_arrivals();
+        let leaves = !(self.outbound.is_empty() && self.events.is_empty() && self.faulty.is_empty());
+        !(self.touched || arrived || leaves) && self.primary == primary && now < self.deadline()
+    }
+
     /// One turn: takes what has come, and goes on where time has passed. `lapsed`: this member had every chance to get a lease.
     pub(crate) fn turn(&mut self, now: Time, primary: bool, lapsed: bool) {
-        self.now = now;
+        (self.now, self.touched) = (now, false);
         let before = std::mem::replace(&mut self.primary, primary);
         self.receive();
         if primary && !before {

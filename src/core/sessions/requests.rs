@@ -13,7 +13,7 @@ use crate::wire::session::{Attributes, Change, Role};
 impl Sessions {
     /// A host asks for something.
     pub(crate) fn request(&mut self, now: Time, primary: bool, request: SessionRequest) {
-        (self.now, self.primary) = (now, self.primary && primary);
+        (self.now, self.primary, self.touched) = (now, self.primary && primary, true);
         let (id, until) = (request.id, now + self.rules.timeout);
         self.active.enter(id).waiting.push_back(Waiting { request, until });
         self.review_at = self.review_at.min(now + REVIEW);

@@ -34,7 +34,7 @@ impl Sessions {
             return;
         }
         self.marks.reach(Mark::SessionRetired);
-        self.retired = true;
+        (self.retired, self.touched) = (true, true);
         self.uncork_all();
         let me = self.incarnation;
         let others: Vec<Incarnation> = self.present.values().copied().filter(|who| *who != me).collect();

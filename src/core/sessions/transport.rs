@@ -106,6 +106,7 @@ impl Sessions {
 
     /// A receiver has taken one of our streams so far.
     pub(crate) fn acknowledged(&mut self, now: Time, ack: &DirectAck) {
+        self.touched = true;
         if self.objections.is_ours(ack) {
             return self.objections.acknowledged(now, ack, 0);
         }
