@@ -79,7 +79,7 @@ impl ChunkPool {
 }
 
 /// One frame inside a chunk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Frame {
     /// A batch: its header, and where the whole frame lies in the chunk.
     Batch { header: batch::Header, start: usize, end: usize },

@@ -7,7 +7,7 @@ use crate::types::Index;
 use crate::wire::control::Control;
 
 /// Wishes of the streams of one view. Positions are those of the view.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Effects {
     /// Slices of whole batches for the link to a member.
     pub(crate) data: Vec<(Index, Bytes)>,
@@ -23,7 +23,7 @@ pub(crate) struct Effects {
 }
 
 /// Consecutive accepted batches of one chunk that go the same way: one slice, one reference count (R9).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Run {
     chunk: Bytes,
     start: usize,
@@ -44,6 +44,14 @@ impl Effects {
         }
         self.end_run();
         self.run = Some(Run { chunk: chunk.clone(), start, end, targets: targets.to_vec() });
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.run = None;
+        self.data.clear();
+        self.control.clear();
+        self.events.clear();
     }
 
     /// Closes the run under way, before anything else is queued behind it.

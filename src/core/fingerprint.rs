@@ -16,6 +16,7 @@ impl Member {
     pub fn fingerprint<H: Hasher + Default>(&self) -> u64 {
         let Member {
             setup: _, plants: _, marks: _, rules: _, cluster_tag: _, stats: _, outputs: _, told_to_close: _, loopback: _, trims: _,
+            spare_effects: _, spare_frames: _,
             now, remembers_since, random, incarnation, links, detector, suspicion, lease, was_primary, late, acceptor,
             attempt, attempt_after, seen_round, seen_number, changes, installed, installed_at, laggards, wanted_cut, history,
             seeking, leaving, ended, merged_from, host_ready, fanout, pool, slow, builder, direct, sessions, budget, backlog, hurry,

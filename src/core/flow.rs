@@ -105,7 +105,7 @@ impl Member {
             outbox.withdraw(To::Everybody);
         }
         let Some(f) = self.fanout.as_mut().filter(|f| !f.frozen) else { return };
-        let mut fx = Effects::default();
+        let mut fx = std::mem::take(&mut self.spare_effects);
         let mut blocked = false;
         for turn in 0.. {
             let queue = outbox.queue(To::Everybody);
@@ -135,7 +135,7 @@ impl Member {
         if blocked {
             self.want_credit();
         }
-        self.apply(&mut fx);
+        self.apply_and_keep(fx);
     }
 
     /// The window is full and something waits: asks the leader for credit (R25).
@@ -425,7 +425,7 @@ impl Member {
         if self.fanout.as_ref().is_some_and(|f| f.is_at_rest(self.now)) && self.direct.is_at_rest(self.now) {
             return self.tell_stable();
         }
-        let mut fx = Effects::default();
+        let mut fx = std::mem::take(&mut self.spare_effects);
         if let Some(f) = &mut self.fanout {
             f.say_order(&mut self.builder, &mut fx);
             f.tell_holding(self.now, &mut fx);
@@ -435,7 +435,7 @@ impl Member {
             }
             self.direct.take(f.view.id, &mut self.budget, &mut fx.events);
         }
-        self.apply(&mut fx);
+        self.apply_and_keep(fx);
         for (to, ack) in self.direct.acknowledgements(|_| Some(0)) {
             self.send_to(to, Control::DirectAck(ack));
         }
@@ -454,12 +454,19 @@ impl Member {
         }
     }
 
+    /// The last that a step wants done; the next one uses the same memory.
+    pub(super) fn apply_and_keep(&mut self, mut fx: Effects) {
+        self.apply(&mut fx);
+        self.spare_effects = fx;
+    }
+
     /// Carries out what the streams want done.
     pub(super) fn apply(&mut self, fx: &mut Effects) {
         fx.end_run();
         self.stats.batches_relayed += std::mem::take(&mut fx.relayed);
         self.links.note_copy(std::mem::take(&mut fx.copied));
-        let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return };
+        // Without a view there is nobody to tell, and nothing to pass on.
+        let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return fx.clear() };
         for (to, slice) in fx.data.drain(..) {
             self.links.send_data(view.members[to].incarnation, slice);
         }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use super::buffers::Frame;
-use super::effects::Effects;
 use super::io::{CloseCause, Event, MemberRef, Output};
 use super::links::{Conn, Peer, State};
 use super::member::{Member, neighbours};
@@ -54,7 +53,7 @@ impl Member {
     }
 
     pub(super) fn on_received(&mut self, conn: ConnId) {
-        let mut frames = Vec::new();
+        let mut frames = std::mem::take(&mut self.spare_frames);
         let chunk = match self.links.frames(self.now, conn, &mut frames) {
             Ok(chunk) => chunk,
             Err(bad) => return self.fault(conn, bad),
@@ -63,8 +62,8 @@ impl Member {
         if let Some(peer) = self.links.get(conn).and_then(Conn::peer).map(|p| p.incarnation) {
             self.heard(peer);
         }
-        let mut fx = Effects::default();
-        for frame in frames {
+        let mut fx = std::mem::take(&mut self.spare_effects);
+        for frame in frames.drain(..) {
             let result = match frame {
                 Frame::Batch { header, start, end } => self.on_batch(conn, &header, &chunk, start, end, &mut fx),
                 Frame::Control { start, end } => {
@@ -81,8 +80,8 @@ impl Member {
                 break;
             }
         }
-        fx.end_run();
-        self.apply(&mut fx);
+        self.spare_frames = frames;
+        self.apply_and_keep(fx);
     }
 
     /// Somebody sent what it must not: the connection is closed, and the host is told (R4).

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use super::ballot::{Acceptor, Attempt};
+use super::buffers::Frame;
 use super::builder::Builder;
 use super::detector::Detector;
 use super::direct::{Direct, Kind};
+use super::effects::Effects;
 use super::fanout::{Budget, Fanout};
 use super::io::{CloseCause, Ended, Event, Input, LinkReport, Output};
 use super::joining::Seeking;
@@ -103,6 +105,9 @@ pub struct Member {
     pub(super) hints: BTreeSet<SocketAddr>,
     pub(super) listed: BTreeMap<Name, BTreeSet<SocketAddr>>,
     pub(super) ticks: u64,
+    /// Kept for their allocations: empty between steps.
+    pub(super) spare_effects: Effects,
+    pub(super) spare_frames: Vec<Frame>,
     /// The outbox is to give memory back.
     pub(super) trims: bool,
     pub(super) tick_at: Time,
@@ -184,6 +189,8 @@ impl Member {
             hints: BTreeSet::new(),
             listed: BTreeMap::new(),
             ticks: 0,
+            spare_effects: Effects::default(),
+            spare_frames: Vec::new(),
             trims: false,
             tick_at: now,
             marks,

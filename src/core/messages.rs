@@ -47,6 +47,11 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
+    /// What its bytes lie in.
+    pub(crate) fn chunk(&self) -> &Bytes {
+        self.chunk
+    }
+
     /// Its bytes, to be kept: they share the receive chunk, and it is kept with them.
     pub fn to_bytes(&self) -> Bytes {
         self.chunk.slice_ref(self.payload)

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::buffers::ChunkPool;
 use super::packing::{Block, PACKED_BYTES};
 use super::sessions::SessionRequest;
-use crate::types::{Code, Incarnation};
+use crate::types::{Code, Incarnation, limits};
 use crate::wire::batch::{HEADER_BYTES, Level};
 
 /// For whom a message is.
@@ -298,12 +298,18 @@ impl Queue {
         {
             return;
         }
-        self.pack_anew(level, token, payload, pool);
+        self.pack_anew(level, token, payload, self.usual, pool);
+    }
+
+    /// The same with what is not to leave gaps in the heap: what waits lies in chunks of the pool.
+    pub(crate) fn pack_densely(&mut self, payload: &[u8], pool: &mut ChunkPool) {
+        self.usual = limits::BATCH_BYTES;
+        self.pack(Level::Fifo, 0, payload, pool);
     }
 
     #[cold]
-    fn pack_anew(&mut self, level: Level, token: u64, payload: &[u8], pool: &mut ChunkPool) {
-        let mut block = Block::new(level, self.usual, pool);
+    fn pack_anew(&mut self, level: Level, token: u64, payload: &[u8], probably: usize, pool: &mut ChunkPool) {
+        let mut block = Block::new(level, probably, pool);
         let fits = block.push(level, token, payload);
         assert!(fits, "a packed message fits an empty block");
         self.sends.push_back(Part::Packed(block));

@@ -14,12 +14,19 @@ pub struct Malformed(pub &'static str);
 #[derive(Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    /// What the bytes lie in, if what is read may share it.
+    shared: Option<&'a Bytes>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+        Reader { rest: bytes, shared: None }
+    }
+
+    /// The same, where long values share the memory of `chunk`, in which `bytes` lie, and keep it.
+    pub(crate) fn sharing(bytes: &'a [u8], chunk: &'a Bytes) -> Reader<'a> {
+        Reader { rest: bytes, shared: Some(chunk) }
     }
 
     /// The next `n` bytes.
@@ -193,7 +200,8 @@ impl Wire for Bytes {
     }
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let len = u32::take(from)? as usize;
-        from.bytes(len).map(Bytes::copy_from_slice)
+        let (bytes, shared) = (from.bytes(len)?, from.shared);
+        Ok(shared.map_or_else(|| Bytes::copy_from_slice(bytes), |chunk| chunk.slice_ref(bytes)))
     }
 }
 

@@ -50,6 +50,11 @@ impl Attributes {
         std::iter::from_fn(move || take_pair(&mut reader).ok())
     }
 
+    /// The same in memory of their own, for whoever keeps them.
+    pub(crate) fn detached(&self) -> Attributes {
+        Attributes(Bytes::copy_from_slice(&self.0))
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         Attributes::trusted(&self.0)
@@ -318,7 +323,15 @@ macro_rules! frames {
 
             /// Checks and reads a whole frame.
             pub fn decode(bytes: &[u8]) -> Result<Frame, Malformed> {
-                let mut reader = Reader::new(bytes);
+                Frame::take(Reader::new(bytes))
+            }
+
+            /// The same; attributes share the memory of `chunk`, in which the frame lies, as long as they are kept.
+            pub(crate) fn decode_sharing(bytes: &[u8], chunk: &Bytes) -> Result<Frame, Malformed> {
+                Frame::take(Reader::sharing(bytes, chunk))
+            }
+
+            fn take(mut reader: Reader<'_>) -> Result<Frame, Malformed> {
                 let frame = match u8::take(&mut reader)? {
                     $($n => Frame::$v(Wire::take(&mut reader)?),)*
                     _ => return Err(Malformed("unknown type of session frame")),

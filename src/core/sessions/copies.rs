@@ -127,10 +127,10 @@ impl Sessions {
 
     /// Sees to it that a session that we own has a second copy; answers for what waited for one if nobody can take it.
     pub(super) fn ensure_copy(&mut self, id: SessionId) {
-        let Some(session) = self.store.get(id) else { return };
-        if session.role != Role::Primary || session.partner.is_some() || session.copied {
+        if !self.store.is_single(id) {
             return;
         }
+        let Some(session) = self.store.get(id).filter(|s| !s.partner.is_some()) else { return };
         let Some(partner) = self.choose(id) else { return self.answer_single(id) };
         let copy = self.copy_of(id, &session);
         let version = session.version;
@@ -146,7 +146,8 @@ impl Sessions {
 
     pub(super) fn copy_of(&self, id: SessionId, session: &Session) -> Copy {
         let (epoch, version, ttl_s) = (session.epoch, session.version, session.ttl_s);
-        let tokens = if self.plants.has(Plant::CopyWithoutTokens) { Vec::new() } else { session.tokens() };
+        let without = self.plants.has(Plant::CopyWithoutTokens);
+        let tokens = if without { Vec::new() } else { session.tokens().collect() };
         Copy { id, epoch, follows: epoch, version, ttl_s, tokens, attributes: session.attributes() }
     }
 
@@ -288,11 +289,11 @@ impl Sessions {
             self.marks.reach(Mark::SessionChangeRefused);
             return self.object(from, change.id, about, why);
         }
+        let mut merged = std::mem::take(&mut self.merged);
         let Some(session) = self.store.get(change.id) else { return };
-        let attributes = match self.plants.has(Plant::KeepOldContent) {
-            true => session.attributes().as_bytes().to_vec(),
-            false => session.changed(change.whole, &change.sets, &change.removes),
-        };
+        let kept = self.plants.has(Plant::KeepOldContent).then(|| session.attributes());
+        let (whole, sets) = kept.as_ref().map_or((change.whole, &change.sets), |kept| (true, kept));
+        let attributes = session.changed(whole, sets, &change.removes, &mut merged);
         if !self.has_room(session.growth(attributes.len())) {
             self.marks.reach(Mark::SessionChangeFull);
             self.forget(change.id);
@@ -300,7 +301,8 @@ impl Sessions {
         }
         let now = self.seconds();
         self.marks.reach(Mark::SessionChangeTaken);
-        self.store.update(change.id, |s| apply(s, change, attributes, now));
+        self.store.rewrite(change.id, attributes, |s| apply(s, change, now));
+        self.merged = merged;
     }
 
     /// The holder of the other copy does not follow.
@@ -442,17 +444,15 @@ impl Sessions {
     fn written(&mut self, id: SessionId, version: u64) {
         let primary = self.primary || self.plants.has(Plant::AcknowledgeOutside);
         let Some(active) = self.active.get_mut(&id) else { return };
-        let mut done = Vec::new();
-        active.begun.retain_mut(|begun| {
-            begun.done |= begun.version <= version;
-            let answered = begun.done && (primary || begun.early.is_some());
-            if answered {
-                done.push(begun.clone());
-            }
-            !answered
-        });
-        self.marks.reach_if(!done.is_empty(), Mark::SessionAnsweredCopied);
-        done.iter().for_each(|begun: &Begun| self.answer_begun(id, begun, Code::Ok));
+        active.begun.iter_mut().for_each(|begun| begun.done |= begun.version <= version);
+        let answered = |begun: &Begun| begun.done && (primary || begun.early.is_some());
+        while let Some(active) = self.active.get_mut(&id)
+            && let Some(at) = active.begun.iter().position(answered)
+            && let Some(begun) = active.begun.remove(at)
+        {
+            self.marks.reach(Mark::SessionAnsweredCopied);
+            self.answer_begun(id, &begun, Code::Ok);
+        }
     }
 
     /// This member acts in the primary view again: what two members have is answered.
@@ -602,12 +602,10 @@ fn rank(me: &MemberInfo, other: &MemberInfo, group: Option<&str>) -> u8 {
 }
 
 /// Makes a change on a record.
-pub(super) fn apply(session: &mut Session, change: &Change, attributes: Vec<u8>, now_s: u32) {
-    let mut tokens = session.tokens();
+pub(super) fn apply(session: &mut Session, change: &Change, now_s: u32) {
     if change.token != 0 {
-        tokens.push(change.token);
+        session.add_token(change.token);
     }
-    session.set_content(&tokens, attributes);
     session.version = change.version;
     session.used_s = now_s;
 }

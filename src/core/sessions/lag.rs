@@ -105,6 +105,9 @@ impl Sessions {
 
     /// What waits for a session's partner goes out now.
     pub(super) fn uncork(&mut self, id: SessionId) {
+        if self.rules.asynchronous.is_none() {
+            return;
+        }
         let partner = self.store.get(id).and_then(|s| self.present(s.partner));
         if let Some(outlet) = partner.and_then(|who| self.outlets.get_mut(&who)) {
             outlet.corked = None;

@@ -217,6 +217,8 @@ pub(crate) struct Sessions {
     /// With whom something is under way: frames that bring something about once they are acknowledged.
     busy: BTreeSet<Incarnation>,
     encoder: Encoder,
+    /// Where changed attributes are put together.
+    merged: Vec<u8>,
     /// Members that can hold second copies of our sessions, and how far down in preference.
     partners: Vec<(u8, Incarnation)>,
     /// This member is about to leave.
@@ -270,6 +272,7 @@ impl Sessions {
             outbound: BTreeSet::new(),
             busy: BTreeSet::new(),
             encoder: Encoder::new(),
+            merged: Vec::new(),
             partners: Vec::new(),
             retired: false,
             retiring: BTreeSet::new(),

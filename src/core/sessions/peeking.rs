@@ -65,7 +65,7 @@ impl Sessions {
         {
             self.marks.reach(Mark::SessionPeekShown);
             let holders: [MemberTag; 2] = [copy.epoch.owner, secondary];
-            let attributes: Option<Attributes> = Some(copy.attributes);
+            let attributes: Option<Attributes> = Some(copy.attributes.detached());
             let number = waiting.request.number;
             self.push_answer(super::SessionAnswer {
                 number,

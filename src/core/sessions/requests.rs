@@ -33,9 +33,8 @@ impl Sessions {
         while self.primary {
             let Some(active) = self.active.get(&id) else { break };
             let Some(front) = active.waiting.front() else { break };
-            let (request, until) = (front.request.clone(), front.until);
             // What is read is certain: nothing that was not answered for is shown.
-            let barrier = match &request.op {
+            let barrier = match &front.request.op {
                 SessionOp::Write { token, .. } => *token != 0 && self.has_token(id, *token),
                 _ => true,
             };
@@ -43,9 +42,9 @@ impl Sessions {
                 self.marks.reach(Mark::SessionRequestWaits);
                 break;
             }
-            if let Some(active) = self.active.get_mut(&id) {
-                active.waiting.pop_front();
-            }
+            let Some(Waiting { request, until }) = self.active.get_mut(&id).and_then(|a| a.waiting.pop_front()) else {
+                break;
+            };
             match self.carry_out(id, request, until) {
                 Role::Primary => {}
                 _ => return self.look_for(id),
@@ -66,7 +65,7 @@ impl Sessions {
     }
 
     fn has_token(&self, id: SessionId, token: u64) -> bool {
-        self.store.get(id).is_some_and(|s| s.tokens().contains(&token)) && !self.plants.has(Plant::ForgetTokens)
+        self.store.get(id).is_some_and(|s| s.tokens().any(|t| t == token)) && !self.plants.has(Plant::ForgetTokens)
     }
 
     /// Does one thing; answers what the session is to us afterwards.
@@ -111,16 +110,15 @@ impl Sessions {
     /// copy. `Err` is the answer at once.
     fn write(&mut self, number: u64, mut change: Change, until: Time, early: bool) -> Result<(), Code> {
         let id = change.id;
-        let repeated = self.has_token(id, change.token);
+        let mut merged = std::mem::take(&mut self.merged);
         let session = self.store.get(id).ok_or(Code::NoSuchSession)?;
-        let tokens = session.tokens();
         if change.token != 0 {
-            if repeated {
+            if self.has_token(id, change.token) {
                 self.marks.reach(if session.copied { Mark::SessionTokenRepeated } else { Mark::SessionTokenSingle });
                 return Err(if session.copied { Code::Ok } else { Code::Unreplicated });
             }
-            let oldest = tokens.iter().copied().min().unwrap_or(0);
-            if tokens.len() == limits::TOKENS && change.token < oldest {
+            let oldest = session.tokens().min().unwrap_or(0);
+            if session.tokens().count() == limits::TOKENS && change.token < oldest {
                 self.marks.reach(Mark::SessionTokenForgotten);
                 return Err(Code::TokenExpired);
             }
@@ -129,7 +127,7 @@ impl Sessions {
             self.marks.reach(Mark::SessionWriteConflicts);
             return Err(Code::VersionConflict);
         }
-        let attributes = session.changed(change.whole, &change.sets, &change.removes);
+        let attributes = session.changed(change.whole, &change.sets, &change.removes, &mut merged);
         if attributes.len() > self.rules.session_bytes {
             self.marks.reach(Mark::SessionWriteTooLarge);
             return Err(Code::TooLarge);
@@ -141,7 +139,8 @@ impl Sessions {
         // Who gave us the session may have said that it is at the last version of all.
         (change.epoch, change.version) = (session.epoch, session.version.wrapping_add(1));
         let now = self.seconds();
-        self.store.update(id, |s| apply(s, &change, attributes, now));
+        self.store.rewrite(id, attributes, |s| apply(s, &change, now));
+        self.merged = merged;
         self.marks.reach(Mark::SessionWritten);
         self.begin(id, number, change.version, until);
         self.replicate(change, early);

@@ -62,20 +62,21 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(crate) fn set_content(&mut self, tokens: &[u64], attributes: Vec<u8>) {
-        self.tokens = Cow::Owned(newest(tokens));
-        self.attributes = Cow::Owned(attributes);
+    /// Adds the token of a change.
+    pub(crate) fn add_token(&mut self, token: u64) {
+        let tokens: Vec<u64> = self.tokens().chain([token]).collect();
+        self.tokens = Cow::Owned(newest(&tokens));
         self.fresh = true;
     }
 
     /// Tokens of the last changes, the newest last.
-    pub(crate) fn tokens(&self) -> Vec<u64> {
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = u64> {
         let (mut rest, mut last) = (HeadReader { rest: &self.tokens }, 0_u64);
-        let next = || {
+        let next = move || {
             last = last.wrapping_add(rest.number());
             last
         };
-        std::iter::repeat_with(next).take(count_of(&self.tokens)).collect()
+        std::iter::repeat_with(next).take(count_of(&self.tokens))
     }
 
     /// A copy of its attributes.
@@ -83,18 +84,26 @@ impl<'a> Session<'a> {
         Attributes::from_trusted(Bytes::copy_from_slice(&self.attributes))
     }
 
-    /// Its attributes after a change.
-    pub(crate) fn changed(&self, whole: bool, sets: &Attributes, removes: &Attributes) -> Vec<u8> {
-        let mut merged: BTreeMap<&str, &[u8]> = BTreeMap::new();
-        if !whole {
-            merged.extend(Attributes::trusted(&self.attributes));
+    /// Its attributes after a change, in `raw` unless they are what is set. All three lists are in the order of their names.
+    pub(crate) fn changed<'s>(
+        &self, whole: bool, sets: &'s Attributes, removes: &Attributes, raw: &'s mut Vec<u8>,
+    ) -> &'s [u8] {
+        if whole {
+            return sets.as_bytes();
         }
-        for (name, _) in removes.iter() {
-            merged.remove(name);
+        raw.clear();
+        let mut sets = sets.iter().peekable();
+        let mut removes = removes.iter().map(|(name, _)| name).peekable();
+        for (name, value) in Attributes::trusted(&self.attributes) {
+            while let Some((other, value)) = sets.next_if(|(other, _)| *other < name) {
+                put_pair(other, value, raw);
+            }
+            while removes.next_if(|other| *other < name).is_some() {}
+            if sets.peek().is_none_or(|(other, _)| *other != name) && removes.peek() != Some(&name) {
+                put_pair(name, value, raw);
+            }
         }
-        merged.extend(sets.iter());
-        let mut raw = Vec::with_capacity(self.attributes.len() + sets.as_bytes().len());
-        merged.into_iter().for_each(|(name, value)| put_pair(name, value, &mut raw));
+        sets.for_each(|(name, value)| put_pair(name, value, raw));
         raw
     }
 
@@ -337,16 +346,21 @@ impl Record {
         self.0[SLACK_AT] = (block - used) as u8;
     }
 
-    /// Changes the session in it; answers how it stood before and how it stands now.
-    fn change<T>(&mut self, me: MemberTag, change: impl FnOnce(&mut Session<'_>) -> T) -> (Standing, Standing, T) {
+    /// Changes the session in it, and its attributes if others are given; answers how it stood before and how it stands now.
+    fn change<T>(
+        &mut self, me: MemberTag, attributes: Option<&[u8]>, change: impl FnOnce(&mut Session<'_>) -> T,
+    ) -> (Standing, Standing, T) {
         let (block, used) = (self.0.len(), self.0.len() - self.slack());
         let mut session = self.session(me);
         let before = session.standing(block);
         let present = (used - session.content_bytes()..used, session.tokens.len());
         let answer = change(&mut session);
         let (head, mut after) = (Head::of(&session, me), session.standing(block));
-        let other = session.fresh.then(|| (session.tokens.into_owned(), session.attributes.into_owned()));
-        self.write(&head, present, other.as_ref().map(|(tokens, attributes)| [&tokens[..], &attributes[..]]));
+        let fresh = session.fresh || attributes.is_some();
+        // What stays is copied, as it is in the way of what is written; tokens are short.
+        let tokens = if fresh { session.tokens.into_owned() } else { Vec::new() };
+        let kept = if fresh && attributes.is_none() { session.attributes.into_owned() } else { Vec::new() };
+        self.write(&head, present, fresh.then(|| [&tokens[..], attributes.unwrap_or(&kept)]));
         after.bytes = SHARE_BYTES + taken_by(self.0.len());
         (before, after, answer)
     }
@@ -432,13 +446,29 @@ impl Store {
         self.sessions.get(&id).map(|record| record.session(self.me))
     }
 
+    /// Whether a session is ours and nobody is known to have the newest version of it.
+    pub(crate) fn is_single(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|record| record.role() == Role::Primary && record.0[0] & COPIED == 0)
+    }
+
     pub(crate) fn role(&self, id: SessionId) -> Role {
         self.sessions.get(&id).map_or(Role::None, Record::role)
     }
 
     /// Changes a session, if it is there.
     pub(crate) fn update<T>(&mut self, id: SessionId, change: impl FnOnce(&mut Session<'_>) -> T) -> Option<T> {
-        let (before, after, answer) = self.sessions.get_mut(&id)?.change(self.me, change);
+        self.change(id, None, change)
+    }
+
+    /// The same; from now on its attributes are these.
+    pub(crate) fn rewrite(&mut self, id: SessionId, attributes: &[u8], change: impl FnOnce(&mut Session<'_>)) {
+        self.change(id, Some(attributes), change);
+    }
+
+    fn change<T>(
+        &mut self, id: SessionId, attributes: Option<&[u8]>, change: impl FnOnce(&mut Session<'_>) -> T,
+    ) -> Option<T> {
+        let (before, after, answer) = self.sessions.get_mut(&id)?.change(self.me, attributes, change);
         if before != after {
             self.count(&after);
             self.discount(&before);
@@ -586,8 +616,8 @@ mod tests {
             times in any::<(u32, u32)>(), copied in any::<bool>(),
             tokens in prop::collection::vec(any::<u64>(), 0..10), attributes in prop::collection::vec(any::<u8>(), 0..100),
         ) -> Session<'static> {
-            let mut session = Session::new(role, epoch, version, times.0, &[], &[]);
-            session.set_content(&tokens, attributes);
+            let mut session = Session::new(role, epoch, version, times.0, &tokens, &[]);
+            session.attributes = Cow::Owned(attributes);
             (session.partner, session.used_s, session.copied) = (partner, times.1, copied);
             session
         }
@@ -597,7 +627,7 @@ mod tests {
 
     fn whole(s: &Session<'_>) -> Whole {
         let (times, content) = ((s.used_s, s.ttl_s), s.attributes.to_vec());
-        (s.epoch, s.version, s.partner, times, s.role, s.copied, s.tokens(), content)
+        (s.epoch, s.version, s.partner, times, s.role, s.copied, s.tokens().collect(), content)
     }
 
     proptest! {
@@ -662,11 +692,32 @@ mod tests {
         let at = store.sessions[&SessionId(1)].0.as_ptr();
         let tokens: Vec<u64> = (0..12).map(|n| 1_000_000 + n * 7).collect();
         for many in 1..=tokens.len() {
-            store.update(SessionId(1), |s| s.set_content(&tokens[..many], attributes.clone()));
+            store.rewrite(SessionId(1), &attributes, |s| s.add_token(tokens[many - 1]));
         }
-        let after = store.get(SessionId(1)).expect("it is there").tokens();
+        let after: Vec<u64> = store.get(SessionId(1)).expect("it is there").tokens().collect();
         assert_eq!(after, tokens[tokens.len() - limits::TOKENS..]);
         assert_eq!(store.sessions[&SessionId(1)].0.as_ptr(), at, "changes leave it where it is");
+    }
+
+    #[test]
+    fn changes_set_and_remove_in_the_order_of_names() {
+        let of = |pairs: &[&'static str]| {
+            Attributes::new(pairs.iter().map(|pair| pair.split_at(1)).map(|(n, v)| (n, v.as_bytes())))
+        };
+        let before = of(&["b1", "d1", "f1"]);
+        let session = Session::new(Role::Primary, Epoch::default(), 1, 0, &[], before.as_bytes());
+        let mut raw = vec![7; 99];
+        for (whole, sets, removes, after) in [
+            (false, &[][..], &[][..], &["b1", "d1", "f1"][..]),
+            (false, &["a2", "d2", "g2"], &[], &["a2", "b1", "d2", "f1", "g2"]),
+            (false, &["c2"], &["a", "b", "e", "f", "z"], &["c2", "d1"]),
+            (false, &["b2"], &["b", "d"], &["b2", "f1"]),
+            (true, &["c2"], &["c"], &["c2"]),
+            (true, &[], &[], &[]),
+        ] {
+            let changed = session.changed(whole, &of(sets), &of(removes), &mut raw).to_vec();
+            assert_eq!(changed, of(after).as_bytes()[..], "{sets:?} {removes:?}");
+        }
     }
 
     #[test]

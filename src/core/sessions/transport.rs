@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{Sessions, Step};
 use crate::core::buffers::ChunkPool;
@@ -15,7 +15,8 @@ use crate::core::fanout::{Budget, Verdict};
 use crate::core::io::{Event, MemberRef};
 use crate::core::messages::Messages;
 use crate::core::outbox::{Pending, Queue};
-use crate::types::{Incarnation, MemberTag, Time, ViewId, limits};
+use crate::core::packing::PACKED_BYTES;
+use crate::types::{Incarnation, MemberTag, Time, ViewId};
 use crate::wire::batch::{Header, Level};
 use crate::wire::control::DirectAck;
 use crate::wire::session::{Frame, Refused};
@@ -30,8 +31,6 @@ pub(super) struct Outlet {
     pub(super) steps: VecDeque<(u64, Step)>,
     /// Until when what is in it waits for more: changes that were answered for already.
     pub(super) corked: Option<Time>,
-    /// Where the next frames go.
-    space: BytesMut,
 }
 
 impl Outlet {
@@ -40,7 +39,7 @@ impl Outlet {
     }
 }
 
-/// Puts frames into chunks that come back when a batch has taken them in, and are used again. In memory of its own each frame would
+/// Packs frames as they come into chunks that return when everybody has them, and are used again. In memory of its own each frame would
 /// leave a gap between sessions that stay, a little longer than one of them.
 #[derive(Clone, Debug)]
 pub(super) struct Encoder {
@@ -49,8 +48,6 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Frames above it are not kept with others.
-    const LONG_BYTES: usize = limits::CHUNK_BYTES / 4;
     /// Chunks that are looked after.
     const CHUNKS: usize = 64;
 
@@ -58,19 +55,15 @@ impl Encoder {
         Encoder { pool: ChunkPool::new(Encoder::CHUNKS), scratch: Vec::new() }
     }
 
-    fn pending(&mut self, frame: &Frame, space: &mut BytesMut) -> Pending {
+    fn put(&mut self, frame: &Frame, queue: &mut Queue) {
         self.scratch.clear();
         frame.put(&mut self.scratch);
-        let payload = if self.scratch.len() > Encoder::LONG_BYTES {
-            std::mem::take(&mut self.scratch).into()
-        } else {
-            if space.capacity() < self.scratch.len() {
-                *space = self.pool.take();
+        match self.scratch.len() {
+            0..=PACKED_BYTES => queue.pack_densely(&self.scratch, &mut self.pool),
+            _ => {
+                queue.push(Pending { level: Level::Fifo, token: 0, payload: std::mem::take(&mut self.scratch).into() })
             }
-            space.extend_from_slice(&self.scratch);
-            space.split().freeze()
-        };
-        Pending { level: Level::Fifo, token: 0, payload }
+        }
     }
 }
 
@@ -81,7 +74,7 @@ impl Sessions {
         if !matches!(frame, Frame::Change(_)) {
             outlet.corked = None;
         }
-        outlet.queue.push(self.encoder.pending(frame, &mut outlet.space));
+        self.encoder.put(frame, &mut outlet.queue);
         outlet.sent += 1;
         self.outbound.insert(to);
         if let Some(step) = step {
@@ -93,7 +86,7 @@ impl Sessions {
     /// Says something against a frame.
     pub(super) fn send_objection(&mut self, to: Incarnation, refused: Refused) {
         let outlet = self.outlets.entry(to).or_default();
-        outlet.objections.push(self.encoder.pending(&Frame::Refused(refused), &mut outlet.space));
+        self.encoder.put(&Frame::Refused(refused), &mut outlet.objections);
         self.outbound.insert(to);
     }
 
@@ -130,7 +123,7 @@ impl Sessions {
         for run in take(&mut self.frames) {
             let from = run.sender.incarnation;
             for message in &run {
-                match Frame::decode(message.payload) {
+                match Frame::decode_sharing(message.payload, message.chunk()) {
                     Ok(frame) => self.on_frame(from, frame),
                     Err(bad) => self.faulty.push((from, bad.0)),
                 }
@@ -196,9 +189,6 @@ impl Sessions {
             if !outlet.is_corked(*now, rules.asynchronous.as_ref()) {
                 outlet.corked = None;
                 drain(frames, &mut outlet.queue);
-            }
-            if !outlet.has_something() {
-                outlet.space = BytesMut::new();
             }
             outlet.has_something() || frames.has_unfinished(*to)
         });
