@@ -9,11 +9,11 @@ use super::plant::{Plant, Plants};
 use crate::types::{Index, Micros, Time, View, millis};
 use crate::wire::control::{Control, Progress};
 
-/// How long a member waits for more to report when little has been taken. Nobody waits for that report, and each one wakes its leader,
-/// and what the leader makes of it everybody: at a message in a millisecond 5 ms cost as much processor time as the messages.
-const MEMBER_DELAY: Micros = millis(25);
-/// The same for a leader, which has waited for its members already.
-const LEADER_DELAY: Micros = millis(5);
+/// When little has been taken a member lets so much time pass between two reports: nobody waits for them, and each one wakes its leader,
+/// and what the leader makes of it everybody. The first goes out at once: whoever turns seldom would lose a turn by each that waits.
+const MEMBER_PAUSE: Micros = millis(25);
+/// The same for a leader, whose members have paused already.
+const LEADER_PAUSE: Micros = millis(5);
 /// So much taken is reported at once, whatever windows are.
 const LEAST_REPORT_BYTES: usize = 16 * 1024;
 
@@ -48,11 +48,11 @@ impl Measure {
         }
     }
 
-    /// How long to wait for more. Somebody waits for what is held; what is taken only moves windows.
-    fn delay(self, leader: bool) -> Micros {
+    /// The least time between two reports. Somebody waits for what is held; what is taken only moves windows.
+    fn pause(self, leader: bool) -> Micros {
         match self {
-            Measure::Taken if leader => LEADER_DELAY,
-            Measure::Taken => MEMBER_DELAY,
+            Measure::Taken if leader => LEADER_PAUSE,
+            Measure::Taken => MEMBER_PAUSE,
             Measure::Held => 0,
         }
     }
@@ -80,6 +80,8 @@ pub(crate) struct Stability {
     /// So much taken is reported at once: half of what every sender may have under way, so that none has to wait.
     report_bytes: usize,
     due: Time,
+    /// When the last report was made.
+    told_at: Time,
 }
 
 impl Stability {
@@ -112,6 +114,7 @@ impl Stability {
             moved_bytes: 0,
             report_bytes: LEAST_REPORT_BYTES,
             due: Time::NEVER,
+            told_at: Time::ZERO,
         }
     }
 
@@ -149,12 +152,12 @@ impl Stability {
             return Vec::new();
         }
         if self.due == Time::NEVER {
-            self.due = now + self.measure.delay(self.leader);
+            self.due = now.max(self.told_at + self.measure.pause(self.leader));
         }
         if !self.is_due(now) {
             return Vec::new();
         }
-        self.due = Time::NEVER;
+        (self.due, self.told_at) = (Time::NEVER, now);
         self.moved_bytes = 0;
         let moved: Vec<Index> = self.moved.ones().collect();
         self.moved.clear();
