@@ -49,7 +49,7 @@ pub use mark::{Mark, Marks};
 pub use member::Member;
 pub use messages::{Message, MessageIter, Messages};
 pub use outbox::{Gate, Outbox, PENDING_OVERHEAD, Payload, Pending, To};
-pub(crate) use packing::PACKED_BYTES;
+pub use packing::PACKED_BYTES;
 pub use plant::Plant;
 pub use sessions::{Asynchronous, SessionAnswer, SessionCounts, SessionOp, SessionRequest, SessionRules};
 pub use setup::{MinorityPolicy, ReadyPolicy, Seed, Setup};

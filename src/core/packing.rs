@@ -9,8 +9,9 @@ use super::outbox::Pending;
 use crate::types::limits;
 use crate::wire::batch::{Entries, Entry, HEADER_BYTES, Level};
 
-/// Longer messages are kept as they are: what is saved by packing them is less than what is lost where they do not fit.
-pub(crate) const PACKED_BYTES: usize = 16 * 1024;
+/// Longer messages are kept as they are, and copied once more into their batches: what is saved by packing them is less than what is lost
+/// where they do not fit.
+pub const PACKED_BYTES: usize = 16 * 1024;
 /// The shortest block.
 const LEAST_BYTES: usize = 256;
 /// A full one.

@@ -168,8 +168,7 @@ mod tests {
 
     #[test]
     fn frames_wait_for_more_until_there_are_enough_or_it_is_time() {
-        let mut outlet = Outlet::default();
-        outlet.corked = Some(at(10));
+        let mut outlet = Outlet { corked: Some(at(10)), ..Outlet::default() };
         assert!(outlet.is_corked(at(9), Some(&BOUNDS)) && !outlet.is_corked(at(10), Some(&BOUNDS)));
         outlet.queue.push(crate::core::outbox::Pending {
             level: crate::wire::batch::Level::Fifo,

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use decurion::api::{Event, Messages, To, ViewChange};
+use decurion::core::PACKED_BYTES;
 use decurion::types::Code;
 use decurion::{Config, Engine, Level, Mode};
 use parking_lot::Mutex;
@@ -181,9 +182,14 @@ impl Sender {
                 }
             }
         }
-        self.copied_bytes += source.sent().messages * self.message.len() as u64;
+        self.copied_bytes += source.sent().messages * copied_by_send(self.message.len());
         say(&Said::Sent(source.sent()));
     }
+}
+
+/// What `Engine::send` copies of a message beside the copy into its batch: a short one goes straight there.
+fn copied_by_send(bytes: usize) -> u64 {
+    if bytes > PACKED_BYTES { bytes as u64 } else { 0 }
 }
 
 /// What `Engine::send` copies is known from the calls; the rest is counted in the engine.
@@ -274,7 +280,7 @@ impl Looped {
             if !sending.waits {
                 if sending.source.ended() {
                     let sent = sending.source.sent();
-                    self.copied += sent.messages * self.message.len() as u64;
+                    self.copied += sent.messages * copied_by_send(self.message.len());
                     say(&Said::Sent(sent));
                     self.sending = None;
                     return None;
