@@ -55,8 +55,10 @@ pub(crate) struct Stream {
     pub(crate) accepted: u64,
     /// Last batch that went into the host's queue.
     pub(crate) taken: u64,
-    /// Last batch that every ready member has taken.
+    /// Last batch that every ready member has taken, and we, too.
     pub(crate) stable: u64,
+    /// The same without us: it may be said before we take what has a place in the order of all, or are ready.
+    told_stable: u64,
     /// Last batch that every ready member holds, as far as that is looked at.
     pub(crate) held_by_all: u64,
     /// Last batch that may be taken: while the view ends, nothing beyond what was held at the first promise.
@@ -123,6 +125,15 @@ impl Stream {
         self.next_message = Some(header.first_message + ended);
         self.reached = reached;
         self.retained.push_back(Retained { header, level, frame, end: self.bytes });
+    }
+
+    /// Drops what everybody has taken, and we.
+    fn forget_stable(&mut self) {
+        let stable = self.told_stable.min(self.taken);
+        if stable > self.stable {
+            self.stable = stable;
+            self.forget_up_to(stable);
+        }
     }
 
     fn forget_up_to(&mut self, batch: u64) {
@@ -380,6 +391,7 @@ impl Fanout {
             budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
         }
         stream.taken = header.batch;
+        stream.forget_stable();
         if self.plants.has(Plant::ForgetBeforeStable) {
             stream.forget_up_to(header.batch);
         }
@@ -408,10 +420,8 @@ impl Fanout {
     /// Drops what everybody has taken.
     pub(crate) fn release(&mut self, s: Index, stable: u64) {
         let stream = &mut self.streams[s];
-        if stable > stream.stable {
-            stream.stable = stable.min(stream.taken);
-            stream.forget_up_to(stream.stable);
-        }
+        stream.told_stable = stream.told_stable.max(stable);
+        stream.forget_stable();
     }
 
     /// What we hold of each stream: for the cut, and for a peer that must replay the rest.
@@ -459,6 +469,14 @@ impl Fanout {
         whole
     }
 
+    /// Tells a neighbour how far everybody is, as far as it is to know that from us.
+    pub(crate) fn tell_again(&mut self, to: Index, fx: &mut Effects) {
+        self.stability.tell_again(to, &self.streams, fx);
+        if let Some(holding) = &mut self.holding {
+            holding.tell_again(to, &self.streams, fx);
+        }
+    }
+
     /// Number of our last message that every ready member has taken.
     pub(crate) fn stable_messages(&self) -> u64 {
         let own = &self.streams[self.me];
@@ -481,6 +499,7 @@ fn new_stream(view: &View, me: Index, s: Index, plants: Plants) -> Stream {
         accepted: 0,
         taken: 0,
         stable: 0,
+        told_stable: 0,
         held_by_all: 0,
         bound: u64::MAX,
         next_message: None,

@@ -300,10 +300,7 @@ impl Member {
         let sync = Control::Sync(Progress { tag: f.view.tag(), entries });
         self.links.send_control(conn, &sync);
         let mut fx = Effects::default();
-        f.stability.tell_again(index, &f.streams, &mut fx);
-        if let Some(holding) = &mut f.holding {
-            holding.tell_again(index, &f.streams, &mut fx);
-        }
+        f.tell_again(index, &mut fx);
         f.window.ask_again();
         self.apply(&mut fx);
         self.direct.retry_now(self.now);
@@ -320,6 +317,8 @@ impl Member {
         let Some(f) = self.fanout.as_mut().filter(|_| !self.plants.has(super::Plant::SkipReplay)) else { return };
         let mut fx = Effects::default();
         let whole = f.replay(index, &progress.entries, &mut fx);
+        // It has come to the view just now, perhaps: what we told it before it could not place.
+        f.tell_again(index, &mut fx);
         let unready = !f.view.members[index].ready;
         self.apply(&mut fx);
         if let (false, true, Some(by)) = (whole, unready, self.summary()) {

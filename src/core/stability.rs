@@ -227,13 +227,13 @@ impl Stability {
         }
     }
 
-    /// When something must be told at the latest.
     /// Whether something has moved of which it is not known yet when to tell it, or which is to be told now.
     pub(crate) fn is_due(&self, now: Time) -> bool {
         let told = self.due == Time::NEVER || now >= self.due || self.moved_bytes >= self.report_bytes;
         told && !self.moved.is_clear()
     }
 
+    /// When something must be told at the latest.
     pub(crate) fn deadline(&self) -> Time {
         self.due
     }
