@@ -19,7 +19,7 @@ FUZZ_TARGETS ?=
 CARGO_FUZZ   := target/tools/bin/cargo-fuzz
 CARGO_FUZZ_VERSION := 0.13.2
 
-.PHONY: help all lib test tools lint test-rust test-loom soak simulate ledger deny fuzz mutants bench clean
+.PHONY: help all lib test tools lint test-rust test-loom soak simulate counts counts-bless ledger deny fuzz mutants bench bench-compare bench-bless clean
 
 .DEFAULT_GOAL := help
 
@@ -36,19 +36,19 @@ lib: ## What a host links: the shared and the static library, without the comman
 	$(CARGO) build --release --locked --lib --no-default-features
 	@$(MAKE) --no-print-directory lib-names
 
-test: tools lint simulate test-rust ## Everything that must hold before a change is taken.
+test: tools lint simulate counts test-rust ## Everything that must hold before a change is taken.
 
 tools: ## Installs, or names, what the tests need beyond Rust and a C compiler.
 	@.ci/tools
 
 lint: ## Formatting, and every warning an error, also of the documentation.
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 test-rust: ## Unit, property, scenario and documentation tests, the C face, the replay of the fuzz corpus, ten seconds of fuzzing.
-	$(CARGO) test --locked --no-fail-fast
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 simulate: ## SEEDS (default 2000) runs of the simulator, a fifth of them twice: no promise broken, the same trace both times; and all small cases.
 	$(CARGO) build --release --locked
@@ -77,8 +77,23 @@ mutants: ## MUTANTS_SAMPLE (default 100) small changes of the core, drawn at ran
 	$(CARGO) run --release --locked --manifest-path mutants/Cargo.toml -- \
 	  --sample $(MUTANTS_SAMPLE) --seed $(MUTANTS_SEED) --seconds $(MUTANTS_SECONDS) --jobs $(JOBS)
 
+# What the command is built of, built for it already: only the pieces are new.
+HOT := $(CARGO) build --release --locked && $(CARGO) build --release --locked --package decurion-hot && target/release/hot
+
+counts: ## Instructions of every hot piece, held to benches/hot/instructions.tsv (docs/HOT_PIECES.md).
+	$(HOT) counts
+
+counts-bless: ## Makes that table anew.
+	$(HOT) counts --bless
+
 bench: ## The benches of the hot paths.
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --workspace
+
+bench-compare: ## Times every hot piece and compares with benches/hot/baseline.tsv: fails where one takes half as long again.
+	BASELINE=compare $(CARGO) bench --locked --package decurion-hot
+
+bench-bless: ## Makes that table anew.
+	BASELINE=bless $(CARGO) bench --locked --package decurion-hot
 
 clean: ## Removes everything that was built.
 	$(CARGO) clean
