@@ -13,13 +13,17 @@ MUTANTS_SEED    ?= 1
 MUTANTS_SECONDS ?= 3600
 JOBS  ?= $(shell nproc)
 
+# How often, and how long each time, `make peers` measures.
+PEERS_ROUNDS  ?= 3
+PEERS_SECONDS ?= 3
+
 # How long `make fuzz` runs each target, which ones (empty: all), and where its compiler driver is kept.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?=
 CARGO_FUZZ   := target/tools/bin/cargo-fuzz
 CARGO_FUZZ_VERSION := 0.13.2
 
-.PHONY: help all lib test tools lint test-rust test-loom soak simulate counts counts-bless ledger deny fuzz mutants bench bench-compare bench-bless clean
+.PHONY: help all lib test tools lint test-rust test-loom soak simulate counts counts-bless ledger deny fuzz mutants bench bench-compare bench-bless peers clean
 
 .DEFAULT_GOAL := help
 
@@ -95,6 +99,9 @@ bench-compare: ## Times every hot piece and compares with benches/hot/baseline.t
 bench-bless: ## Makes that table anew.
 	BASELINE=bless $(CARGO) bench --locked --package decurion-hot
 
+peers: ## Beside what one could pick instead, PEERS_ROUNDS (default 3) rounds of PEERS_SECONDS (default 3): installs it, writes docs/BENCHMARKS.md.
+	benches/peers/run --rounds $(PEERS_ROUNDS) --seconds $(PEERS_SECONDS) --write docs/BENCHMARKS.md
+
 clean: ## Removes everything that was built.
 	$(CARGO) clean
-	rm -rf fuzz/target fuzz/artifacts loom/target mutants/target
+	rm -rf fuzz/target fuzz/artifacts loom/target mutants/target benches/peers/target benches/peers/java/target
