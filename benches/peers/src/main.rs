@@ -54,7 +54,7 @@ pub struct RunArguments {
     #[arg(long, value_delimiter = ',', default_value = "64,1024,65536")]
     pub sizes: Vec<usize>,
     /// Bytes under way to the slowest receiver, for peers that have no flow control of their own.
-    #[arg(long, default_value_t = 4 << 20)]
+    #[arg(long, default_value_t = 16 << 20)]
     pub window_bytes: u64,
     /// Our command.
     #[arg(long, default_value = "target/release/decurion")]

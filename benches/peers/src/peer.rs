@@ -114,7 +114,7 @@ pub const PEERS: &[Peer] = &[
         needs: Needs::Feature("aeron"),
         relays: true,
         config: "The C media driver of the crate `rusteron-media-driver` in each process, threads `SHARED` with the `yield` idle \
-                 strategy (`backoff` was slower in all workloads); UDP, datagrams (MTU) of 65,504 bytes, terms of 8 MiB, a window \
+                 strategy (`backoff` was slower when both were tried); UDP, datagrams (MTU) of 65,504 bytes, terms of 8 MiB, a window \
                  of 2 MiB (1 MiB and 256 KiB were slower), socket buffers of 4 MiB (the window must fit into them). From the sender to a receiver, which publishes to the other eight by \
                  multi-destination-cast with `fc=min,g:/8`: the slowest holds all, nothing is given up.",
         ..NATIVE
@@ -145,7 +145,8 @@ pub const PEERS: &[Peer] = &[
         title: "ZeroMQ, relayed",
         needs: Needs::Feature("zmq"),
         relays: true,
-        config: "TCP, `ZMQ_SNDBUF` and `ZMQ_RCVBUF` 128 KiB, queues (`HWM`) of 4 MiB. The sender pushes to a receiver, which passes \
+        config: "TCP, `ZMQ_SNDBUF` and `ZMQ_RCVBUF` 128 KiB, queues (`HWM`) of 4 MiB (256 KiB, 1 MiB and 32 MiB were no better). \
+                 The sender pushes to a receiver, which passes \
                  on to the other eight by `XPUB` with `ZMQ_XPUB_NODROP`: a full queue holds the sender. The library's own \
                  batching; messages are passed on without a copy.",
         ..NATIVE
