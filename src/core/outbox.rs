@@ -73,7 +73,7 @@ pub struct Outbox {
 pub(crate) struct Queue {
     sends: VecDeque<Part>,
     bytes: usize,
-    /// How long the block was that was taken last: the next one becomes as long, probably.
+    /// How long the next block becomes, probably: as the last one, or half as long as was expected of that.
     usual: usize,
     /// A send was answered with `Again`: a `Writable` event is due once this stream has room, whatever others have.
     starved: bool,
@@ -352,7 +352,8 @@ impl Queue {
         let Some(Part::Packed(block)) = self.sends.front_mut() else { return None };
         let taken = if block.bytes() <= room {
             let Some(Part::Packed(whole)) = self.sends.pop_front() else { return None };
-            self.usual = HEADER_BYTES + whole.bytes();
+            // A short one among long ones does not make the next ones grow again, which copies them.
+            self.usual = (HEADER_BYTES + whole.bytes()).max(self.usual / 2);
             whole
         } else {
             block.split(room)?
