@@ -599,6 +599,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_to_be_stable_counts_once_we_have_taken_it_too() {
+        let mut fanout = Fanout::new(Arc::new(view(&[0, 0])), 0, Window::new(1024), Plants::default());
+        let (flags, count, length, tag, batch, first_message) = (0, 1, 100, 7, 1, 1);
+        let (sender, receiver) = (Seat(2), Seat::EVERYBODY);
+        let header = Header { flags, count, length, tag, sender, receiver, batch, first_message };
+        fanout.streams[1].keep(header, Level::Fifo, Bytes::from(vec![7; HEADER_BYTES + 100]), 1, 0);
+        fanout.note_behind(1);
+        fanout.release(1, 1);
+        assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (0, HEADER_BYTES as u64 + 100));
+        let mut budget = Budget { outstanding: 0, bound: 1 << 20 };
+        fanout.take(&mut budget, false, &mut Effects::default());
+        assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (1, 0), "nobody says it twice");
+    }
+
+    #[test]
     fn who_moves_keeps_its_place_in_the_view_and_leads_nobody_where_it_comes() {
         let mut members = view(&[0, 1, 2, 0, 1, 2]).members;
         (members[0].group, members[0].grouped) = (1, 2);
