@@ -5,6 +5,7 @@ mod command_support;
 mod network_support;
 
 use std::fs;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -117,6 +118,23 @@ fn limit_descriptors(pid: u32, soft: Option<u64>) -> u64 {
     old.rlim_cur
 }
 
+/// A process that computes as long as it is let, at most for a minute.
+struct Greedy(Child);
+
+impl Greedy {
+    fn start() -> Greedy {
+        let computes = Command::new("sh").args(["-c", "ulimit -t 60; while :; do :; done"]).spawn();
+        Greedy(computes.expect("a shell starts"))
+    }
+}
+
+impl Drop for Greedy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_leader_with_a_fifth_of_a_processor_leads_on() {
     let Some(group) = Cgroup::new("cpu", "leader") else { return };
@@ -127,9 +145,12 @@ fn a_leader_with_a_fifth_of_a_processor_leads_on() {
         // The oldest of three is the coordinator and the leader of the only group.
         let leader = cluster.coordinator();
         group.take(cluster.pid(leader));
+        // Beside one that takes all it can get, so that it is short of it whatever its own work costs.
+        let greedy = Greedy::start();
+        group.take(greedy.0.id());
         world.await_visits(2 * TRAFFIC);
         let throttled = || (group.number("cpu.stat", "nr_throttled ") > 10).then_some(());
-        assert!(network_support::cluster::look_until(throttled).is_some(), "it wants more than it gets");
+        assert!(network_support::cluster::look_until(throttled).is_some(), "both want more than they get");
         assert_eq!(cluster.await_all(0), view, "nobody is removed for it");
     });
 }
