@@ -24,7 +24,9 @@ fn every_plant_is_named_with_its_promise_and_its_seeds() {
         let seeds = seeds_that_catch(*plant);
         let shown = Scenario::that_show(*plant).next().is_some();
         assert!(shown || seeds.len() >= LEAST_SEEDS, "{name} has the seeds {seeds:?} only: run .ci/plants");
-        assert!(seeds.iter().all(|seed| *seed < SEEDS_SEEN_CLEAN), "{name}: {seeds:?}");
+        for seed in seeds.into_iter().filter(|seed| *seed >= SEEDS_SEEN_CLEAN) {
+            assert!(run_seed(seed, None).findings.is_empty(), "{name}: seed {seed} breaks a promise without it");
+        }
     }
     assert!(Plant::ALL.len() >= LEAST_PLANTS);
 }
