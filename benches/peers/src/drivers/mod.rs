@@ -71,9 +71,9 @@ fn invalid(text: &str) -> io::Error {
 /// Runs until stdin ends, or for ever: whoever started it ends it.
 pub fn run(job: &Job) -> io::Result<()> {
     match (job.peer.as_str(), job.role.as_str()) {
-        ("nats", "send") => send(job, nats::Publisher::connect(job)?),
+        ("nats", "send") => send(job, nats::publisher(job)?),
         ("nats", "receive") => nats::receive(job),
-        ("redis", "send") => send(job, redis::Publisher::connect(job)?),
+        ("redis", "send") => send(job, redis::publisher(job)?),
         ("redis", "receive") => redis::receive(job),
         ("redis", "write") => redis::write(job),
         ("memcached", "write") => memcached::write(job),

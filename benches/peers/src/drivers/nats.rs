@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::text::{Connection, number};
-use super::{Job, Publish, Sink, say};
+use super::text::{Connection, Publisher, number};
+use super::{Job, Sink, say};
 use crate::shared::protocol::Said;
 
 const HELLO: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false,\"name\":\"peers\",\"lang\":\"rust\",\"version\":\"0\"}\r\n";
@@ -24,29 +24,10 @@ fn connect(job: &Job, then: &[u8]) -> io::Result<Connection> {
     }
 }
 
-/// The sender's connection.
-#[derive(Debug)]
-pub struct Publisher {
-    connection: Connection,
-    head: Vec<u8>,
-}
-
-impl Publisher {
-    /// Connects to the server.
-    pub fn connect(job: &Job) -> io::Result<Publisher> {
-        let head = format!("PUB {SUBJECT} {}\r\n", job.bytes).into_bytes();
-        Ok(Publisher { connection: connect(job, b"")?, head })
-    }
-}
-
-impl Publish for Publisher {
-    fn publish(&mut self, message: &[u8]) -> io::Result<()> {
-        self.connection.put(&[&self.head, message, b"\r\n"])
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.connection.flush()
-    }
+/// Connects to the server.
+pub fn publisher(job: &Job) -> io::Result<Publisher> {
+    let head = format!("PUB {SUBJECT} {}\r\n", job.bytes).into_bytes();
+    Ok(Publisher { connection: connect(job, b"")?, head })
 }
 
 /// Subscribes, and takes what comes.

@@ -2,40 +2,21 @@
 
 use std::io;
 
-use super::text::{Connection, number};
-use super::{Job, Publish, Sink, say, write_loop};
+use super::text::{Connection, Publisher, number};
+use super::{Job, Sink, say, write_loop};
 use crate::shared::protocol::Said;
 
 /// What stands before the length of each published message.
 const HEAD: &[u8] = b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$";
 
-/// The sender's connection.
-#[derive(Debug)]
-pub struct Publisher {
-    connection: Connection,
-    head: Vec<u8>,
-}
-
-impl Publisher {
-    /// Connects to the server. Nobody needs to read how many subscribers there were: the server leaves the answers out.
-    pub fn connect(job: &Job) -> io::Result<Publisher> {
-        let mut connection = Connection::open(job.ports[0])?;
-        connection.put(&[b"PING\r\nCLIENT REPLY OFF\r\n"])?;
-        connection.flush()?;
-        connection.next_line()?;
-        let head = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n", job.bytes).into_bytes();
-        Ok(Publisher { connection, head })
-    }
-}
-
-impl Publish for Publisher {
-    fn publish(&mut self, message: &[u8]) -> io::Result<()> {
-        self.connection.put(&[&self.head, message, b"\r\n"])
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.connection.flush()
-    }
+/// Connects to the server. Nobody needs to read how many subscribers there were: the server leaves the answers out.
+pub fn publisher(job: &Job) -> io::Result<Publisher> {
+    let mut connection = Connection::open(job.ports[0])?;
+    connection.put(&[b"PING\r\nCLIENT REPLY OFF\r\n"])?;
+    connection.flush()?;
+    connection.next_line()?;
+    let head = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n", job.bytes).into_bytes();
+    Ok(Publisher { connection, head })
 }
 
 /// Subscribes, and takes what comes.

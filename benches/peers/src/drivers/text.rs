@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, TcpStream};
 
 use socket2::SockRef;
 
+use super::Publish;
+
 /// Send and receive buffer of each socket, as our own bench and its raw side have them.
 pub const SOCKET_BYTES: usize = 128 * 1_024;
 /// Most bytes of one read.
@@ -107,6 +109,25 @@ impl Connection {
             count += 1;
         }
         Ok(count)
+    }
+}
+
+/// The sender's connection: each message stands between a head, the same for all of one length, and the end of a line.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Greeted already.
+    pub connection: Connection,
+    /// What stands before a message.
+    pub head: Vec<u8>,
+}
+
+impl Publish for Publisher {
+    fn publish(&mut self, message: &[u8]) -> io::Result<()> {
+        self.connection.put(&[&self.head, message, b"\r\n"])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.connection.flush()
     }
 }
 
