@@ -11,6 +11,7 @@ mod epoll;
 mod eventfd;
 mod events;
 pub(crate) mod fork;
+pub mod group;
 mod journal;
 mod launch;
 mod offer;

@@ -76,7 +76,7 @@ fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
 }
 
 /// What the system does not grant it caps by itself, so there is nothing to report.
-fn set_buffers(socket: &Socket, bytes: usize) {
+pub(super) fn set_buffers(socket: &Socket, bytes: usize) {
     if bytes > 0 {
         let _ = socket.set_recv_buffer_size(bytes);
         let _ = socket.set_send_buffer_size(bytes);
