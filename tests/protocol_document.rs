@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use decurion::types::{Incarnation, Seat, limits};
+use decurion::types::{Incarnation, Name, Seat, limits};
 use decurion::wire::batch::{self, Entry, FLAG_FRAGMENTS, FLAG_SEALED, Fragment, Header, Level, SEAL_BYTES};
 use decurion::wire::control::{self, Control, MAGIC, Purpose, RefusalCode, Sight};
 use decurion::wire::datagram::{Datagram, Envelope};
+use decurion::wire::probe::{self, Probe};
 use decurion::wire::session::{self, Objection, Role};
 use decurion::wire::{BATCH_TYPE, VERSION};
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 const CONTROL: &str = include_str!("../src/wire/control.rs");
 const DATAGRAM: &str = include_str!("../src/wire/datagram.rs");
+const PROBE: &str = include_str!("../src/wire/probe.rs");
 const SESSION: &str = include_str!("../src/wire/session.rs");
 const CODEC: &str = include_str!("../src/wire/codec.rs");
 
@@ -152,7 +154,7 @@ fn documented_structs() -> BTreeMap<String, String> {
 /// Field lists of the code: what `wire_struct!` is given, which is the order on the wire.
 fn encoded_structs() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for source in [CONTROL, SESSION, DATAGRAM, CODEC] {
+    for source in [CONTROL, SESSION, DATAGRAM, PROBE, CODEC] {
         let block = list_after(source, "\nwire_struct! {", '\u{0}');
         let block = block.split("\n}").next().expect("the end of the block");
         for part in block.split('}').filter(|part| !part.trim().is_empty()) {
@@ -188,7 +190,7 @@ fn read(bytes: &[u8], row: &[&str]) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// The layouts in the order of the document: batch header, entry prefix, control header, datagram.
+/// The layouts in the order of the document: batch header, entry prefix, control header, datagram, probe.
 fn layout(which: usize) -> Vec<Vec<&'static str>> {
     tables("| offset | bytes | field | meaning |").swap_remove(which)
 }
@@ -303,4 +305,17 @@ fn datagram_fields_are_where_the_document_says() {
     for kind in kinds {
         assert!(decoder.contains(&kind), "the code does not have {kind}");
     }
+}
+
+#[test]
+fn probe_fields_are_where_the_document_says() {
+    let name = Name::new("a");
+    let probe = Probe { tester: 0x7172_7374_7576_7778, name, number: 1, sent_us: 0, largest: 0, sightings: Vec::new() };
+    let bytes = probe.encode(500);
+    let rows = layout(4);
+    assert_eq!(read(&bytes, &rows[0]), 0x704e_4344);
+    assert_eq!((rows[1][0], rows[1][2]), ("4", "body"));
+    assert_eq!(bytes[4..12], probe.tester.to_le_bytes());
+    assert_eq!((bytes.len(), probe::LONGEST), (500, 60_000), "the text names the longest");
+    assert!(bytes[100..496].iter().all(|byte| *byte == 0), "padding");
 }

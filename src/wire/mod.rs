@@ -2,11 +2,13 @@
 //!
 //! Every frame on a connection begins with the same eight bytes: type, flags, a 16-bit field, and the length of what
 //! follows the header. A [`batch`] carries messages; everything else is [`control`]. [`datagram`]s carry heartbeats.
+//! A [`probe`] is no member's: the command tests multicast with it.
 
 pub mod batch;
 mod codec;
 pub mod control;
 pub mod datagram;
+pub mod probe;
 pub mod session;
 
 pub use codec::{Malformed, Reader, Wire};

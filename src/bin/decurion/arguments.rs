@@ -1,10 +1,11 @@
 //! The verbs and their flags.
 
 use std::ffi::{OsStr, OsString};
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use decurion::wire::probe::{LONGEST, SHORTEST};
 
 /// A cluster engine that a server embeds. Without a verb: the demo.
 #[derive(Parser, Debug)]
@@ -53,11 +54,8 @@ pub enum Verb {
         /// What the bench tells it.
         spec: String,
     },
-    #[command(hide = true)]
-    McastTest {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<OsString>,
-    },
+    /// Test multicast between hosts: started on each of them at about the same time, it shows who hears whom.
+    McastTest(McastTestArguments),
 }
 
 /// Flags of `demo`.
@@ -131,6 +129,41 @@ pub struct MembersArguments {
     /// How long to wait for the answer.
     #[arg(long, value_name = "MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub timeout_ms: u64,
+}
+
+/// Flags of `mcast-test`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Safe beside a live cluster: it sends no more than it is told, on its own port disturbs nobody, and on the \
+                        cluster's own group and port the members drop its probes as foreign, at the cost of looking at them. \
+                        Exit codes: 0 each hears each and nothing is lost; 1 something is lost or not heard; 3 this host cannot \
+                        multicast. docs/MULTICAST_TEST.md tells how to read the matrix."
+)]
+pub struct McastTestArguments {
+    /// Multicast address and port, the same for all testers: the cluster's address, and another port than the cluster's to be safe.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub group: SocketAddr,
+    /// This host's own address in the network to test. Default: where the system's route leads.
+    #[arg(long, value_name = "ADDRESS")]
+    pub interface: Option<IpAddr>,
+    /// What the others shall call this tester. Default: the host's name.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// How long to test.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Probes each second.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rate: u32,
+    /// How many testers there are, this one among them: fewer are a failure.
+    #[arg(long, value_name = "N", value_parser = count(1, 256))]
+    pub expect: Option<usize>,
+    /// 1 stays in the local network; each router on the way takes one more.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=255))]
+    pub ttl: u32,
+    /// Length of every second probe; the others are shorter.
+    #[arg(long, value_name = "N", default_value_t = 1_400, value_parser = count(SHORTEST, LONGEST))]
+    pub bytes: usize,
 }
 
 /// Flags of `simulate`.

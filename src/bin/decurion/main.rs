@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod demo;
 mod enumerate;
+mod mcast_test;
 mod members;
 mod node;
 mod output;
@@ -55,7 +56,7 @@ fn run(verb: Verb, output: &Output) -> output::Outcome {
         Verb::Bench(arguments) => bench::run(&arguments, output),
         Verb::BenchMember { spec } => bench::member::run(&spec),
         Verb::BenchRaw { spec } => bench::raw::run(&spec),
-        Verb::McastTest { .. } => Err(unbuilt::mcast_test()),
+        Verb::McastTest(arguments) => mcast_test::run(&arguments, output),
     }
 }
 

@@ -6,11 +6,6 @@ fn refuse(what: &str, instead: &str) -> Failure {
     Failure::new(Exit::Usage, format!("{what} is not built in this version; what is there: {instead}"))
 }
 
-/// The test of multicast.
-pub fn mcast_test() -> Failure {
-    refuse("multicast, and so `mcast-test`,", "TCP through the group leaders, which `decurion demo` shows")
-}
-
 /// The mapped file of counters.
 pub fn members_map() -> Failure {
     refuse("`members --map`", "`members --at HOST:PORT` asks a member over its cluster port")
