@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
@@ -47,6 +47,18 @@ impl Namespace {
     /// Moves the calling thread here. What it opens afterwards belongs to this network.
     pub fn enter(&self) -> io::Result<()> {
         enter(self.file.as_raw_fd())
+    }
+
+    /// Changes the longest packet that the Ethernet device sends in one frame, in bytes.
+    pub fn set_mtu(&self, mtu: i32) -> io::Result<()> {
+        let work = || {
+            self.enter()?;
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let mut request = named(DEVICE);
+            request.ifr_ifru.ifru_mtu = mtu;
+            control(socket.as_raw_fd(), libc::SIOCSIFMTU, &mut request)
+        };
+        thread::scope(|scope| scope.spawn(work).join().expect("it does not panic"))
     }
 
     /// For a child between fork and exec.
