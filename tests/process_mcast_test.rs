@@ -154,6 +154,7 @@ fn loss_on_the_network_is_measured() {
         for (hearer, sender) in (0..3).flat_map(|hearer| (0..3).map(move |sender| (hearer, sender))) {
             let cell = cell(&ended, &format!("h{hearer}"), &format!("h{sender}"));
             let lost = cell["lost_percent"].as_f64().expect("a number");
+            eprintln!("h{hearer} lost {lost:.1} % of what h{sender} sent");
             if hearer == sender {
                 assert_eq!(lost, 0.0, "{cell}");
             } else {
