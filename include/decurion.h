@@ -141,8 +141,12 @@
 
 // A message. `member` sent it, `data` is its payload, `number` its place in the sender's stream, `token` what the
 // sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone; if to all, 0, or the level that
-// gives it its place in one order (`DCN_LEVEL_AGREED`, `DCN_LEVEL_SAFE`: also what this member sent itself).
+// gives it its place in one order (`DCN_LEVEL_AGREED`, `DCN_LEVEL_SAFE`: also what this member sent itself). What was sent as `DCN_LEVEL_UNRELIABLE` has
+// `DCN_MESSAGE_UNRELIABLE` in `detail` besides, and a `number` of its sender's messages of that level alone, of which some may be missing.
 #define DCN_EVENT_MESSAGE 1
+
+// In the `detail` of a message: it was sent as `DCN_LEVEL_UNRELIABLE`.
+#define DCN_MESSAGE_UNRELIABLE 256
 
 // The view `view` is ending: messages until the next `DCN_EVENT_VIEW` reach those who go on together.
 #define DCN_EVENT_TRANSITION 2
@@ -228,7 +232,8 @@
 // `to` of a send: every other member of the view.
 #define DCN_TO_ALL 0
 
-// A datagram: may be lost, never duplicated or corrupted. Not built: `DCN_ERR_UNSUPPORTED`.
+// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes (73 less than
+// `multicast.datagram_bytes`, where that is shorter) is refused: `DCN_ERR_TOO_LARGE`.
 #define DCN_LEVEL_UNRELIABLE 0
 
 // In the order sent, once, without a gap.
@@ -546,6 +551,18 @@ typedef struct dcn_stats_t {
     uint64_t session_lag_bytes;
     // Now: the age of the oldest of them, in microseconds.
     uint64_t session_lag_us;
+    // Datagrams sent to the multicast group, the batches of this member among them.
+    uint64_t casts_sent;
+    // Datagrams that came to the multicast group.
+    uint64_t casts_received;
+    // Of these, damaged ones and such that no member of this version sends.
+    uint64_t casts_refused;
+    // Of these, those of other clusters.
+    uint64_t casts_foreign;
+    // Batches that this member had lost and asked others for.
+    uint64_t repairs_asked;
+    // Bytes that this member sent to others because they had lost them.
+    uint64_t repair_bytes_sent;
 } dcn_stats_t;
 
 #ifdef __cplusplus
@@ -805,7 +822,7 @@ int32_t dcn_engine_next_timeout_ms(struct dcn_engine_t engine,
 // Blocking: blocks up to timeout.
 // Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
 // `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
-// `DCN_ERR_UNSUPPORTED` for a level that is not built, and where this member or the receiver is a witness; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
+// `DCN_ERR_UNSUPPORTED` where this member or the receiver is a witness; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
 // goes to everybody; `DCN_ERR_BAD_HANDLE`;
 // `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
 int32_t dcn_send(struct dcn_engine_t engine,

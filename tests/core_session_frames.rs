@@ -60,7 +60,12 @@ fn who_claims_what_is_not_its_own_is_named_and_changes_nothing() {
     let (other, ghost) = (epoch(2, 2, tag(0)), epoch(9, 9, GHOST));
     let adopt = |epoch, follows| Adopt { id: THEIRS, epoch, follows, version: 5 };
     let give = |epoch, follows| {
-        Frame::Give(Give { asked: 0, copy: Copy { follows, ..copy(THEIRS, epoch) }, secondary: MemberTag::NONE })
+        Frame::Give(Give {
+            asked: 0,
+            view: 0,
+            copy: Copy { follows, ..copy(THEIRS, epoch) },
+            secondary: MemberTag::NONE,
+        })
     };
     let lies = [
         ("a change in somebody else's epoch", Frame::Change(change(THEIRS, ghost, 6))),
@@ -127,6 +132,7 @@ fn what_does_not_fit_to_what_is_held_is_objected_to_and_changes_nothing() {
             "a session given that is ours",
             Frame::Give(Give {
                 asked: 0,
+                view: 0,
                 copy: Copy { follows: first, ..copy(MINE, epoch(9, 9, tag(0))) },
                 secondary: GHOST,
             }),

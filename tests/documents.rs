@@ -101,3 +101,17 @@ fn names_that_do_not_exist_are_found() {
         [("tests/x.rs", "a"), ("tests/y.c", "c")]
     );
 }
+
+/// Both sides of a merge that nobody decided between are no document.
+#[test]
+fn no_document_has_marks_of_a_merge() {
+    let own = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name));
+    let pages = fs::read_dir(root().join("docs")).expect("there is docs/").map(|entry| entry.expect("an entry").path());
+    let pages: Vec<PathBuf> = pages.filter(|path| path.extension().is_some_and(|e| e == "md")).chain(own).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        let marks = text.lines().find(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> "));
+        assert_eq!(marks, None, "{}", page.display());
+    }
+}

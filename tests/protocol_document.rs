@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use decurion::types::{Incarnation, Name, Seat, limits};
 use decurion::wire::batch::{self, Entry, FLAG_FRAGMENTS, FLAG_SEALED, Fragment, Header, Level, SEAL_BYTES};
+use decurion::wire::cast::{self, Beacon, LooseHead};
 use decurion::wire::control::{self, Control, MAGIC, Purpose, RefusalCode, Sight};
 use decurion::wire::datagram::{Datagram, Envelope};
 use decurion::wire::probe::{self, Probe};
@@ -13,6 +14,7 @@ use decurion::wire::{BATCH_TYPE, VERSION};
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 const CONTROL: &str = include_str!("../src/wire/control.rs");
 const DATAGRAM: &str = include_str!("../src/wire/datagram.rs");
+const CAST: &str = include_str!("../src/wire/cast.rs");
 const PROBE: &str = include_str!("../src/wire/probe.rs");
 const SESSION: &str = include_str!("../src/wire/session.rs");
 const CODEC: &str = include_str!("../src/wire/codec.rs");
@@ -154,7 +156,7 @@ fn documented_structs() -> BTreeMap<String, String> {
 /// Field lists of the code: what `wire_struct!` is given, which is the order on the wire.
 fn encoded_structs() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for source in [CONTROL, SESSION, DATAGRAM, PROBE, CODEC] {
+    for source in [CONTROL, SESSION, DATAGRAM, CAST, PROBE, CODEC] {
         let block = list_after(source, "\nwire_struct! {", '\u{0}');
         let block = block.split("\n}").next().expect("the end of the block");
         for part in block.split('}').filter(|part| !part.trim().is_empty()) {
@@ -190,7 +192,7 @@ fn read(bytes: &[u8], row: &[&str]) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// The layouts in the order of the document: batch header, entry prefix, control header, datagram, probe.
+/// The layouts in the order of the document: batch header, entry prefix, control header, datagram, cast, probe.
 fn layout(which: usize) -> Vec<Vec<&'static str>> {
     tables("| offset | bytes | field | meaning |").swap_remove(which)
 }
@@ -308,11 +310,28 @@ fn datagram_fields_are_where_the_document_says() {
 }
 
 #[test]
+fn cast_fields_are_where_the_document_says() {
+    let from = Incarnation(5);
+    let (address, room) = (([10, 0, 0, 1], 7_100).into(), 1);
+    let beacon = Beacon { from, address, view_tag: 9, newest: 4, room }.encode();
+    let loose = LooseHead { from, to: from, view_tag: 9, number: 1, token: 6 }.encode(b"tick");
+    let rows = layout(4);
+    for (content, kind) in [(&beacon, 2), (&loose, 3)] {
+        let head = cast::head(0x7172_7374_7576_7778, content);
+        assert_eq!(read(&head, &rows[0]), 0x6d4e_4344);
+        assert_eq!(read(&head, &rows[1]), u64::from(crc32fast::hash(&[&head[8..], &content[..]].concat())));
+        assert_eq!(read(&head, &rows[2]), 0x7172_7374_7576_7778);
+        assert_eq!((rows[3][0], head.len(), content[0]), ("16", 16, kind));
+    }
+    assert!(loose.ends_with(b"tick"));
+}
+
+#[test]
 fn probe_fields_are_where_the_document_says() {
     let name = Name::new("a");
     let probe = Probe { tester: 0x7172_7374_7576_7778, name, number: 1, sent_us: 0, largest: 0, sightings: Vec::new() };
     let bytes = probe.encode(500);
-    let rows = layout(4);
+    let rows = layout(5);
     assert_eq!(read(&bytes, &rows[0]), 0x704e_4344);
     assert_eq!((rows[1][0], rows[1][2]), ("4", "body"));
     assert_eq!(bytes[4..12], probe.tester.to_le_bytes());

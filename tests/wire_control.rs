@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use decurion::types::{Ballot, Incarnation, MemberInfo, Name, Seat, Tags, ViewId};
 use decurion::wire::control::{
-    Control, Credit, Cut, DirectAck, Expelled, Fetch, Fetched, HEADER_BYTES, Hello, Install, Join, MAGIC, Observation,
-    Prepare, Progress, Promise, Proposal, Propose, Purpose, RefusalCode, Refuse, Reject, Report, ReportLink, Routed,
-    Sight, ViewSummary, Vote, Welcome,
+    Control, Credit, Cut, DirectAck, Expelled, Fetch, Fetched, HEADER_BYTES, Hello, Install, Join, MAGIC, Missing,
+    Observation, Prepare, Progress, Promise, Proposal, Propose, Purpose, RefusalCode, Refuse, Reject, Repair, Report,
+    ReportLink, Routed, Sight, ViewSummary, Vote, Welcome,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -210,6 +210,11 @@ fn progress() -> BoxedStrategy<Progress> {
         .boxed()
 }
 
+fn repair() -> BoxedStrategy<Repair> {
+    let gap = any::<(u32, u64, u64)>().prop_map(|(stream, first, last)| Missing { stream, first, last });
+    (any::<u64>(), prop::collection::vec(gap, 0..8)).prop_map(|(tag, gaps)| Repair { tag, gaps }).boxed()
+}
+
 fn credit() -> BoxedStrategy<Credit> {
     any::<(u64, u64)>().prop_map(|(tag, bytes)| Credit { tag, bytes }).boxed()
 }
@@ -289,6 +294,8 @@ fn each() -> Vec<BoxedStrategy<Control>> {
         progress().prop_map(Control::Stable).boxed(),
         progress().prop_map(Control::Holding).boxed(),
         progress().prop_map(Control::AllHold).boxed(),
+        progress().prop_map(Control::Carry).boxed(),
+        repair().prop_map(Control::Repair).boxed(),
         credit().prop_map(Control::CreditWant).boxed(),
         credit().prop_map(Control::CreditGrant).boxed(),
         credit().prop_map(Control::CreditReturn).boxed(),

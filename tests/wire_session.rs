@@ -55,7 +55,7 @@ fn adopt() -> impl Strategy<Value = Adopt> {
 }
 
 fn give() -> impl Strategy<Value = Give> {
-    let made = |(asked, copy, tag)| Give { asked, copy, secondary: MemberTag(tag) };
+    let made = |(asked, copy, tag)| Give { asked, view: asked / 3, copy, secondary: MemberTag(tag) };
     (any::<u64>(), copy(), any::<u64>()).prop_map(made)
 }
 

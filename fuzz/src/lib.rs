@@ -2,11 +2,17 @@
 //! it uses nothing but the crate itself and what the crate depends on.
 
 mod calls;
+mod casts;
 mod config;
 mod member;
 mod sessions;
 
+#[allow(dead_code)] // the tests of the core use more of it
+#[path = "../../tests/core_support/mod.rs"]
+mod core_support;
+
 pub use self::calls::c_calls;
+pub use self::casts::member_casts;
 pub use self::config::configuration;
 pub use self::member::{member_datagram, member_script, member_stream};
 pub use self::sessions::member_sessions;
@@ -33,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("member_datagram", member_datagram),
     ("member_script", member_script),
     ("member_sessions", member_sessions),
+    ("member_casts", member_casts),
     ("configuration", configuration),
     ("c_calls", c_calls),
 ];

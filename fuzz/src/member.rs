@@ -435,6 +435,7 @@ impl Attack {
                     self.member.handle(self.now, Input::Resolved { host, addresses: Vec::new() });
                 }
                 Some(Output::Event(event)) => self.event(&event),
+                Some(Output::Multicast) => panic!("a member without a group sends to one"),
                 Some(Output::Datagram { bytes, .. }) => {
                     self.cluster = Datagram::decode(&bytes).expect("a member sends legal datagrams").0.cluster;
                 }

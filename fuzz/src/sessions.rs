@@ -1,10 +1,6 @@
 //! A member that holds sessions, in a view with one that lies to it about them: whatever that one says, and whatever hosts ask
 //! meanwhile, nothing panics, memory keeps to its bound, and every request is answered in time.
 
-#[allow(dead_code)] // the tests of the core use more of it
-#[path = "../../tests/core_support/mod.rs"]
-mod core_support;
-
 use std::sync::LazyLock;
 
 use decurion::core::{Asynchronous, SessionOp};
@@ -13,8 +9,8 @@ use decurion::wire::session::{
     About, Adopt, Attributes, Change, Copy, Departed, Frame, Give, Here, Move, Objection, Question, Refused, Role,
 };
 
-use self::core_support::{Cluster, Stream, incarnation, pairs, tag};
 use super::Script;
+use super::core_support::{Cluster, Stream, incarnation, pairs, tag};
 
 /// Who is lied to, and who lies.
 const TARGET: usize = 0;
@@ -185,7 +181,7 @@ impl Play {
                 Frame::Refused(Refused { id, epoch, version, held: follows, why })
             }
             7 => Frame::Want(Question { id, asked }),
-            8 => Frame::Give(Give { asked, copy: copy(script), secondary: who }),
+            8 => Frame::Give(Give { asked, view: asked % 9, copy: copy(script), secondary: who }),
             9 => Frame::Where(Question { id, asked }),
             10 => {
                 use Role::{Claimant, Given, None, Orphan, Primary, Secondary};
@@ -198,7 +194,7 @@ impl Play {
             14 => Frame::Inherit(Adopt { id, epoch, follows, version }),
             15 => Frame::Retiring(()),
             16 => Frame::Fetch(Question { id, asked }),
-            _ => Frame::Shown(Give { asked, copy: copy(script), secondary: who }),
+            _ => Frame::Shown(Give { asked, view: asked % 9, copy: copy(script), secondary: who }),
         }
     }
 

@@ -24,7 +24,8 @@ const REPORT_PATIENCE: Duration = Duration::from_millis(250);
 /// How a message is delivered (D4). Chosen at each send.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Level {
-    /// As a datagram: may be lost, never duplicated or corrupted. Refused until it is built.
+    /// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes
+    /// (73 less than `multicast.datagram_bytes`, where that is shorter) is refused.
     Unreliable,
     /// In the order sent, once, without a gap.
     Fifo,
@@ -118,6 +119,7 @@ impl Engine {
             setup: resolved.setup,
             bind: resolved.bind,
             socket_buffer_bytes: resolved.socket_buffer_bytes,
+            group: resolved.group,
             max_connections: resolved.max_connections,
             own_thread,
             thread_name: resolved.thread_name,
@@ -224,7 +226,7 @@ impl Engine {
     /// `NotPrimary` in a minority. `token` comes back with the message and in `Event::Returned`; 0 is none.
     ///
     /// # Errors
-    /// `Unsupported` for a level that is not built, and where this member or the receiver is a witness; `TooLarge` above `message.max_bytes`; `NoSuchMember` when the
+    /// `Unsupported` where this member or the receiver is a witness; `TooLarge` above `message.max_bytes`, or for what may be lost above a datagram; `NoSuchMember` when the
     /// receiver is not in the current view; `InvalidArgument` when it is this member, or the level is one for everybody; `Closed`,
     /// `Panicked`, `Forked`.
     /// Nothing is taken.
@@ -260,6 +262,12 @@ impl Engine {
         let patience = if !timeout.is_zero() && self.may_wait() { timeout } else { Duration::ZERO };
         match shared.send(to, level, token, source, patience) {
             code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
+            Code::TooLarge if level == batch::Level::Unreliable => {
+                let (length, bound) = (source.length(), shared.loose_bound());
+                let text =
+                    format!("{length} bytes are too long for one datagram, which takes {bound}: send it as Fifo");
+                Err(Error::new(Code::TooLarge, text))
+            }
             Code::TooLarge => Err(Error::new(
                 Code::TooLarge,
                 format!(
@@ -445,7 +453,7 @@ fn built(level: Level, to: To) -> Result<batch::Level> {
             let text = format!("{level:?} is an order of all members: send it to everybody, or use Fifo");
             Err(Error::new(Code::InvalidArgument, text))
         }
-        Level::Unreliable => Err(Error::new(Code::Unsupported, "the level Unreliable is not built yet; use Fifo")),
+        Level::Unreliable => Ok(batch::Level::Unreliable),
     }
 }
 

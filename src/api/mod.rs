@@ -7,7 +7,7 @@ mod session;
 
 pub use config::Config;
 pub use engine::{Engine, Level, Mode};
-pub use resolved::Resolved;
+pub use resolved::{GroupSettings, Resolved};
 pub use session::{Cookie, Session, SessionChange, attributes};
 
 pub use crate::core::{

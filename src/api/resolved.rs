@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::core::Setup;
+pub use crate::runtime::GroupSettings;
 
 /// Legal values only. `Config::resolve` makes it; opening an engine fills in what only the system can say.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Resolved {
     pub bind: SocketAddr,
     /// Size of each socket's send and receive buffer in bytes; 0 leaves it to the system.
     pub socket_buffer_bytes: usize,
+    /// The multicast group, if one is used; `setup.multicast` goes with it.
+    pub group: Option<GroupSettings>,
     /// Most connections at the same time, accepted and dialled together.
     pub max_connections: usize,
     /// Most bytes of delivered messages that the host may keep retained.
@@ -31,6 +34,7 @@ impl Resolved {
             setup,
             bind,
             socket_buffer_bytes: 0,
+            group: None,
             max_connections: 1_024,
             held_bytes: 64 * 1024 * 1024,
             thread_name: "decurion".to_owned(),

@@ -24,6 +24,8 @@ pub(crate) struct Builder {
     pub(crate) next_message: u64,
     /// A message that is longer than a batch, and how much of it has been numbered.
     large: Option<(Pending, usize)>,
+    /// Most bytes of messages in one batch (R3).
+    bound: usize,
     /// Long messages whose last part is in the batch just built.
     pub(crate) finished: Vec<Pending>,
 }
@@ -38,7 +40,17 @@ pub(crate) struct Built {
 
 impl Builder {
     pub(crate) fn new(next_message: u64) -> Builder {
-        Builder { next_batch: 1, next_message, large: None, finished: Vec::new() }
+        Builder { next_batch: 1, next_message, large: None, bound: limits::BATCH_BYTES, finished: Vec::new() }
+    }
+
+    /// The same with batches of at most so many bytes.
+    pub(crate) fn bounded(self, bytes: usize) -> Builder {
+        Builder { bound: bytes.min(limits::BATCH_BYTES), ..self }
+    }
+
+    /// Most bytes of messages in one batch.
+    pub(crate) fn bound(&self) -> usize {
+        self.bound
     }
 
     /// A new view begins: batches count from one again, and a message that was cut in two is sent again from its start (D6).
@@ -51,7 +63,7 @@ impl Builder {
 
     /// A new incarnation numbers from one; what was under way is sent whole in its first view (D7).
     pub(crate) fn for_new_incarnation(&mut self) -> Builder {
-        let mut builder = Builder::new(1);
+        let mut builder = Builder::new(1).bounded(self.bound);
         builder.large = self.large.take().map(|(pending, _)| (pending, 0));
         builder
     }
@@ -70,7 +82,7 @@ impl Builder {
     pub(crate) fn build(
         &mut self, queue: Option<&mut Queue>, room: usize, tag: u64, sender: Seat, receiver: Seat,
     ) -> Option<Built> {
-        let room = room.min(limits::BATCH_BYTES);
+        let room = room.min(self.bound);
         self.finished.clear();
         let mut queue = queue;
         if self.large.is_none()
@@ -158,7 +170,7 @@ impl Builder {
                 return;
             }
             let whole = Entry::encoded_len(front.payload.len(), front.token, false);
-            if whole > limits::BATCH_BYTES {
+            if whole > self.bound {
                 self.large = queue.pop().map(|pending| (pending, 0));
             } else if packer.fits(whole) {
                 let pending = queue.pop().expect("there is a front");

@@ -11,6 +11,8 @@ use crate::wire::control::Control;
 pub(crate) struct Effects {
     /// Slices of whole batches for the link to a member.
     pub(crate) data: Vec<(Index, Bytes)>,
+    /// Batches of our own for the multicast group.
+    pub(crate) casts: Vec<Bytes>,
     /// Control frames for the link to a member.
     pub(crate) control: Vec<(Index, Control)>,
     /// Events for the host, in order.
@@ -50,6 +52,7 @@ impl Effects {
     pub(crate) fn clear(&mut self) {
         self.run = None;
         self.data.clear();
+        self.casts.clear();
         self.control.clear();
         self.events.clear();
     }

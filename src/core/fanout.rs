@@ -12,6 +12,7 @@ use super::io::MemberRef;
 use super::order::Order;
 use super::outbox::Queue;
 use super::plant::{Plant, Plants};
+use super::reception::Reception;
 use super::stability::{Measure, Stability};
 use super::window::Window;
 use crate::types::{Index, Seat, Time, View};
@@ -71,9 +72,11 @@ pub(crate) struct Stream {
     /// Bytes of the whole stream up to `accepted`.
     bytes: u64,
     reassembly: Reassembly,
-    /// Who must have the batches from us, and who gives them to us (R6).
-    pub(crate) targets: Vec<Index>,
+    /// The next hops of its batches from us, and who gives them to us (R6).
+    pub(crate) hops: Vec<Index>,
     pub(crate) upstream: Option<Index>,
+    /// Who must have the batches from us: all next hops, or by multicast those that do not hear the sender.
+    pub(crate) targets: Vec<Index>,
 }
 
 #[derive(Clone, Hash, Debug)]
@@ -127,19 +130,45 @@ impl Stream {
         self.retained.push_back(Retained { header, level, frame, end: self.bytes });
     }
 
-    /// Drops what everybody has taken, and we.
-    fn forget_stable(&mut self) {
+    /// Drops what everybody has taken, and we. Answers how many bytes that were.
+    fn forget_stable(&mut self) -> u64 {
         let stable = self.told_stable.min(self.taken);
-        if stable > self.stable {
-            self.stable = stable;
-            self.forget_up_to(stable);
+        if stable <= self.stable {
+            return 0;
         }
+        self.stable = stable;
+        self.forget_up_to(stable)
     }
 
-    fn forget_up_to(&mut self, batch: u64) {
+    fn forget_up_to(&mut self, batch: u64) -> u64 {
+        let mut bytes = 0;
         while self.retained.front().is_some_and(|r| r.header.batch <= batch) {
-            self.retained.pop_front();
+            bytes += self.retained.pop_front().map_or(0, |r| r.frame.len() as u64);
         }
+        bytes
+    }
+
+    /// The oldest batch that is kept, or the next one.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.retained.front().map_or(self.accepted + 1, |r| r.header.batch)
+    }
+
+    /// A batch that is kept.
+    pub(crate) fn frame(&self, batch: u64) -> Option<&Bytes> {
+        let at = batch.checked_sub(self.oldest())?;
+        self.retained.get(at as usize).map(|r| &r.frame)
+    }
+
+    pub(crate) fn frames_from(&self, batch: u64) -> impl Iterator<Item = &Bytes> {
+        self.retained_from(batch).map(|r| &r.frame)
+    }
+
+    /// A planted bug: goes on with a batch that is not the next one.
+    pub(crate) fn jump_to(&mut self, header: &Header) {
+        self.accepted = header.batch - 1;
+        self.taken = self.taken.max(self.accepted);
+        self.next_message = None;
+        self.retained.clear();
     }
 
     fn retained_from(&self, batch: u64) -> impl Iterator<Item = &Retained> {
@@ -155,6 +184,8 @@ pub(crate) struct Fanout {
     /// Set by a promise: this view takes nothing new (R16).
     pub(crate) frozen: bool,
     pub(crate) streams: Vec<Stream>,
+    /// Bytes of all that they keep for others.
+    pub(super) kept: u64,
     /// Streams of which something waits to be taken that may be.
     behind: FixedBitSet,
     /// Who says what comes next in the order of all members.
@@ -164,6 +195,8 @@ pub(crate) struct Fanout {
     /// The same of what is held, while somebody sends what must be held by all first.
     pub(super) holding: Option<Stability>,
     pub(crate) window: Window,
+    /// What is known of streams that come by multicast, where they do.
+    pub(crate) cast: Option<Reception>,
     /// The host's queue had no room for something when it was last tried.
     refused: bool,
     pub(super) plants: Plants,
@@ -178,6 +211,7 @@ impl Fanout {
             behind: FixedBitSet::with_capacity(view.len()),
             me,
             frozen: false,
+            kept: 0,
             coordinator: view.coordinator(),
             order: Order::new(view.len()),
             stability: Stability::new(&view, me, Measure::Taken, plants).for_window(window.reserved()),
@@ -185,16 +219,26 @@ impl Fanout {
             view,
             streams,
             window,
+            cast: None,
             refused: false,
             plants,
             delivered: 0,
         }
     }
 
+    /// Streams come by multicast: over connections go only those that somebody asks for.
+    pub(crate) fn by_multicast(self, reception: Reception) -> Fanout {
+        let streams = self.streams.into_iter().map(|stream| Stream { targets: Vec::new(), ..stream });
+        Fanout { streams: streams.collect(), cast: Some(reception), ..self }
+    }
+
     /// The view ends: it takes nothing new. What is fetched for a cut from now on waits for the installation: the cut that
     /// is decided in the end may be an earlier one, which somebody had accepted (R18).
     pub(crate) fn freeze(&mut self) {
         self.frozen = true;
+        if let Some(cast) = &mut self.cast {
+            cast.clear();
+        }
         if !self.plants.has(Plant::DeliverBeyondCut) {
             self.streams.iter_mut().for_each(|s| s.bound = s.bound.min(s.accepted));
             (0..self.streams.len()).for_each(|s| self.note_behind(s));
@@ -242,6 +286,9 @@ impl Fanout {
         if self.streams[s].upstream != Some(from) {
             return Verdict::Misrouted;
         }
+        if self.cast.is_some() {
+            return self.receive(s, header, (chunk, start, end), fx);
+        }
         let verdict = self.hold(s, header, chunk.slice(start..end));
         if verdict == Verdict::Accepted {
             fx.relay(chunk, start, end, &self.streams[s].targets);
@@ -257,7 +304,7 @@ impl Fanout {
         }
     }
 
-    fn hold(&mut self, s: Index, header: &Header, frame: Bytes) -> Verdict {
+    pub(super) fn hold(&mut self, s: Index, header: &Header, frame: Bytes) -> Verdict {
         let stream = &mut self.streams[s];
         if header.batch <= stream.accepted {
             let again = self.plants.has(Plant::ReplayTwice) && header.batch == stream.accepted;
@@ -271,9 +318,7 @@ impl Fanout {
         } else if header.batch > stream.accepted + 1 && !self.plants.has(Plant::RelayOverGap) {
             return Verdict::Gap;
         } else if header.batch > stream.accepted + 1 {
-            stream.taken = stream.taken.max(header.batch - 1);
-            stream.next_message = None;
-            stream.retained.clear();
+            stream.jump_to(header);
         }
         if stream.next_message.is_some_and(|next| next != header.first_message) {
             return Verdict::Bad("the numbers of its messages do not follow");
@@ -303,6 +348,7 @@ impl Fanout {
             self.order.arrived(s, header.batch);
         }
         let bytes = frame.len();
+        self.kept += bytes as u64;
         self.streams[s].keep(header, level, frame, area.ended, area.reached);
         self.note_behind(s);
         if let Some(holding) = &mut self.holding {
@@ -313,7 +359,9 @@ impl Fanout {
 
     /// Numbers one batch of our own and sends it on its way. False when nothing waits or the window is full.
     pub(crate) fn send(&mut self, builder: &mut Builder, queue: Option<&mut Queue>, fx: &mut Effects) -> bool {
-        let room = self.window.room(self.streams[self.me].retained_bytes());
+        let unstable = self.streams[self.me].retained_bytes();
+        let cap = self.cast.as_ref().map_or(usize::MAX, |cast| cast.cap);
+        let room = self.window.room(unstable).min(cap.saturating_sub(unstable as usize));
         if self.frozen || room == 0 {
             return false;
         }
@@ -331,6 +379,10 @@ impl Fanout {
         fx.copied += frame.len();
         fx.end_run();
         fx.data.extend(self.streams[self.me].targets.iter().map(|to| (*to, frame.clone())));
+        if let Some(cast) = &mut self.cast {
+            cast.sent();
+            fx.casts.push(frame.clone());
+        }
         self.pass_own(frame.len());
     }
 
@@ -391,10 +443,11 @@ impl Fanout {
             budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
         }
         stream.taken = header.batch;
-        stream.forget_stable();
+        let mut forgotten = stream.forget_stable();
         if self.plants.has(Plant::ForgetBeforeStable) {
-            stream.forget_up_to(header.batch);
+            forgotten += stream.forget_up_to(header.batch);
         }
+        self.kept = self.kept.saturating_sub(forgotten);
         self.stability.touched(s, frame.len());
         self.note_behind(s);
         true
@@ -403,7 +456,8 @@ impl Fanout {
     /// Whether nothing came that is to be taken or told now.
     pub(crate) fn is_at_rest(&self, now: Time) -> bool {
         let taken = self.behind.is_clear() && !self.refused && !self.order.is_waiting();
-        taken && self.holding.is_none() && !self.stability.is_due(now)
+        let cast = self.cast.as_ref().is_none_or(|cast| self.frozen || cast.is_at_rest(now));
+        taken && cast && self.holding.is_none() && !self.stability.is_due(now)
     }
 
     /// Whether something waits that the host's queue has no room for.
@@ -414,14 +468,15 @@ impl Fanout {
     /// When something must be told at the latest.
     pub(crate) fn deadline(&self) -> Time {
         let holding = self.holding.as_ref().map_or(Time::NEVER, Stability::deadline);
-        self.stability.deadline().min(holding)
+        let cast = self.cast.as_ref().filter(|_| !self.frozen).map_or(Time::NEVER, Reception::deadline);
+        self.stability.deadline().min(holding).min(cast)
     }
 
     /// Drops what everybody has taken.
     pub(crate) fn release(&mut self, s: Index, stable: u64) {
         let stream = &mut self.streams[s];
         stream.told_stable = stream.told_stable.max(stable);
-        stream.forget_stable();
+        self.kept = self.kept.saturating_sub(stream.forget_stable());
     }
 
     /// What we hold of each stream: for the cut, and for a peer that must replay the rest.
@@ -444,8 +499,7 @@ impl Fanout {
     /// Frames `first..=last` of a stream, as they are kept. `None` if some are forgotten or never came.
     pub(crate) fn kept(&self, s: Index, first: u64, last: u64) -> Option<Vec<Bytes>> {
         let stream = self.streams.get(s)?;
-        let oldest = stream.retained.front().map_or(stream.accepted + 1, |r| r.header.batch);
-        if first < oldest || last > stream.accepted {
+        if first < stream.oldest() || last > stream.accepted {
             return None;
         }
         Some(stream.retained_from(first).take_while(|r| r.header.batch <= last).map(|r| r.frame.clone()).collect())
@@ -462,9 +516,8 @@ impl Fanout {
             }
             let s = self.view.index_of_seat(stream.sender.seat).expect("a stream's sender is in the view") as u32;
             let held = holds.iter().find(|(at, _)| *at == s).map_or(0, |(_, batch)| *batch);
-            let oldest = stream.retained.front().map_or(stream.accepted + 1, |r| r.header.batch);
-            whole &= held + 1 >= oldest;
-            fx.data.extend(stream.retained_from(held + 1).map(|r| (to, r.frame.clone())));
+            whole &= held + 1 >= stream.oldest();
+            fx.data.extend(stream.frames_from(held + 1).map(|frame| (to, frame.clone())));
         }
         whole
     }
@@ -489,11 +542,13 @@ impl Fanout {
 
     /// Bytes that are kept for others, and bytes of incomplete messages.
     pub(crate) fn retained_bytes(&self) -> u64 {
-        self.streams.iter().map(|s| s.retained_bytes() + s.reassembly.bytes() as u64).sum()
+        let ahead = self.cast.as_ref().map_or(0, Reception::ahead_bytes);
+        ahead + self.streams.iter().map(|s| s.retained_bytes() + s.reassembly.bytes() as u64).sum::<u64>()
     }
 }
 
 fn new_stream(view: &View, me: Index, s: Index, plants: Plants) -> Stream {
+    let hops = if plants.has(Plant::CarryToWitness) { tree(view, me, s) } else { targets(view, me, s) };
     Stream {
         sender: Arc::new(MemberRef::from(&view.members[s])),
         accepted: 0,
@@ -507,7 +562,8 @@ fn new_stream(view: &View, me: Index, s: Index, plants: Plants) -> Stream {
         retained: VecDeque::new(),
         bytes: 0,
         reassembly: Reassembly::default(),
-        targets: if plants.has(Plant::CarryToWitness) { tree(view, me, s) } else { targets(view, me, s) },
+        targets: hops.clone(),
+        hops,
         upstream: upstream(view, me, s),
     }
 }

@@ -26,6 +26,7 @@ impl Member {
         self.hurry = false;
         self.backlog = false;
         outbox.set_gate(self.gate());
+        outbox.bound_batches(self.batch_bytes(), self.loose_bound());
         if std::mem::take(&mut self.trims) {
             outbox.trim();
         }
@@ -36,6 +37,7 @@ impl Member {
         let sends = !outbox.is_empty() || self.builder.has_large() || !self.direct.is_settled();
         self.take_session_requests(outbox);
         if sends && (outbox.gate() == Gate::Open || self.leaving.is_some()) {
+            self.send_loose(outbox);
             self.send_to_everybody(outbox);
             self.send_to_single(outbox);
         }
@@ -106,6 +108,9 @@ impl Member {
         }
         let Some(f) = self.fanout.as_mut().filter(|f| !f.frozen) else { return };
         let mut fx = std::mem::take(&mut self.spare_effects);
+        let (bound, casts_idle) = (self.builder.bound(), self.group.is_idle());
+        let (by_multicast, most) =
+            (f.cast.is_some(), BATCHES_PER_TURN.max(BATCHES_PER_TURN * limits::BATCH_BYTES / bound / 4));
         let mut blocked = false;
         for turn in 0.. {
             let queue = outbox.queue(To::Everybody);
@@ -117,10 +122,11 @@ impl Member {
             let links = &self.links;
             let view = &f.view;
             let targets = &f.streams[f.me].targets;
-            let idle = targets.is_empty()
+            let idle = (by_multicast && casts_idle)
+                || (!by_multicast && targets.is_empty())
                 || targets.iter().any(|t| links.link_conn(view.members[*t].incarnation).is_some_and(|c| c.is_idle()));
-            let full = waiting >= limits::BATCH_BYTES;
-            if turn >= BATCHES_PER_TURN || !(full || (idle && fx.data.is_empty())) {
+            let full = waiting >= bound;
+            if turn >= most || !(full || (idle && fx.data.is_empty() && fx.casts.is_empty())) {
                 self.backlog = true;
                 break;
             }
@@ -302,12 +308,14 @@ impl Member {
         let mut fx = Effects::default();
         f.tell_again(index, &mut fx);
         f.window.ask_again();
+        f.begin_with(index);
         self.apply(&mut fx);
         self.direct.retry_now(self.now);
+        self.tell_ways(index);
     }
 
     /// The view's stream index of a peer, if the frame is about the view that we are in.
-    fn in_view(&self, from: Incarnation, tag: u64) -> Option<Index> {
+    pub(super) fn in_view(&self, from: Incarnation, tag: u64) -> Option<Index> {
         let f = self.fanout.as_ref()?;
         if f.view.tag() == tag { f.view.index_of(from) } else { None }
     }
@@ -428,6 +436,8 @@ impl Member {
         if let Some(f) = &mut self.fanout {
             f.say_order(&mut self.builder, &mut fx);
             f.tell_holding(self.now, &mut fx);
+            f.ask_repair(self.now, &mut fx);
+            f.pay(self.now, &mut fx);
             f.take(&mut self.budget, false, &mut fx);
             for (s, stable) in f.stability.flush(self.now, &f.streams, &mut fx) {
                 f.release(s, stable);
@@ -435,6 +445,7 @@ impl Member {
             self.direct.take(f.view.id, &mut self.budget, &mut fx.events);
         }
         self.apply_and_keep(fx);
+        self.tell_tail();
         for (to, ack) in self.direct.acknowledgements(|_| Some(0)) {
             self.send_to(to, Control::DirectAck(ack));
         }
@@ -468,6 +479,9 @@ impl Member {
         let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return fx.clear() };
         for (to, slice) in fx.data.drain(..) {
             self.links.send_data(view.members[to].incarnation, slice);
+        }
+        if !fx.casts.is_empty() {
+            self.cast_all(fx.casts.drain(..));
         }
         for (to, control) in fx.control.drain(..) {
             // Only over the link itself: what is lost with it is told again on the next one.

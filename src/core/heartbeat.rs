@@ -7,6 +7,7 @@ use super::io::Output;
 use super::mark::Mark;
 use super::member::Member;
 use crate::types::{Incarnation, Time, View};
+use crate::wire::cast;
 use crate::wire::control::Purpose;
 use crate::wire::datagram::{Datagram, Envelope, LeaseAnswer};
 
@@ -158,6 +159,9 @@ impl Member {
 
     pub(super) fn on_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
         self.stats.datagrams_received += 1;
+        if cast::is_cast(bytes) {
+            return self.on_loose_datagram(bytes);
+        }
         let Ok((envelope, datagram)) = Datagram::decode(bytes) else {
             self.stats.datagrams_refused += 1;
             return;

@@ -9,6 +9,15 @@ use super::messages::Messages;
 use super::sessions::SessionAnswer;
 use crate::types::{ConnId, Epoch, Incarnation, MemberInfo, Name, Seat, SessionId, Time, View, ViewId};
 
+/// A datagram that came to the multicast group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Who sent it, IPv4 as IPv4.
+    pub from: SocketAddr,
+    /// Its bytes, where they were received.
+    pub bytes: Bytes,
+}
+
 /// What happened outside.
 #[derive(Debug)]
 #[allow(missing_docs)] // each variant's text speaks of its fields
@@ -23,6 +32,8 @@ pub enum Input<'a> {
     Closed(ConnId, CloseCause),
     /// A datagram came in.
     Datagram { from: SocketAddr, bytes: &'a [u8] },
+    /// Datagrams came to the multicast group; what is kept of them shares their memory.
+    Casts(&'a [Received]),
     /// A name that [`Output::Resolve`] asked for; empty when it does not resolve now.
     Resolved { host: String, addresses: Vec<SocketAddr> },
     /// The host has taken message events worth this many bytes ([`Event::cost`]).
@@ -56,6 +67,8 @@ pub enum Output {
     Close(ConnId),
     /// Send one datagram.
     Datagram { to: SocketAddr, bytes: Bytes },
+    /// Datagrams wait for the multicast group: pull them with `casts`, report with `sent_casts`. Said when the first one waits.
+    Multicast,
     /// Look a name up off the loop; answer with `Resolved`.
     Resolve { host: String, port: u16 },
     /// Hand this to the host, in order.

@@ -396,7 +396,8 @@ impl Member {
         });
         let waited = self.now.since(seeking.since);
         let all_known = seeking.unresolved.is_empty() && seeking.contacts.values().all(|c| c.settled || c.myself);
-        let lonely = self.setup.seeds.is_empty() && self.history.addresses().next().is_none();
+        let lonely =
+            self.setup.seeds.is_empty() && self.setup.multicast.is_none() && self.history.addresses().next().is_none();
         let long_enough = if self.rules.voters.is_empty() {
             lonely || (waited >= self.setup.form_wait && all_known) || waited >= self.setup.form_wait * 4
         } else {

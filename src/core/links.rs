@@ -365,6 +365,10 @@ impl Links {
         self.closing.remove(&id);
     }
 
+    pub(crate) fn chunk(&mut self) -> BytesMut {
+        self.pool.take()
+    }
+
     pub(crate) fn trim(&mut self) {
         self.pool.trim();
     }

@@ -1,4 +1,4 @@
-//! Coverage marks: one for each transition of the machines that decide views, leases and sessions, so that the simulator can show
+//! Coverage marks: one for each transition of the machines that decide views, leases, multicast and sessions, so that the simulator can show
 //! that its seeds reach the rare ones too.
 //!
 //! Without the `sim` feature there are none: [`Marks::reach`] does nothing.
@@ -149,6 +149,20 @@ marks! {
     MergeToLarger "view-merge-to-larger" "an unfenced part gives way to a larger one",
     MergeToEqual "view-merge-to-equal" "of two equal unfenced parts one gives way",
 
+    // Multicast.
+    MulticastSilent "multicast-silent" "nobody is heard by multicast",
+    MulticastHeard "multicast-heard" "somebody is heard by multicast again",
+    MulticastGivenUp "multicast-given-up" "too much is lost of what comes by multicast: all is taken over connections for a while",
+    MulticastFull "multicast-full" "no more is taken until it is known what all have taken",
+    MulticastMet "multicast-met" "a member of another part is heard by multicast",
+    CarriageAsked "multicast-carriage-asked" "a stream is wanted over a connection",
+    CarriageEnded "multicast-carriage-ended" "a stream is taken by multicast",
+    RepairAsked "multicast-repair-asked" "a member asks for what it has lost",
+    RepairServed "multicast-repair-served" "what was lost is sent again",
+    RepairLate "multicast-repair-late" "what somebody asked for is sent on when it comes",
+    RepairCapped "multicast-repair-capped" "the bucket has nothing left for what somebody asks for",
+    LooseTaken "multicast-loose-taken" "a message outside of streams is taken",
+    LooseRepeated "multicast-loose-repeated" "a message outside of streams comes again, and is not taken",
     // Leases.
     LeaseGranted "lease-granted" "a member gets a lease",
     LeaseRenewed "lease-renewed" "a lease is renewed",
@@ -202,6 +216,7 @@ marks! {
     SessionEnded "session-ended" "a session is removed",
     SessionEndedAtHolder "session-ended-at-holder" "the second copy of a session that has ended goes",
     SessionEndRefused "session-end-refused" "a session is to end that has gone on elsewhere",
+    SessionGiveEarly "session-give-early" "a session is given in a view that its receiver has not installed yet",
     SessionCopySent "session-copy-sent" "an owner sends a whole second copy",
     SessionCopyTaken "session-copy-taken" "a second copy is taken",
     SessionCopyRefused "session-copy-refused" "a second copy is refused: the session is in another epoch",
@@ -328,7 +343,10 @@ mod tests {
         assert_eq!(names.len(), Mark::ALL.len());
         for (mark, name, about) in Mark::ALL {
             assert_eq!(mark.name(), *name);
-            assert!(["view-", "lease-", "session-"].iter().any(|machine| name.starts_with(machine)), "{name}");
+            assert!(
+                ["view-", "lease-", "multicast-", "session-"].iter().any(|machine| name.starts_with(machine)),
+                "{name}"
+            );
             assert!(!about.is_empty());
         }
     }

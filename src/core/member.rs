@@ -17,8 +17,10 @@ use super::io::{CloseCause, Ended, Event, Input, LinkReport, Output};
 use super::joining::Seeking;
 use super::leaving::Leaving;
 use super::links::Links;
+use super::loose::LooseEnds;
 use super::mark::{Mark, Marks};
 use super::merging::History;
+use super::multicast::Group;
 use super::plant::Plants;
 use super::quorum::Rules;
 use super::sessions::{SessionCounts, Sessions};
@@ -28,12 +30,12 @@ use super::suspicion::Suspicion;
 use super::views::{Changes, Laggards};
 use super::window::Pool;
 use super::{Stats, lease::Lease};
-use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, millis};
+use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, limits, millis};
 use crate::wire::control::{Control, Cut, Proposal};
 
 /// Chunks whose return the pool waits for: enough for the whole window and the host's queue.
 fn pool_chunks(setup: &Setup) -> usize {
-    16 + (setup.window_bytes + setup.receive_queue_bytes) / crate::types::limits::CHUNK_BYTES
+    16 + (setup.window_bytes + setup.receive_queue_bytes) / limits::CHUNK_BYTES
 }
 
 /// Coming later than meant by more than this is a pause of our own process.
@@ -53,6 +55,7 @@ pub struct Member {
     pub(super) incarnation: Incarnation,
     pub(super) cluster_tag: u64,
     pub(super) links: Links,
+    pub(super) group: Group,
     pub(super) outputs: VecDeque<Output>,
     /// The last output was to close this connection.
     pub(super) told_to_close: Option<ConnId>,
@@ -90,6 +93,7 @@ pub struct Member {
     pub(super) slow: SlowWatch,
     pub(super) builder: Builder,
     pub(super) direct: Direct,
+    pub(super) loose: LooseEnds,
     pub(super) sessions: Sessions,
     pub(super) budget: Budget,
     /// Sends wait for a link to have written what it has; once it has, there is work at once.
@@ -133,6 +137,8 @@ impl Member {
             marks: marks.clone(),
         };
         let cluster_tag = setup.cluster.bytes().fold(0x636c_7573, |h, b| crate::types::mix(h, u64::from(b)));
+        let carries = setup.multicast.as_ref().filter(|m| m.carries);
+        let batch_bytes = carries.map_or(limits::BATCH_BYTES, super::Multicast::batch_bytes);
         Member {
             plants,
             rules,
@@ -142,6 +148,7 @@ impl Member {
             incarnation: setup.incarnation,
             cluster_tag,
             links: Links::new(pool_chunks(&setup)),
+            group: Group::new(now, setup.multicast.is_some()),
             outputs: VecDeque::new(),
             told_to_close: None,
             stats: Stats::default(),
@@ -170,8 +177,9 @@ impl Member {
             fanout: None,
             pool: None,
             slow: SlowWatch::default(),
-            builder: Builder::new(1),
+            builder: Builder::new(1).bounded(batch_bytes),
             direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes, plants),
+            loose: LooseEnds::default(),
             sessions: Sessions::new(
                 setup.sessions.clone(),
                 (plants, marks.clone()),
@@ -222,6 +230,7 @@ impl Member {
             Input::Received(conn) => self.on_received(conn),
             Input::Closed(conn, cause) => self.on_closed(conn, cause),
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
+            Input::Casts(datagrams) => self.on_casts(datagrams),
             Input::Resolved { host, addresses } => self.on_resolved(&host, &addresses),
             Input::Consumed { bytes } => {
                 self.budget.outstanding = self.budget.outstanding.saturating_sub(bytes);
@@ -277,6 +286,7 @@ impl Member {
                 self.trims = true;
             }
         }
+        self.tick_multicast();
         self.tick_leases();
         self.tick_seeking();
         self.tick_suspicion();
@@ -352,6 +362,7 @@ impl Member {
             lease,
             self.lease.due,
             stability,
+            self.group.beacon_at,
         ];
         parts.into_iter().min().unwrap_or(Time::NEVER)
     }
@@ -360,6 +371,11 @@ impl Member {
     /// `None` if the connection is not known.
     pub fn receive_space(&mut self, conn: ConnId) -> Option<&mut BytesMut> {
         self.links.space(conn)
+    }
+
+    /// An empty receive chunk for datagrams to the multicast group, with room for the longest one.
+    pub fn chunk(&mut self) -> BytesMut {
+        self.links.chunk()
     }
 
     /// Shows what a connection has to write, as slices in order, up to about `max_bytes`.
@@ -410,6 +426,9 @@ impl Member {
         stats.delivery_queue_bytes = self.budget.outstanding as u64;
         stats.unstable_bytes = self.fanout.as_ref().map_or(0, Fanout::retained_bytes) + self.direct.bytes();
         stats.credit_bytes = self.fanout.as_ref().map_or(0, |f| f.window.credit);
+        let repair = self.fanout.as_ref().and_then(|f| f.cast.as_ref()).map(|cast| cast.counts).unwrap_or_default();
+        stats.repairs_asked += repair.asked;
+        stats.repair_bytes_sent += repair.repair_bytes;
         let sessions = self.session_counts();
         (stats.sessions_primary, stats.sessions_secondary) = (sessions.primaries, sessions.secondaries);
         (stats.sessions_single, stats.session_bytes) = (sessions.single, sessions.bytes);
@@ -547,7 +566,9 @@ impl Member {
         self.laggards = Laggards::default();
         self.wanted_cut = None;
         self.history.restart(&view, self.incarnation);
-        self.fanout = None;
+        let before = self.fanout.take();
+        self.keep_counts(before.as_ref());
+        self.loose = LooseEnds::default();
         self.pool = None;
         self.builder = self.builder.for_new_incarnation();
         self.stable_told = 0;

@@ -110,6 +110,7 @@ impl Member {
         self.look_up_names();
         let Some((view, _)) = self.view() else { return };
         let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(self.hints.iter().copied()).collect();
+        wanted.extend(self.group.met().take(super::multicast::MET_AT_ONCE));
         wanted.retain(|a| !view.members.iter().any(|m| m.address == *a) && *a != self.setup.advertise);
         wanted.sort_unstable();
         wanted.dedup();

@@ -24,10 +24,12 @@ mod joining;
 mod lease;
 mod leaving;
 mod links;
+mod loose;
 mod mark;
 mod member;
 mod merging;
 mod messages;
+mod multicast;
 mod order;
 mod outbox;
 mod packing;
@@ -35,6 +37,7 @@ mod participating;
 mod placement;
 mod plant;
 mod quorum;
+mod reception;
 mod serving;
 mod sessions;
 mod setup;
@@ -44,15 +47,16 @@ mod suspicion;
 mod views;
 mod window;
 
-pub use io::{CloseCause, Ended, Event, Input, LinkReport, MemberRef, Output, ViewChange};
+pub use io::{CloseCause, Ended, Event, Input, LinkReport, MemberRef, Output, Received, ViewChange};
 pub use mark::{Mark, Marks};
 pub use member::Member;
 pub use messages::{Message, MessageIter, Messages};
+pub use multicast::Casting;
 pub use outbox::{Gate, Outbox, PENDING_OVERHEAD, Payload, Pending, To};
 pub use packing::PACKED_BYTES;
 pub use plant::Plant;
 pub use sessions::{Asynchronous, SessionAnswer, SessionCounts, SessionOp, SessionRequest, SessionRules};
-pub use setup::{MinorityPolicy, ReadyPolicy, Seed, Setup};
+pub use setup::{MinorityPolicy, Multicast, ReadyPolicy, Seed, Setup};
 
 /// Counters of one member since it started. Plain numbers, cheap to copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +74,12 @@ pub struct Stats {
     pub datagrams_sent: u64,
     pub datagrams_received: u64,
     pub datagrams_refused: u64,
+    pub casts_sent: u64,
+    pub casts_received: u64,
+    pub casts_refused: u64,
+    pub casts_foreign: u64,
+    pub repairs_asked: u64,
+    pub repair_bytes_sent: u64,
     pub views_installed: u64,
     pub suspicions: u64,
     pub faults: u64,

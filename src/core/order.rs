@@ -14,7 +14,7 @@ use super::fanout::{Budget, Fanout};
 use super::plant::Plant;
 use super::stability::{Measure, Stability};
 use crate::types::{Index, Time};
-use crate::wire::batch::{Level, Place};
+use crate::wire::batch::{Level, PLACE_BYTES, PREFIX_BYTES, Place};
 
 /// Places that are known and not used up yet; more are illegal. The coordinator keeps to half of it.
 const MOST: usize = 1 << 18;
@@ -60,8 +60,9 @@ impl Order {
         }
     }
 
-    fn next_places(&mut self) -> Vec<Place> {
-        let room = (MOST / 2).saturating_sub(self.known.len()).min(AT_ONCE).min(self.waiting.len());
+    fn next_places(&mut self, bytes: usize) -> Vec<Place> {
+        let at_once = AT_ONCE.min((bytes - PREFIX_BYTES) / PLACE_BYTES);
+        let room = (MOST / 2).saturating_sub(self.known.len()).min(at_once).min(self.waiting.len());
         self.waiting.drain(..room).map(|(s, upto)| Place { stream: s as u32, upto }).collect()
     }
 
@@ -76,7 +77,7 @@ impl Fanout {
         if self.frozen || !self.order.is_waiting() {
             return;
         }
-        let places = self.order.next_places();
+        let places = self.order.next_places(builder.bound());
         if places.is_empty() {
             return;
         }

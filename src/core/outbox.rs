@@ -61,6 +61,11 @@ pub struct Outbox {
     gate: Gate,
     /// A stream in which a send was answered with `Again` is gone: a `Writable` event is due.
     starved_gone: bool,
+    /// Messages that may be lost, their bytes, and those of the longest.
+    loose: VecDeque<Loose>,
+    loose_bytes: usize,
+    loose_bound: usize,
+    loose_starved: bool,
     /// What hosts want of sessions.
     requests: VecDeque<SessionRequest>,
     request_bytes: usize,
@@ -68,15 +73,39 @@ pub struct Outbox {
     requests_starved: bool,
 }
 
+/// A message in a datagram of its own.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct Loose {
+    pub(crate) to: To,
+    pub(crate) token: u64,
+    pub(crate) payload: Bytes,
+}
+
 /// The queue of one stream.
-#[derive(Clone, Hash, Debug, Default)]
+#[derive(Clone, Hash, Debug)]
 pub(crate) struct Queue {
     sends: VecDeque<Part>,
     bytes: usize,
+    /// Most bytes of a block, and of a message that goes into one.
+    block_bytes: usize,
+    packed_bytes: usize,
     /// How long the next block becomes, probably: as the last one, or half as long as was expected of that.
     usual: usize,
     /// A send was answered with `Again`: a `Writable` event is due once this stream has room, whatever others have.
     starved: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue {
+            sends: VecDeque::new(),
+            bytes: 0,
+            block_bytes: limits::BATCH_BYTES,
+            packed_bytes: PACKED_BYTES,
+            usual: 0,
+            starved: false,
+        }
+    }
 }
 
 /// Some of what waits in a queue.
@@ -131,6 +160,10 @@ impl Outbox {
             message_bound,
             gate: Gate::NotReady,
             starved_gone: false,
+            loose: VecDeque::new(),
+            loose_bytes: 0,
+            loose_bound: 0,
+            loose_starved: false,
             requests: VecDeque::new(),
             request_bytes: 0,
             requests_starved: false,
@@ -163,7 +196,7 @@ impl Outbox {
 
     /// What a message is answered with now, before anything of it is copied. After `Again` a `Writable` event is due.
     #[inline]
-    pub fn answer(&mut self, to: To, len: usize) -> Code {
+    pub fn answer(&mut self, to: To, level: Level, len: usize) -> Code {
         match self.gate {
             Gate::Open => {}
             Gate::NotReady => return Code::NotReady,
@@ -171,6 +204,11 @@ impl Outbox {
             Gate::Closed => return Code::Closed,
             Gate::Witness => return Code::Unsupported,
         }
+        if level == Level::Unreliable { self.answer_loose(len) } else { self.answer_stream(to, len) }
+    }
+
+    #[inline]
+    fn answer_stream(&mut self, to: To, len: usize) -> Code {
         if len > self.message_bound {
             return Code::TooLarge;
         }
@@ -188,23 +226,55 @@ impl Outbox {
     /// Accepts a message, or says why not. `Code::Ok` means accepted in order (D7); otherwise nothing was taken.
     #[inline]
     pub fn push(&mut self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
-        let answer = self.answer(to, payload.as_slice().len());
+        let answer = self.answer(to, level, payload.as_slice().len());
         if answer == Code::Ok {
+            if level == Level::Unreliable {
+                self.push_loose(to, token, payload);
+                return answer;
+            }
             let queue = match to {
                 To::Everybody => &mut self.everybody,
                 To::Member(member) => self.members.entry(member).or_default(),
             };
-            match payload.as_slice().len() {
-                0..=PACKED_BYTES => queue.pack(level, token, payload.as_slice(), &mut self.pool),
-                _ => queue.push(Pending { level, token, payload: payload.into_bytes() }),
+            match payload.as_slice().len() <= queue.packed_bytes {
+                true => queue.pack(level, token, payload.as_slice(), &mut self.pool),
+                false => queue.push(Pending { level, token, payload: payload.into_bytes() }),
             }
         }
         answer
     }
 
+    #[cold]
+    fn push_loose(&mut self, to: To, token: u64, payload: Payload<'_>) {
+        self.loose_bytes += payload.as_slice().len() + PENDING_OVERHEAD;
+        self.loose.push_back(Loose { to, token, payload: payload.into_bytes() });
+    }
+
+    /// What may be lost waits only until the next turn; it is not taken beyond the bound all the same.
+    #[cold]
+    fn answer_loose(&mut self, len: usize) -> Code {
+        if len > self.loose_bound {
+            return Code::TooLarge;
+        }
+        let room = self.loose.is_empty() || self.loose_bytes + len + PENDING_OVERHEAD <= self.bound;
+        self.loose_starved |= !room;
+        if room { Code::Ok } else { Code::Again }
+    }
+
+    /// Bytes of the longest message that may be sent in a datagram of its own.
+    pub fn loose_bound(&self) -> usize {
+        self.loose_bound
+    }
+
+    /// Takes the messages that may be lost.
+    pub(crate) fn take_loose(&mut self) -> VecDeque<Loose> {
+        self.loose_bytes = 0;
+        std::mem::take(&mut self.loose)
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queues().all(Queue::is_empty) && self.requests.is_empty()
+        self.loose.is_empty() && self.queues().all(Queue::is_empty) && self.requests.is_empty()
     }
 
     /// Bytes that wait in all streams, overhead included.
@@ -223,8 +293,9 @@ impl Outbox {
 
     /// Whether nothing waits in a stream: who offers the first message wakes the member.
     #[inline]
-    pub fn is_idle(&self, to: To) -> bool {
+    pub fn is_idle(&self, to: To, level: Level) -> bool {
         match to {
+            _ if level == Level::Unreliable => self.loose.is_empty(),
             To::Everybody => self.everybody.is_empty(),
             To::Member(member) => self.members.get(&member).is_none_or(Queue::is_empty),
         }
@@ -237,6 +308,12 @@ impl Outbox {
 
     pub(crate) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
+    }
+
+    /// What goes to everybody is packed for batches of at most so many bytes; a message in a datagram of its own has no more than so many.
+    pub(crate) fn bound_batches(&mut self, bytes: usize, loose: usize) {
+        (self.everybody.block_bytes, self.everybody.packed_bytes) = (bytes, PACKED_BYTES.min(bytes / 2));
+        self.loose_bound = loose;
     }
 
     pub(crate) fn queue(&mut self, to: To) -> Option<&mut Queue> {
@@ -256,7 +333,10 @@ impl Outbox {
     /// Takes everything of a stream, to hand it back to the host.
     pub(crate) fn withdraw(&mut self, to: To) -> VecDeque<Pending> {
         let mut gone = match to {
-            To::Everybody => std::mem::take(&mut self.everybody),
+            To::Everybody => {
+                let Queue { block_bytes, packed_bytes, .. } = self.everybody;
+                std::mem::replace(&mut self.everybody, Queue { block_bytes, packed_bytes, ..Queue::default() })
+            }
             To::Member(member) => self.members.remove(&member).unwrap_or_default(),
         };
         self.starved_gone |= gone.starved;
@@ -269,6 +349,10 @@ impl Outbox {
             return false;
         }
         let mut writable = std::mem::take(&mut self.starved_gone);
+        if self.loose_starved && self.loose.is_empty() {
+            self.loose_starved = false;
+            writable = true;
+        }
         if self.requests_starved && self.request_bytes <= self.bound / 2 {
             self.requests_starved = false;
             writable = true;
@@ -309,7 +393,7 @@ impl Queue {
 
     #[cold]
     fn pack_anew(&mut self, level: Level, token: u64, payload: &[u8], probably: usize, pool: &mut ChunkPool) {
-        let mut block = Block::new(level, probably, pool);
+        let mut block = Block::new(level, self.block_bytes, probably, pool);
         let fits = block.push(level, token, payload);
         assert!(fits, "a packed message fits an empty block");
         self.sends.push_back(Part::Packed(block));
@@ -416,7 +500,7 @@ mod tests {
         outbox.set_gate(Gate::Open);
         assert_eq!(offer(&mut outbox, To::Everybody), Code::Ok);
         assert_eq!(offer(&mut outbox, To::Everybody), Code::Again);
-        assert_eq!(outbox.answer(To::Everybody, 101), Code::TooLarge);
+        assert_eq!(outbox.answer(To::Everybody, Level::Fifo, 101), Code::TooLarge);
         assert_eq!(outbox.bytes(), 100 + PENDING_OVERHEAD);
     }
 }

@@ -14,8 +14,6 @@ use crate::wire::batch::{Entries, Entry, HEADER_BYTES, Level};
 pub const PACKED_BYTES: usize = 16 * 1024;
 /// The shortest block.
 const LEAST_BYTES: usize = 256;
-/// A full one.
-const MOST_BYTES: usize = HEADER_BYTES + limits::BATCH_BYTES;
 
 /// Accepted messages of one level, in order.
 #[derive(Clone, Hash, Debug)]
@@ -26,22 +24,28 @@ pub(crate) struct Block {
     /// Bytes of their payloads.
     pub(crate) payload_bytes: usize,
     pub(crate) level: Level,
+    /// Bytes of a full one.
+    most: usize,
 }
 
 impl Block {
-    /// An empty block that will probably become so long; a long one lies in a chunk of the pool.
-    pub(crate) fn new(level: Level, probably: usize, pool: &mut ChunkPool) -> Block {
-        let mut frame =
-            if probably > MOST_BYTES / 2 { pool.take() } else { BytesMut::with_capacity(probably.max(LEAST_BYTES)) };
+    /// An empty block for at most `bound` bytes that will probably become so long; a long one lies in a chunk of the pool.
+    pub(crate) fn new(level: Level, bound: usize, probably: usize, pool: &mut ChunkPool) -> Block {
+        let (most, probably) = (HEADER_BYTES + bound, probably.min(HEADER_BYTES + bound));
+        let mut frame = if probably > limits::BATCH_BYTES / 2 {
+            pool.take()
+        } else {
+            BytesMut::with_capacity(probably.max(LEAST_BYTES))
+        };
         frame.put_bytes(0, HEADER_BYTES);
-        Block { frame, count: 0, payload_bytes: 0, level }
+        Block { frame, count: 0, payload_bytes: 0, level, most }
     }
 
     /// Appends a message, unless it has no place here.
     #[inline]
     pub(crate) fn push(&mut self, level: Level, token: u64, payload: &[u8]) -> bool {
         let long = Entry::encoded_len(payload.len(), token, false);
-        if level != self.level || self.frame.len() + long > MOST_BYTES || self.count == u16::MAX {
+        if level != self.level || self.frame.len() + long > self.most || self.count == u16::MAX {
             return false;
         }
         if self.frame.capacity() - self.frame.len() < long {
@@ -56,7 +60,7 @@ impl Block {
     /// Twice as long, and never longer than a full one: it stays until everybody has it.
     #[cold]
     fn grow(&mut self, lacking: usize) {
-        let wanted = (self.frame.capacity() * 2).max(self.frame.len() + lacking).min(MOST_BYTES);
+        let wanted = (self.frame.capacity() * 2).max(self.frame.len() + lacking).min(self.most);
         let mut frame = BytesMut::with_capacity(wanted);
         frame.extend_from_slice(&self.frame);
         self.frame = frame;
@@ -92,7 +96,7 @@ impl Block {
         let mut frame = BytesMut::with_capacity(HEADER_BYTES + used);
         frame.extend_from_slice(&self.frame[..HEADER_BYTES + used]);
         self.drop_front(used, count, payload_bytes);
-        Some(Block { frame, count, payload_bytes, level: self.level })
+        Some(Block { frame, count, payload_bytes, level: self.level, most: self.most })
     }
 
     /// Takes the first message out.
@@ -134,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_block_takes_what_fits_a_batch_and_is_cut_between_messages() {
-        let mut block = Block::new(Level::Fifo, 0, &mut ChunkPool::new(1));
+        let mut block = Block::new(Level::Fifo, limits::BATCH_BYTES, 0, &mut ChunkPool::new(1));
         assert!(!block.push(Level::Safe, 0, b"of another level"));
         assert!(
             block.push(Level::Fifo, 0, b"one") && block.push(Level::Fifo, 7, b"two") && block.push(Level::Fifo, 0, b"")
@@ -153,7 +157,7 @@ mod tests {
     fn a_short_block_does_not_pin_a_chunk() {
         let mut pool = ChunkPool::new(1);
         let mut frame_of = |messages: usize| {
-            let mut block = Block::new(Level::Fifo, MOST_BYTES, &mut pool);
+            let mut block = Block::new(Level::Fifo, limits::BATCH_BYTES, limits::BATCH_BYTES, &mut pool);
             (0..messages).for_each(|_| assert!(block.push(Level::Fifo, 0, &[5; 1_000])));
             block.into_frame()
         };
@@ -165,10 +169,10 @@ mod tests {
 
     #[test]
     fn a_block_grows_to_a_full_batch_and_no_further() {
-        let mut block = Block::new(Level::Agreed, 0, &mut ChunkPool::new(1));
+        let mut block = Block::new(Level::Agreed, limits::BATCH_BYTES, 0, &mut ChunkPool::new(1));
         while block.push(Level::Agreed, 0, &[5; 100]) {}
         assert_eq!(usize::from(block.count), limits::BATCH_BYTES / 108);
-        assert!(block.frame.capacity() <= MOST_BYTES, "{}", block.frame.capacity());
+        assert!(block.frame.capacity() <= HEADER_BYTES + limits::BATCH_BYTES, "{}", block.frame.capacity());
         assert!(payloads(&block).iter().all(|payload| *payload == [5; 100]));
     }
 }

@@ -49,6 +49,8 @@ impl Member {
             Control::Stable(progress) => self.on_stable(from, &progress),
             Control::Holding(progress) => self.on_holding(from, &progress),
             Control::AllHold(progress) => self.on_all_hold(from, &progress),
+            Control::Carry(wanted) => self.on_carry(from, &wanted),
+            Control::Repair(repair) => self.on_repair(from, &repair),
             Control::CreditWant(credit) => self.on_credit_want(from, credit),
             Control::CreditGrant(credit) => self.on_credit_grant(from, credit),
             Control::CreditReturn(credit) => self.on_credit_return(from, credit),
@@ -298,12 +300,14 @@ impl Member {
         let Some(me) = view.index_of(self.incarnation) else { return };
         self.finish_old_view(&proposal.cut);
         let before = self.fanout.take();
+        self.keep_counts(before.as_ref());
         self.marks.reach(if before.is_some() { Mark::Installed } else { Mark::InstalledFirst });
         let (reserved, pool) = split(&view, self.setup.window_bytes, self.setup.window_reserved_bytes);
         let mut fanout = Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants);
         if let Some(before) = &before {
             fanout.continue_from(before);
         }
+        let fanout = self.with_multicast(fanout);
         self.pool = view.is_leader(me).then(|| Pool::new(pool, self.plants));
         self.fanout = Some(fanout);
         self.builder.restart(self.plants);
@@ -323,6 +327,7 @@ impl Member {
         self.announce(&view, me, before.as_ref());
         self.direct.retry_now(self.now);
         self.sessions.installed(self.now, &view, me);
+        self.begin_ways(me);
         for peer in peers {
             self.on_link_up(view.members[peer].incarnation);
         }
@@ -357,6 +362,7 @@ impl Member {
             let leavers = self.changes.leavers.clone();
             self.history.follow(before, view, |i| leavers.contains(&i), self.now);
         }
+        self.loose.keep_only(view);
         self.suspicion.keep_only(view);
         self.changes.joiners.retain(|i, _| !present(*i));
         self.changes.leavers.retain(|i| present(*i));

@@ -61,6 +61,9 @@ pub enum Plant {
     CarryToWitness,
     CopyToWitness,
     MoveWithNewSeat,
+    CastOverGap,
+    RepairNothing,
+    LooseTwice,
 }
 
 impl Plant {
@@ -122,6 +125,9 @@ impl Plant {
         (Plant::CarryToWitness, "carry-to-witness", "D5", "sends messages to witnesses, too"),
         (Plant::CopyToWitness, "copy-to-witness", "S1", "lets a witness hold the second copy of a session"),
         (Plant::MoveWithNewSeat, "move-with-new-seat", "D7", "gives a member that moves to another group a new seat"),
+        (Plant::CastOverGap, "cast-over-gap", "D1", "goes on after what was lost on its way by multicast"),
+        (Plant::RepairNothing, "repair-nothing", "D7", "sends nothing of what others have lost on its way by multicast"),
+        (Plant::LooseTwice, "loose-twice", "D4", "takes a message outside of streams as often as it comes"),
     ];
 
     /// Finds a plant by its name.

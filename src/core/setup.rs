@@ -33,6 +33,21 @@ pub enum ReadyPolicy {
     Host,
 }
 
+/// What a multicast group is used for, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Multicast {
+    /// Its address and port, for texts: the driver sends and receives.
+    pub group: SocketAddr,
+    /// Whether it carries the streams to everybody; otherwise members only find and hear each other by it.
+    pub carries: bool,
+    /// Bytes of its datagrams, at most.
+    pub datagram_bytes: usize,
+    /// Bytes of datagrams that can wait here until they are taken; the driver knows what the system gives.
+    pub receive_bytes: usize,
+    /// Bytes a second at most that a member sends others for what they have lost.
+    pub repair_bytes_per_s: u64,
+}
+
 /// Everything a [`super::Member`] is told.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -66,6 +81,8 @@ pub struct Setup {
     pub witness: bool,
     /// Bound of a group; 0 = grows like the square root of the cluster (R13).
     pub group_size: usize,
+    /// The multicast group, if there is one.
+    pub multicast: Option<Multicast>,
     /// Period of heartbeats.
     pub heartbeat: Micros,
     /// Silence after which a link is suspected; a member is never removed earlier (R31).
@@ -127,6 +144,7 @@ impl Setup {
             tags: Tags::default(),
             witness: false,
             group_size: 0,
+            multicast: None,
             heartbeat: millis(250),
             silence: millis(1_500),
             lease: millis(1_200),

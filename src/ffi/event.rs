@@ -9,8 +9,11 @@ use crate::types::Result;
 
 /// A message. `member` sent it, `data` is its payload, `number` its place in the sender's stream, `token` what the
 /// sender gave, `view` the view it belongs to; `detail` is 1 if it was sent to this member alone; if to all, 0, or the level that
-/// gives it its place in one order (`DCN_LEVEL_AGREED`, `DCN_LEVEL_SAFE`: also what this member sent itself).
+/// gives it its place in one order (`DCN_LEVEL_AGREED`, `DCN_LEVEL_SAFE`: also what this member sent itself). What was sent as `DCN_LEVEL_UNRELIABLE` has
+/// `DCN_MESSAGE_UNRELIABLE` in `detail` besides, and a `number` of its sender's messages of that level alone, of which some may be missing.
 pub const DCN_EVENT_MESSAGE: u32 = 1;
+/// In the `detail` of a message: it was sent as `DCN_LEVEL_UNRELIABLE`.
+pub const DCN_MESSAGE_UNRELIABLE: u32 = 256;
 /// The view `view` is ending: messages until the next `DCN_EVENT_VIEW` reach those who go on together.
 pub const DCN_EVENT_TRANSITION: u32 = 2;
 /// The view `view` was installed; `detail` is its number of members. `dcn_event_view` gives the members, and who came and went.

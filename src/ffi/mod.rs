@@ -42,7 +42,7 @@ const _: () = {
     assert!(size_of::<guard::dcn_error_t>() == 8 + 2 * 4 + guard::DCN_ERROR_TEXT_BYTES);
     assert!(size_of::<event::dcn_event_t>() == 9 * 8 + 4 * 4 + 8);
     assert!(size_of::<view::dcn_view_info_t>() == 4 * 8 + 8 * 4 + view::DCN_VIEW_ID_BYTES);
-    assert!(size_of::<stats::dcn_stats_t>() == 28 * 8);
+    assert!(size_of::<stats::dcn_stats_t>() == 34 * 8);
     let texts = view::DCN_NAME_BYTES
         + view::DCN_INCARNATION_BYTES
         + view::DCN_ADDRESS_BYTES

@@ -10,7 +10,8 @@ use crate::types::{Code, Error, Result, Seat};
 /// `to` of a send: every other member of the view.
 pub const DCN_TO_ALL: u32 = 0;
 
-/// A datagram: may be lost, never duplicated or corrupted. Not built: `DCN_ERR_UNSUPPORTED`.
+/// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes (73 less than
+/// `multicast.datagram_bytes`, where that is shorter) is refused: `DCN_ERR_TOO_LARGE`.
 pub const DCN_LEVEL_UNRELIABLE: u32 = 0;
 /// In the order sent, once, without a gap.
 pub const DCN_LEVEL_FIFO: u32 = 1;
@@ -44,7 +45,7 @@ pub struct dcn_slice_t {
 /// Blocking: blocks up to timeout.
 /// Returns: `DCN_OK`: accepted in order; `DCN_AGAIN`: no room in time (the event `DCN_EVENT_WRITABLE` says when to try again);
 /// `DCN_NOT_READY`: no view yet; `DCN_NOT_PRIMARY`: a minority; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_TOO_LARGE`;
-/// `DCN_ERR_UNSUPPORTED` for a level that is not built, and where this member or the receiver is a witness; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
+/// `DCN_ERR_UNSUPPORTED` where this member or the receiver is a witness; `DCN_ERR_CLOSED`; `DCN_ERR_INVALID_ARGUMENT`, also for a level that only
 /// goes to everybody; `DCN_ERR_BAD_HANDLE`;
 /// `DCN_ERR_FORKED`; `DCN_ERR_PANICKED`. Nothing was taken unless it is `DCN_OK`.
 ///

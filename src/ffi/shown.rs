@@ -213,7 +213,9 @@ impl Shown {
         self.member(item, &run.sender);
         item.view(run.view);
         item.event.detail = match run.level {
-            Level::Fifo => u32::from(run.direct),
+            Level::Fifo | Level::Unreliable => {
+                u32::from(run.direct) | if run.level == Level::Unreliable { DCN_MESSAGE_UNRELIABLE } else { 0 }
+            }
             ordered => ordered as u32,
         };
         item.event.number = run.first;

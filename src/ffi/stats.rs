@@ -65,6 +65,18 @@ pub struct dcn_stats_t {
     pub session_lag_bytes: u64,
     /// Now: the age of the oldest of them, in microseconds.
     pub session_lag_us: u64,
+    /// Datagrams sent to the multicast group, the batches of this member among them.
+    pub casts_sent: u64,
+    /// Datagrams that came to the multicast group.
+    pub casts_received: u64,
+    /// Of these, damaged ones and such that no member of this version sends.
+    pub casts_refused: u64,
+    /// Of these, those of other clusters.
+    pub casts_foreign: u64,
+    /// Batches that this member had lost and asked others for.
+    pub repairs_asked: u64,
+    /// Bytes that this member sent to others because they had lost them.
+    pub repair_bytes_sent: u64,
 }
 
 /// Reads the counters of an engine.
@@ -117,6 +129,12 @@ impl From<Stats> for dcn_stats_t {
             session_bytes,
             session_lag_bytes,
             session_lag_us,
+            casts_sent,
+            casts_received,
+            casts_refused,
+            casts_foreign,
+            repairs_asked,
+            repair_bytes_sent,
         } = stats;
         dcn_stats_t {
             struct_size: 0,
@@ -147,6 +165,12 @@ impl From<Stats> for dcn_stats_t {
             session_bytes,
             session_lag_bytes,
             session_lag_us,
+            casts_sent,
+            casts_received,
+            casts_refused,
+            casts_foreign,
+            repairs_asked,
+            repair_bytes_sent,
         }
     }
 }

@@ -4,12 +4,13 @@
 //! (UDP_GRO). Either is probed when the socket is opened, and done without where it does not work.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use socket2::{SockAddr, Socket};
 
 use super::fork::Tracked;
+pub use crate::core::Received;
 use crate::types::Result;
 
 mod incoming;
@@ -46,15 +47,6 @@ impl Outgoing<'_> {
     fn len(&self) -> usize {
         self.head.len() + self.body.len()
     }
-}
-
-/// A datagram that came in.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Received {
-    /// Who sent it, IPv4 as IPv4. Several members of one machine have the same: the interface's address, the group's port.
-    pub from: SocketAddr,
-    /// A slice of the chunk that it was received into.
-    pub bytes: Bytes,
 }
 
 /// Hears what is sent to one group at one interface, its own datagrams included, and sends to it.
@@ -197,6 +189,12 @@ impl GroupSocket {
 impl AsRawFd for GroupSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for GroupSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::bell::Bell;
+use super::casting::Group;
 use super::events::{EventSource, event_queue};
 use super::journal::{Journal, LogSink};
 use super::reactor::{Delivery, Handler, Reactor};
@@ -25,6 +26,8 @@ pub struct Parts {
     pub bind: SocketAddr,
     /// Size of each socket's buffers in bytes; 0 leaves it to the system.
     pub socket_buffer_bytes: usize,
+    /// The multicast group, if one is used.
+    pub group: Option<GroupSettings>,
     /// Most connections at the same time.
     pub max_connections: usize,
     /// Whether the engine gets a thread of its own; else the host's loop turns it, and there is no handler.
@@ -41,6 +44,23 @@ impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts").field("setup", &self.setup).field("bind", &self.bind).finish_non_exhaustive()
     }
+}
+
+/// What a member does with its multicast group that the protocol need not know.
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    /// Address and port.
+    pub group: SocketAddr,
+    /// The address whose interface is used; `None` leaves it to the system.
+    pub interface: Option<IpAddr>,
+    /// How many networks a datagram may go through, 0 to 255.
+    pub ttl: u32,
+    /// Bytes asked for, for datagrams that wait.
+    pub buffer_bytes: usize,
+    /// The longest packet, headers included: over the interface's MTU it goes in fragments.
+    pub packet_bytes: usize,
+    /// So many of a thousand datagrams that come are thrown away, to see what happens.
+    pub loss_per_mille: u32,
 }
 
 /// A running engine.
@@ -65,19 +85,27 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let port = socket::bind_port(parts.bind, parts.socket_buffer_bytes)?;
     let local = port.local;
     fill_in(&mut parts.setup, local);
+    let group = parts.group.as_ref().map(Group::open).transpose()?;
+    if let (Some(group), Some(multicast)) = (&group, &mut parts.setup.multicast) {
+        multicast.receive_bytes = group.receive_buffer_bytes();
+    }
     let setup = parts.setup;
     let name = setup.name.clone();
     let thread_name: String = parts.thread_name.chars().filter(|c| *c != '\0').collect();
 
     let bell = Arc::new(Bell::new().map_err(|e| no_descriptor(&e))?);
     let transport = Transport::new(port, &bell, parts.max_connections, parts.socket_buffer_bytes);
-    let transport = transport.map_err(|e| no_descriptor(&e))?;
+    let mut transport = transport.map_err(|e| no_descriptor(&e))?;
     let (sink, events) = event_queue().map_err(|e| no_descriptor(&e))?;
     let delivery = Delivery { sink, handler: parts.handler };
     let outbox = Outbox::new(setup.send_queue_bytes, setup.message_bytes);
     let shared = Arc::new(Shared::new(bell.clone(), local, outbox, setup.receive_queue_bytes));
     let resolver = Resolver::new(bell, &thread_name);
     let journal = Journal::new(name.as_str(), parts.log);
+    if let (Some(group), Some(settings)) = (group, &parts.group) {
+        group.shortcomings(settings).iter().for_each(|text| journal.write(log::Level::Warn, text));
+        transport.join(group).map_err(|e| no_descriptor(&e))?;
+    }
     let member = Member::new(setup, clock::now());
     let reactor = Reactor::new(member, resolver, transport, shared.clone(), delivery, journal);
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod atomic;
 mod bell;
+mod casting;
 mod clock;
 mod desk;
 mod epoll;
@@ -27,7 +28,7 @@ mod transport;
 
 pub use events::EventSource;
 pub use journal::{LogSink, ended_text};
-pub use launch::{Launched, Parts, launch};
+pub use launch::{GroupSettings, Launched, Parts, launch};
 pub use offer::{Source, deadline_after};
 pub use reactor::{Handler, Reactor, Turn};
 pub use runs::{Hosted, Runs};

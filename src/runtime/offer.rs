@@ -98,7 +98,7 @@ impl Shared {
         let mut made: Option<Bytes> = None;
         self.insist(patience, || {
             if made.is_none() {
-                let answer = self.outbox().answer(to, source.length());
+                let answer = self.outbox().answer(to, level, source.length());
                 if answer != Code::Ok {
                     return answer;
                 }
@@ -112,7 +112,7 @@ impl Shared {
     #[inline]
     fn offer(&self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
         let mut outbox = self.outbox();
-        let idle = outbox.is_idle(to);
+        let idle = outbox.is_idle(to, level);
         let code = outbox.push(to, level, token, payload);
         drop(outbox);
         if code == Code::Ok && idle {

@@ -15,7 +15,7 @@ use super::journal::Journal;
 use super::resolver::Resolver;
 use super::shared::{Effort, Life, REQUEST_LEAVE, REQUEST_READY, REQUEST_REPORT, Shared, ViewSnapshot};
 use super::transport::{Dialled, Read, SLICES, Transport};
-use crate::core::{Ended, Event, Input, Member, Output, SessionAnswer};
+use crate::core::{Ended, Event, Input, Member, Output, Received, SessionAnswer};
 use crate::types::{ConnId, Time, limits};
 
 /// Most bytes read from one connection in one turn, so that a busy one does not starve the others.
@@ -26,6 +26,8 @@ const WRITE_BYTES: usize = 1024 * 1024;
 const GATHER_BYTES: usize = 256 * 1024;
 /// Most datagrams taken in one turn.
 const DATAGRAMS: usize = 256;
+/// Most datagrams to the multicast group that are taken, and sent, in one turn's step.
+const CASTS: usize = 1_024;
 /// Most connections accepted in one turn.
 const ACCEPTS: usize = 64;
 /// How often outputs and writes alternate within one turn; what is left goes into the next.
@@ -68,6 +70,7 @@ pub struct Reactor {
     delivery: Delivery,
     journal: Journal,
     events: Vec<Event>,
+    casts: Vec<Received>,
     /// Kept for its allocation: empty between turns.
     slices: Vec<&'static [u8]>,
     now: Time,
@@ -92,6 +95,7 @@ impl Reactor {
             delivery,
             journal,
             events: Vec::new(),
+            casts: Vec::new(),
             slices: Vec::with_capacity(SLICES),
             now: clock::now(),
             published: None,
@@ -116,6 +120,7 @@ impl Reactor {
         self.accept();
         self.take_dialled();
         self.take_datagrams();
+        self.take_casts();
         self.read();
         self.transport.end_lingering(self.now);
         if self.member.deadline() <= self.now {
@@ -225,6 +230,25 @@ impl Reactor {
         }
     }
 
+    fn take_casts(&mut self) {
+        let Some(group) = self.transport.group() else { return };
+        let mut casts = std::mem::take(&mut self.casts);
+        group.receive(CASTS, &mut || self.member.chunk(), &mut casts);
+        if !casts.is_empty() {
+            self.member.handle(self.now, Input::Casts(&casts));
+            casts.clear();
+        }
+        self.casts = casts;
+    }
+
+    /// Sends what waits for the multicast group, as far as the system takes it; says whether anything was sent.
+    fn cast(&mut self) -> bool {
+        let Some(group) = self.transport.group().filter(|group| group.writable) else { return false };
+        let sent = group.send(self.member.casts(CASTS));
+        self.member.sent_casts(sent);
+        sent > 0
+    }
+
     fn read(&mut self) {
         for _ in 0..self.transport.readable_len() {
             let Some(conn) = self.transport.next_readable() else { return };
@@ -259,7 +283,7 @@ impl Reactor {
     fn work(&mut self) {
         for _ in 0..ROUNDS {
             let did = self.obey();
-            let wrote = self.write();
+            let wrote = self.write() | self.cast();
             if !did && !wrote {
                 self.unfinished = false;
                 return;
@@ -281,6 +305,7 @@ impl Reactor {
                     self.transport.close(conn, self.now);
                 }
                 Output::Datagram { to, bytes } => self.transport.send(to, &bytes),
+                Output::Multicast => {}
                 Output::Resolve { host, port } => self.resolver.ask(host, port),
                 Output::Event(event) => self.take_event(event),
             }
@@ -364,9 +389,12 @@ impl Reactor {
 
     /// Publishes counters and links as they are.
     pub fn publish_report(&self) {
+        let rehearsed = self.transport.rehearsed();
         let effort = Effort {
             system_calls: self.transport.calls() + self.shared.bell.calls(),
             copied_bytes: self.member.copied_bytes(),
+            rehearsed_losses: rehearsed.datagrams,
+            rehearsed_loss_bytes: rehearsed.bytes,
         };
         self.shared.publish_report(self.member.stats(), self.member.links(self.now), effort);
     }

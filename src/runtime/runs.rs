@@ -231,6 +231,7 @@ mod tests {
             setup: Setup::new("test", "hosted", Incarnation(1), loopback),
             bind: loopback,
             socket_buffer_bytes: 0,
+            group: None,
             max_connections: 64,
             own_thread: false,
             thread_name: "test".to_owned(),

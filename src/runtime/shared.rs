@@ -61,6 +61,11 @@ pub struct Effort {
     /// Bytes of messages that the engine has copied from memory to memory. Not counted: what [`crate::Engine::send`] copies at the call, and
     /// what sessions keep.
     pub copied_bytes: u64,
+    /// Datagrams to the multicast group that were thrown away on purpose (`multicast.rehearse_loss`), the member's own that came back to
+    /// it among them, and their bytes.
+    pub rehearsed_losses: u64,
+    /// See there.
+    pub rehearsed_loss_bytes: u64,
 }
 
 /// Counters and links as of one moment.
@@ -132,6 +137,11 @@ impl Shared {
 
     pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock()
+    }
+
+    /// Bytes of the longest message that fits a datagram of its own; 0 before the first view.
+    pub fn loose_bound(&self) -> usize {
+        self.outbox().loose_bound()
     }
 
     pub(super) fn writable_seen(&self) -> u64 {

@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::Socket;
 
 use super::bell::Bell;
+use super::casting::{Group, Rehearsed};
 use super::fork::{AfterFork, Tracked};
 use super::socket::{self, Port};
 use crate::core::CloseCause;
@@ -26,6 +27,7 @@ use crate::types::{ConnId, Micros, Time, millis};
 const BELL: Token = Token(usize::MAX - 1);
 const LISTENER: Token = Token(usize::MAX - 2);
 const DATAGRAMS: Token = Token(usize::MAX - 3);
+const GROUP: Token = Token(usize::MAX - 4);
 
 /// Most slices of one gathered write; the system takes up to 1024.
 pub const SLICES: usize = 128;
@@ -100,6 +102,7 @@ pub struct Transport {
     buffer_bytes: usize,
     /// Waits, reads, writes and accepts so far: what the system is called for over and over.
     calls: u64,
+    group: Option<Group>,
     port: Port,
 }
 
@@ -144,6 +147,7 @@ impl Transport {
             max_connections,
             buffer_bytes,
             calls: 0,
+            group: None,
             port,
         })
     }
@@ -160,7 +164,7 @@ impl Transport {
 
     /// How often the system was called to wait, to read, to write and to accept.
     pub fn calls(&self) -> u64 {
-        self.calls
+        self.calls + self.group.as_ref().map_or(0, Group::calls)
     }
 
     /// How many connections there are, those that linger included.
@@ -172,6 +176,7 @@ impl Transport {
     pub fn has_ready(&self) -> bool {
         self.accepts
             || self.receives
+            || self.group.as_ref().is_some_and(|group| group.readable)
             || !self.readable.is_empty()
             || !self.writable.is_empty()
             || !self.dialled.is_empty()
@@ -199,12 +204,38 @@ impl Transport {
                 BELL => {}
                 LISTENER => self.accepts = true,
                 DATAGRAMS => self.receives = true,
+                GROUP => self.note_group(event),
                 Token(id) => self.note_readiness(ConnId(id as u64), event),
             }
         }
         events.clear();
         self.events = events;
         polled
+    }
+
+    /// Takes a multicast group's socket in.
+    pub fn join(&mut self, group: Group) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut SourceFd(&group.as_raw_fd()), GROUP, interest)?;
+        self.group = Some(group);
+        Ok(())
+    }
+
+    /// What of the group was thrown away on purpose.
+    pub fn rehearsed(&self) -> Rehearsed {
+        self.group.as_ref().map_or_else(Rehearsed::default, Group::rehearsed)
+    }
+
+    /// The multicast group, if there is one.
+    pub fn group(&mut self) -> Option<&mut Group> {
+        self.group.as_mut()
+    }
+
+    fn note_group(&mut self, event: &mio::event::Event) {
+        if let Some(group) = &mut self.group {
+            group.readable |= event.is_readable() || event.is_error();
+            group.writable |= event.is_writable();
+        }
     }
 
     fn note_readiness(&mut self, conn: ConnId, event: &mio::event::Event) {

@@ -27,12 +27,14 @@ pub enum FaultKind {
     Suspend,
     Flood,
     CrashInChange,
+    Deaf,
+    LostToAll,
 }
 
 impl FaultKind {
     /// Every kind, its name in reports, and what it does.
     #[rustfmt::skip]
-    pub const ALL: [(FaultKind, &'static str, &'static str); 22] = [
+    pub const ALL: [(FaultKind, &'static str, &'static str); 24] = [
         (FaultKind::Crash, "crash", "a process ends at once; its host goes on and refuses the port"),
         (FaultKind::PowerOff, "power_off", "a host is gone with its process: nothing answers"),
         (FaultKind::Restart, "restart", "a process starts again at the same address, as a new incarnation"),
@@ -55,6 +57,8 @@ impl FaultKind {
         (FaultKind::Suspend, "suspend", "a host stands still with its kernel; its clock jumps when it resumes, and what was sent to it is gone"),
         (FaultKind::Flood, "flood", "a host sends to everybody as fast as it is accepted"),
         (FaultKind::CrashInChange, "crash_in_change", "a process ends inside a view change, or while a session changes hands"),
+        (FaultKind::Deaf, "deaf", "multicast does not pass between some hosts"),
+        (FaultKind::LostToAll, "lost_to_all", "a datagram to the multicast group is lost to everybody at once"),
     ];
 
     /// The kind's name in reports.

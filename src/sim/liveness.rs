@@ -98,6 +98,8 @@ impl World {
         let living: Vec<usize> =
             (0..self.nodes.len()).filter(|node| self.nodes[*node].state == State::Running).collect();
         living.iter().for_each(|node| self.nodes[*node].load = None);
+        // The last messages are to arrive.
+        self.settings.levels.unreliable = 0;
         if living.is_empty() {
             return true;
         }

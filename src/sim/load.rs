@@ -11,6 +11,8 @@ pub struct Levels {
     pub agreed: u32,
     /// Messages of a thousand that are safe.
     pub safe: u32,
+    /// Sends of a thousand, to everybody and to one, that go outside of all streams.
+    pub unreliable: u32,
 }
 
 impl Levels {

@@ -16,6 +16,7 @@ mod liveness;
 mod load;
 mod lurking;
 mod mischief;
+mod multicast;
 mod named;
 mod network;
 mod node;

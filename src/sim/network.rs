@@ -72,6 +72,8 @@ impl Link {
 pub(crate) struct Packet {
     pub from: u16,
     pub to: u16,
+    /// To the multicast group.
+    pub cast: bool,
     pub bytes: Bytes,
 }
 
@@ -309,7 +311,7 @@ mod tests {
 
     fn arrivals(network: &mut Network, now: u64, from: u16, to: u16) -> Vec<(u64, u32)> {
         let mut arrivals = Vec::new();
-        let packet = Packet { from, to, bytes: Bytes::from_static(b"beat") };
+        let packet = Packet { from, to, cast: false, bytes: Bytes::from_static(b"beat") };
         network.send(now, packet, &mut Faults::default(), |at, index| arrivals.push((at, index)));
         arrivals
     }
@@ -342,7 +344,7 @@ mod tests {
         let mut network = network(conditions);
         let (mut faults, mut copies, mut late) = (Faults::default(), 0, 0);
         for _ in 0..10_000 {
-            let packet = Packet { from: 0, to: 1, bytes: Bytes::from_static(b"beat") };
+            let packet = Packet { from: 0, to: 1, cast: false, bytes: Bytes::from_static(b"beat") };
             network.send(0, packet, &mut faults, |at, _| {
                 copies += 1;
                 late += u32::from(at >= 1_100);

@@ -12,6 +12,8 @@ pub(crate) enum Event {
     Datagram { index: u32 },
     /// The first segment under way in one direction of a connection reaches the other host.
     Arrive { conn: u32, way: u8 },
+    /// Space for datagrams to the multicast group may have become free.
+    Casts { node: u16, life: u32 },
     /// Space in a full send buffer may have become free.
     Room { conn: u32, way: u8 },
     /// A dial reaches the host that it is for.

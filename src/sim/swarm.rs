@@ -6,6 +6,7 @@ use super::faults::FaultKind;
 use super::guests;
 use super::load::{Levels, Load};
 use super::mischief::Mischief;
+use super::multicast;
 use super::network::{Conditions, address_of};
 use super::node::State;
 use super::random::Random;
@@ -22,6 +23,8 @@ const QUIETER_BEYOND: usize = 24;
 const EXTREME_SALT: u64 = 0x31_2064;
 /// Keeps the draw of witnesses apart.
 const WITNESS_SALT: u64 = 0x0077_6974_6e65;
+/// Keeps the draw of messages outside of streams apart.
+const LOOSE_SALT: u64 = 0x006c_6f6f_7365;
 /// Keeps the draw of the time that starters have apart.
 const JOIN_TIMEOUT_SALT: u64 = 0x6a6f_696e;
 /// When faults stop there is this long for everything to come together, with the `lan` profile.
@@ -128,6 +131,7 @@ impl Swarm {
             guests::draw(&mut world, seed);
         }
         draw_join_timeout(&mut world, seed);
+        multicast::draw(&mut world, seed, faults_stop_at);
         let mischief = Mischief::draw(&mut random, members, faults_stop_at, profile.silence);
         let mischief = [mischief, Mischief::draw_apart(seed, faults_stop_at)];
         let mischief = mischief.map(|faults| faults.not_before(quiet_until).only(trim));
@@ -159,7 +163,7 @@ impl Swarm {
         let waiting: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].ready_after_us.is_some()).collect();
         format!(
             "{} nodes, {} voters (witnesses: {witnesses:?}), {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
-             {waiting:?}, window {}+{}, receive queue {}, {:?}, drill: {:?}, faults stop at {} ms",
+             {waiting:?}, window {}+{}, receive queue {}, {:?}, multicast: {:?}, drill: {:?}, faults stop at {} ms",
             slots.len(),
             setup.voters.len(),
             self.profile.name,
@@ -173,6 +177,7 @@ impl Swarm {
             setup.window_reserved_bytes,
             setup.receive_queue_bytes,
             self.world.settings.conditions,
+            setup.multicast.as_ref().map(|m| (m.carries, m.datagram_bytes, self.world.reach.lost_to_all)),
             self.drill,
             self.faults_stop_at / 1_000,
         )
@@ -287,11 +292,13 @@ fn add_node(world: &mut World, random: &mut Random, mut setup: Setup, host: u16)
 /// In some seeds part of what is sent has its place in one order of all. Drawn apart from all else.
 fn draw_levels(seed: u64) -> Levels {
     let mut random = Random::new(seed ^ 0x006f_7264_6572);
-    match random.below(5) {
-        0 => Levels { agreed: *random.pick(&[50, 400, 1_000]), safe: 0 },
-        1 => Levels { agreed: *random.pick(&[0, 50, 400]), safe: *random.pick(&[20, 200, 600]) },
-        _ => Levels::default(),
-    }
+    let unreliable = *Random::new(seed ^ LOOSE_SALT).pick(&[0, 0, 0, 100, 600]);
+    let (agreed, safe) = match random.below(5) {
+        0 => (*random.pick(&[50, 400, 1_000]), 0),
+        1 => (*random.pick(&[0, 50, 400]), *random.pick(&[20, 200, 600])),
+        _ => (0, 0),
+    };
+    Levels { agreed, safe, unreliable }
 }
 
 /// In some seeds one or two of the voters carry no messages. Drawn apart from all else.
@@ -364,6 +371,7 @@ fn calm(world: &mut World) {
     world.calm = true;
     world.tell(|| "faults stop".to_owned());
     world.mend_all();
+    world.mend_multicast();
     world.set_all_conditions(Conditions::LAN);
     world.names_fail_until = 0;
     for node in 0..world.nodes.len() {

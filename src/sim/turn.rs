@@ -10,12 +10,14 @@ use super::node::State;
 use super::payload::payload;
 use super::queue::Event;
 use super::world::World;
-use crate::core::{self, Input, Output, Payload, To};
+use crate::core::{self, Input, Output, Payload, Received, To};
 use crate::types::{Code, Time, millis};
 use crate::wire::batch::Level;
 
 /// Rounds of outputs in one turn after which a member is said not to come to rest.
 const ROUNDS: usize = 10_000;
+/// The longest message outside of streams.
+const LOOSE_BYTES: usize = 1_400;
 /// Datagrams that a kernel keeps for a process that stands still.
 const BACKLOG: usize = 256;
 
@@ -27,6 +29,7 @@ impl World {
             Event::Datagram { index } => self.datagram(index),
             Event::Arrive { conn, way } => self.arrive(conn, way),
             Event::Room { conn, way } => self.room(conn, way),
+            Event::Casts { node, life } => self.cast_again(usize::from(node), life),
             Event::Syn { conn } => self.syn(conn),
             Event::Connected { conn } => self.connected(conn),
             Event::Accept { conn } => self.accept(conn),
@@ -147,7 +150,11 @@ impl World {
         self.trace.line(self.now, || {
             format!("n{node} gets a datagram of {} bytes from host {}", packet.bytes.len(), packet.from)
         });
-        self.input(node, Input::Datagram { from: address_of(packet.from), bytes: &packet.bytes });
+        let from = address_of(packet.from);
+        match packet.cast {
+            true => self.input(node, Input::Casts(&[Received { from, bytes: packet.bytes.clone() }])),
+            false => self.input(node, Input::Datagram { from, bytes: &packet.bytes }),
+        }
     }
 
     /// The process runs again: its kernel hands over what has come, in any order, and its clock has jumped.
@@ -206,9 +213,10 @@ impl World {
                 if let Some(to) = self.host_at(to).filter(|_| to.port() == PORT) {
                     let queue = &mut self.queue;
                     let schedule = |at, index| queue.push(at, Event::Datagram { index });
-                    self.network.send(self.now, Packet { from, to, bytes }, &mut self.faults, schedule);
+                    self.network.send(self.now, Packet { from, to, cast: false, bytes }, &mut self.faults, schedule);
                 }
             }
+            Output::Multicast => self.cast(node),
             Output::Resolve { host, port } => {
                 let life = self.nodes[node].life;
                 self.lookups.push(Some((node as u16, life, host, port)));
@@ -421,6 +429,9 @@ impl World {
             return Code::Closed;
         }
         let process = self.nodes[node].process;
+        if self.settings.levels.unreliable > 0 && self.loose_random.chance(self.settings.levels.unreliable) {
+            return self.push_loose(node, to, len.min(LOOSE_BYTES));
+        }
         let token = self.ledger.next_token(process, to);
         let level = if to == To::Everybody { self.settings.levels.of(token) } else { Level::Fifo };
         let slot = &mut self.nodes[node];
@@ -438,6 +449,18 @@ impl World {
             }
             Code::NotPrimary => self.check_refused(node),
             _ => {}
+        }
+        code
+    }
+
+    /// The same outside of all streams.
+    fn push_loose(&mut self, node: usize, to: To, len: usize) -> Code {
+        let token = self.ledger.next_loose(self.nodes[node].process);
+        let bytes = payload(token, len);
+        let code = self.nodes[node].outbox.push(to, Level::Unreliable, token.pack(), Payload::Borrowed(&bytes));
+        self.trace.word(code as i32 as u64);
+        if code == Code::Ok {
+            self.ledger.accepted_loose(token, to, len);
         }
         code
     }

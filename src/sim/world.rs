@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::faults::{FaultKind, Faults};
 use super::load::Levels;
 use super::lurking::Lurking;
+use super::multicast::Reach;
 use super::network::{Conditions, Network, address_of, host_of};
 use super::node::{Node, State};
 use super::queue::{Event, Queue};
@@ -71,6 +72,7 @@ pub struct World {
     pub(crate) settings: Settings,
     pub(crate) queue: Queue,
     pub(crate) network: Network,
+    pub(crate) reach: Reach,
     pub(crate) connections: Vec<Option<Box<Connection>>>,
     pub(crate) nodes: Vec<Node>,
     /// The node whose process listens on each host.
@@ -79,6 +81,8 @@ pub struct World {
     /// Draws of the network's transport, apart from the scenario's.
     pub(crate) transport_random: Random,
     pub(crate) load_random: Random,
+    /// Draws which messages go outside of streams.
+    pub(crate) loose_random: Random,
     pub(crate) ledger: Ledger,
     pub(crate) primaries: Primaries,
     pub(crate) faults: Faults,
@@ -141,10 +145,12 @@ impl World {
         World {
             now: 0,
             queue: Queue::default(),
+            reach: Reach::new(settings.seed),
             network: Network::new(settings.hosts, settings.conditions, random.fork()),
             connections: Vec::new(),
             nodes: Vec::new(),
             listening: vec![None; settings.hosts],
+            loose_random: Random::new(settings.seed ^ 0x6c6f_6f73_6532),
             transport_random: random.fork(),
             load_random: random.fork(),
             random,

@@ -37,6 +37,8 @@ pub enum Level {
     Agreed = 2,
     /// In that order, and not before every ready member holds it.
     Safe = 3,
+    /// In a datagram of its own: never in a batch.
+    Unreliable = 4,
 }
 
 impl Level {
@@ -126,6 +128,9 @@ impl Header {
         }
         if self.sender == Seat::EVERYBODY || self.batch == 0 || self.first_message == 0 {
             return Err(Malformed("a number of a batch header is zero"));
+        }
+        if self.first_message.checked_add(u64::from(self.count)).is_none() {
+            return Err(Malformed("the numbers of a batch's messages go round"));
         }
         Ok(())
     }

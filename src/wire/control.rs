@@ -266,6 +266,26 @@ pub struct Fetch {
     pub last: u64,
 }
 
+/// Batches of one stream that are missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Missing {
+    /// Position of the stream's sender in the view.
+    pub stream: u32,
+    /// First one.
+    pub first: u64,
+    /// Last one.
+    pub last: u64,
+}
+
+/// Asks for batches that were lost on their way by multicast.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repair {
+    /// Tag of the view.
+    pub tag: u64,
+    /// What is missing.
+    pub gaps: Vec<Missing>,
+}
+
 /// One batch of the cut, exactly as its sender made it; empty when the holder has forgotten it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fetched {
@@ -432,6 +452,8 @@ wire_struct! {
     Expelled { incarnation: Incarnation, by: ViewSummary, why: String }
     Observation { subject: Incarnation, observer: Incarnation, sight: Sight, amount: u64 }
     Progress { tag: u64, entries: Vec<(u32, u64)> }
+    Missing { stream: u32, first: u64, last: u64 }
+    Repair { tag: u64, gaps: Vec<Missing> }
     Credit { tag: u64, bytes: u64 }
     DirectAck { tag: u64, receiver: Incarnation, batch: u64, after: u64 }
     Routed { from: Incarnation, to: Incarnation, frame: Bytes }
@@ -578,6 +600,10 @@ control! {
     Holding(Progress) = 72,
     /// What everybody holds.
     AllHold(Progress) = 73,
+    /// Streams that the peer wants over this connection, because it does not hear their senders by multicast, and what it holds of them.
+    Carry(Progress) = 74,
+    /// What the peer has lost of what came by multicast.
+    Repair(Repair) = 75,
     /// To be passed on.
     Routed(Routed) = 80,
     /// A tool asks.

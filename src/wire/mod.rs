@@ -1,10 +1,11 @@
 //! Bytes to legal values and back. Nothing here panics on what the network sends, and payload is never copied.
 //!
 //! Every frame on a connection begins with the same eight bytes: type, flags, a 16-bit field, and the length of what
-//! follows the header. A [`batch`] carries messages; everything else is [`control`]. [`datagram`]s carry heartbeats.
-//! A [`probe`] is no member's: the command tests multicast with it.
+//! follows the header. A [`batch`] carries messages; everything else is [`control`]. [`datagram`]s carry heartbeats,
+//! and what goes to a multicast group is a [`cast`]. A [`probe`] is no member's: the command tests multicast with it.
 
 pub mod batch;
+pub mod cast;
 mod codec;
 pub mod control;
 pub mod datagram;

@@ -101,7 +101,7 @@ impl Wire for Attributes {
 }
 
 /// The state of a session as one member gives it to another.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Copy {
     /// Which session.
     pub id: SessionId,
@@ -197,10 +197,12 @@ pub struct Question {
 }
 
 /// A whole session, and who holds the other copy. Given, it is the receiver's as soon as whoever else has a claim has agreed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Give {
     /// Answers this question; 0 = nobody asked.
     pub asked: u64,
+    /// Number of the view that the giver is in: who holds the other copy is a member of that.
+    pub view: u64,
     /// The state: given, in the epoch of the receiver; shown, in that of the owner.
     pub copy: Copy,
     /// Who holds the other copy.
@@ -293,7 +295,7 @@ wire_struct! {
     About { id: SessionId, epoch: Epoch }
     Refused { id: SessionId, epoch: Epoch, version: u64, held: Epoch, why: Objection }
     Question { id: SessionId, asked: u64 }
-    Give { asked: u64, copy: Copy, secondary: MemberTag }
+    Give { asked: u64, view: u64, copy: Copy, secondary: MemberTag }
     Move { copy: Copy, beside: MemberTag }
     Departed { members: Vec<(MemberTag, u64)> }
     Here { id: SessionId, asked: u64, role: Role, epoch: Epoch, version: u64, owner: MemberTag, was: MemberTag }

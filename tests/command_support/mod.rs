@@ -129,6 +129,11 @@ impl Process {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
+        self.keep(heard);
+        true
+    }
+
+    fn keep(&self, heard: Heard) {
         let mut said = self.said.borrow_mut();
         match heard {
             Heard::Stdout(line) => {
@@ -139,7 +144,6 @@ impl Process {
             }
             Heard::Stderr(line) => said.stderr.push(line),
         }
-        true
     }
 
     /// Waits until `find` finds something in all that it has said in lines of JSON.
@@ -184,6 +188,15 @@ impl Process {
     /// What it has written to stdout.
     pub fn stdout(&self) -> String {
         self.said.borrow().stdout.join("\n")
+    }
+
+    /// Takes what it has said by now.
+    pub fn hear(&self) {
+        let now = Instant::now();
+        while let Ok(heard) = self.heard.try_recv() {
+            self.keep(heard);
+            assert!(now.elapsed() < PATIENCE, "{} says more than can be heard", self.name);
+        }
     }
 
     pub fn close_stdin(&mut self) {

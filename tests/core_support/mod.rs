@@ -1,19 +1,24 @@
 //! Members of the core without sockets, clocks or threads: bytes go from one to the other at once, and time passes when nothing else
 //! is left to do. Whoever uses it can speak in the name of one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use decurion::core::{
-    CloseCause, Event, Input, Member, Outbox, Output, Seed, SessionAnswer, SessionOp, SessionRequest, Setup,
+    CloseCause, Event, Input, Member, Outbox, Output, Payload, Received, Seed, SessionAnswer, SessionOp,
+    SessionRequest, Setup, To,
 };
 use decurion::types::{Code, ConnId, Epoch, Incarnation, MemberTag, Micros, Seat, SessionId, Time, millis};
-use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
-use decurion::wire::control::{Control, DirectAck};
+use decurion::wire::batch::{self, Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
+use decurion::wire::control::{self, Control, DirectAck};
 use decurion::wire::session::{Attributes, Frame};
 
 /// Longer than anything here may take.
 const PATIENCE: Micros = millis(30_000);
+
+/// Whoever is woken so often at one time does not come to rest.
+const WAKES_AT_ONCE: usize = 10_000;
 
 /// A longer payload goes in parts.
 const PART_BYTES: usize = 48 * 1024;
@@ -47,6 +52,16 @@ pub struct Cluster {
     pub level: Level,
     /// Between these two no batches travel, from the first to the second.
     pub mute: Option<(usize, usize)>,
+    /// Who does not hear by multicast whom: (sender, receiver).
+    pub deaf: BTreeSet<(usize, usize)>,
+    /// The host of this member takes no messages.
+    pub idle_host: Option<usize>,
+    /// Everything that went to the multicast group, and by whom, where it is kept.
+    pub casts: Option<Vec<(usize, Bytes)>>,
+    /// Questions for what was lost, and wishes for streams over connections: when, from whom and to whom, where they are kept.
+    pub asked: Option<Vec<(Time, usize, usize, Control)>>,
+    /// What all members wanted done so far.
+    pub outputs: usize,
 }
 
 fn address(node: usize) -> SocketAddr {
@@ -95,8 +110,20 @@ impl Cluster {
             let outbox = Outbox::new(setup.send_queue_bytes, setup.message_bytes);
             nodes.push(Node { member: Member::new(setup, now), outbox, events: Vec::new(), alive: true });
         }
-        let (ends, by_hand) = (BTreeMap::new(), BTreeMap::new());
-        let mut cluster = Cluster { now, nodes, ends, requests: 0, by_hand, level: Level::Fifo, mute: None };
+        let mut cluster = Cluster {
+            now,
+            nodes,
+            ends: BTreeMap::new(),
+            requests: 0,
+            by_hand: BTreeMap::new(),
+            level: Level::Fifo,
+            mute: None,
+            deaf: BTreeSet::new(),
+            idle_host: None,
+            casts: None,
+            asked: None,
+            outputs: 0,
+        };
         cluster.until(|c| (0..count).all(|node| c.members_of(node) == count));
         cluster
     }
@@ -163,6 +190,7 @@ impl Cluster {
     /// Lets time pass.
     pub fn pass(&mut self, time: Micros) {
         let until = self.now + time;
+        let mut at_once = 0;
         loop {
             self.settle();
             let alive = self.nodes.iter().filter(|node| node.alive);
@@ -171,6 +199,8 @@ impl Cluster {
                 self.now = until;
                 return;
             }
+            at_once = if next <= self.now { at_once + 1 } else { 0 };
+            assert!(at_once < WAKES_AT_ONCE, "a member does not come to rest at {:?}", self.now);
             self.now = self.now.max(next);
             for node in self.nodes.iter_mut().filter(|node| node.alive && node.member.deadline() <= self.now) {
                 node.member.handle(self.now, Input::Wake);
@@ -206,7 +236,9 @@ impl Cluster {
 
     fn obey(&mut self, node: usize, output: Output) {
         let now = self.now;
+        self.outputs += 1;
         match output {
+            Output::Multicast => self.deliver_casts(node),
             Output::Dial { conn, to } => {
                 let end =
                     self.at(to).and_then(|other| Some((other, self.nodes[other].member.accept(now, address(node))?)));
@@ -237,7 +269,7 @@ impl Cluster {
             Output::Event(event) => {
                 let bytes = event.cost();
                 self.nodes[node].events.push(event);
-                if bytes > 0 {
+                if bytes > 0 && self.idle_host != Some(node) {
                     self.nodes[node].member.handle(now, Input::Consumed { bytes });
                 }
             }
@@ -251,10 +283,81 @@ impl Cluster {
         let written = frames.iter().map(Vec::len).sum();
         self.nodes[node].member.wrote(self.now, conn, written);
         let Some((other, theirs)) = self.ends.get(&(node, conn)).copied() else { return };
+        self.note_asked(node, other, &frames.concat());
         let muted = self.mute == Some((node, other));
         for frame in frames.iter().filter(|frame| !muted || frame[0] != decurion::wire::BATCH_TYPE) {
             self.feed(other, theirs, frame);
         }
+    }
+
+    /// What waits for the multicast group goes to all who hear the sender.
+    fn deliver_casts(&mut self, node: usize) {
+        let sender = &mut self.nodes[node].member;
+        let whole = |(head, content): &decurion::core::Casting| Bytes::from([&head[..], content].concat());
+        let casts: Vec<Bytes> = sender.casts(usize::MAX).map(whole).collect();
+        sender.sent_casts(casts.len());
+        if let Some(kept) = &mut self.casts {
+            kept.extend(casts.iter().map(|cast| (node, cast.clone())));
+        }
+        let from = address(node);
+        let received: Vec<Received> = casts.into_iter().map(|bytes| Received { from, bytes }).collect();
+        for other in (0..self.nodes.len()).filter(|other| *other != node && !self.deaf.contains(&(node, *other))) {
+            if self.nodes[other].alive {
+                self.nodes[other].member.handle(self.now, Input::Casts(&received));
+            }
+        }
+    }
+
+    /// Datagrams of the multicast group come to one member.
+    pub fn say_casts(&mut self, to: usize, casts: &[Received]) {
+        if self.nodes[to].alive {
+            self.nodes[to].member.handle(self.now, Input::Casts(casts));
+        }
+        self.settle();
+    }
+
+    /// Keeps what is asked in `bytes`, which go from one member to another; whatever a member writes is legal.
+    fn note_asked(&mut self, from: usize, to: usize, mut bytes: &[u8]) {
+        let Some(kept) = self.asked.as_mut() else { return };
+        while let Some(header) = bytes.first_chunk() {
+            let head =
+                if header[0] == decurion::wire::BATCH_TYPE { batch::HEADER_BYTES } else { control::HEADER_BYTES };
+            let (frame, rest) = bytes.split_at(head + control::body_length(header));
+            bytes = rest;
+            if header[0] != decurion::wire::BATCH_TYPE
+                && let control @ (Control::Repair(_) | Control::Carry(_)) =
+                    Control::decode(frame).expect("a legal frame")
+            {
+                kept.push((self.now, from, to, control));
+            }
+        }
+    }
+
+    /// The host of a member sends to everybody, and is answered.
+    pub fn send(&mut self, node: usize, level: Level, payload: &[u8]) -> Code {
+        let code = self.nodes[node].outbox.push(To::Everybody, level, 0, Payload::Borrowed(payload));
+        self.settle();
+        code
+    }
+
+    /// The host of a member takes what it has not taken yet.
+    pub fn consume(&mut self, node: usize) {
+        let bytes = self.member(node).stats().delivery_queue_bytes as usize;
+        self.nodes[node].member.handle(self.now, Input::Consumed { bytes });
+        self.settle();
+    }
+
+    /// The connection between two members breaks.
+    pub fn cut(&mut self, one: usize, other: usize) {
+        let between = |((n, _), (m, _)): &(&(usize, ConnId), &(usize, ConnId))| (*n, *m) == (one, other);
+        let Some((mine, theirs)) = self.ends.iter().find(between).map(|(mine, theirs)| (*mine, *theirs)) else {
+            return;
+        };
+        for (node, conn) in [mine, theirs] {
+            self.ends.remove(&(node, conn));
+            self.nodes[node].member.handle(self.now, Input::Closed(conn, CloseCause::Peer));
+        }
+        self.settle();
     }
 
     fn feed(&mut self, node: usize, conn: ConnId, mut bytes: &[u8]) {

@@ -320,7 +320,7 @@ impl Alone {
                 Output::Transmit(conn) => self.transmit(conn, meter),
                 Output::Close(conn) => drop(self.peers.remove(&conn)),
                 Output::Datagram { bytes, .. } => self.answer_datagram(&bytes),
-                Output::Resolve { .. } | Output::Event(_) => {}
+                Output::Resolve { .. } | Output::Multicast | Output::Event(_) => {}
             }
         }
     }

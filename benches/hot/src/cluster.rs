@@ -151,7 +151,9 @@ impl Cluster {
                 Output::Transmit(conn) => self.work.push_back((i, Work::Transmit(conn))),
                 Output::Close(conn) => self.disconnect(i, conn),
                 Output::Datagram { to, bytes } => self.datagram(i, to, bytes),
-                Output::Resolve { .. } => unreachable!("all seeds are addresses"),
+                Output::Resolve { .. } | Output::Multicast => {
+                    unreachable!("all seeds are addresses, and there is no group")
+                }
                 Output::Event(event) => self.event(i, event),
             }
         }

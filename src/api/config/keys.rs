@@ -107,6 +107,26 @@ pub static KEYS: &[Key] = &[
          `detector.silence_ms`."),
     agreed("group.size", Kind::Number { min: 0, max: limits::MEMBERS as u64 }, Default::Is("0"),
         "Most members of one group; a leader relays for its group. 0 lets groups grow like the square root of the cluster."),
+    agreed("multicast.use", Kind::Choice(&["off", "discovery", "messages"]), Default::Is("off"),
+        "What the multicast group is for. `discovery`: members find each other by it, with or without `cluster.seeds`, and hear from each other \
+         by it what they say to nobody in particular. `messages`: besides, messages to everybody go out once for all, and who does not hear \
+         them gets them over connections. A cluster found by multicast alone is unfenced unless `cluster.voters` are named."),
+    agreed("multicast.group", Kind::Address, Default::Profile(["239.255.71.0:7101", "239.255.71.0:7101", "239.192.0.0:7001", "228.0.0.4:45564"]),
+        "Address and port of the group. Several clusters may share one: each leaves aside, and counts, what is not its own."),
+    key("multicast.interface", Kind::Ip, Default::Follows("the address in `node.bind`, or if that is a wildcard, in `node.advertise`"),
+        "The address of this machine whose network interface is used for the group."),
+    key("multicast.ttl", Kind::Number { min: 0, max: 255 }, Default::Is("1"),
+        "How many networks datagrams to the group may go through: 1 stays in the local one, each router takes one away."),
+    agreed("multicast.datagram_bytes", bytes(600, 65_507), Default::Is("1472"),
+        "Longest datagram to the group: what the narrowest network between members passes in one packet, less 28 bytes (48 with IPv6). 1472 fits \
+         Ethernet, 8972 jumbo frames, 61504 is best on one machine."),
+    key("multicast.buffer_bytes", bytes(64 * 1024, GIBIBYTE), Default::Is("4194304"),
+        "Asked of the system for datagrams that wait. Senders keep to what the member with the smallest buffer has; a warning names the system's \
+         own limit when that is lower."),
+    key("multicast.repair_bytes_per_s", bytes(64 * 1024, 64 * GIBIBYTE), Default::Is("67108864"),
+        "Bytes a second at most that this member sends to others for what they have lost of what came by multicast."),
+    key("multicast.rehearse_loss", Kind::Number { min: 0, max: 900 }, Default::Is("0"),
+        "For rehearsals: so many of a thousand datagrams to the group this member throws away, as if the network had lost them."),
     agreed("window.bytes", bytes(64 * 1024, GIBIBYTE), Default::Is("4194304"),
         "Bytes of messages to everybody that may be under way in the whole cluster, not yet held by all."),
     agreed("window.reserved_bytes", bytes(4 * 1024, GIBIBYTE), Default::Is("131072"),

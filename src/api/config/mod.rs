@@ -6,6 +6,7 @@
 mod document;
 mod file;
 mod keys;
+mod multicast;
 mod resolve;
 mod value;
 

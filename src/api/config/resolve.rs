@@ -18,7 +18,11 @@ impl Config {
         let advertise = self.advertise(bind)?;
         self.say_out_loud("node.bind", bind)?;
         self.say_out_loud("node.advertise", advertise)?;
-        let mut resolved = Resolved::new(self.setup(advertise)?, bind);
+        let mut setup = self.setup(advertise)?;
+        let group = self.multicast(&mut setup, bind)?;
+        setup.agreed_settings = self.agreed(&setup);
+        let mut resolved = Resolved::new(setup, bind);
+        resolved.group = group;
         resolved.socket_buffer_bytes = self.parsed("socket.buffer_bytes");
         resolved.max_connections = self.parsed("net.max_connections");
         resolved.held_bytes = self.parsed("memory.held_bytes");
@@ -53,7 +57,6 @@ impl Config {
         self.times(&mut setup)?;
         self.bounds(&mut setup)?;
         setup.stable_events = self.parsed("events.stable");
-        setup.agreed_settings = self.agreed(&setup);
         Ok(setup)
     }
 
@@ -216,7 +219,7 @@ impl Config {
     }
 
     /// Until something authenticates and encrypts, an address that others can reach has to be meant.
-    fn say_out_loud(&self, key: &str, address: SocketAddr) -> Result<()> {
+    pub(super) fn say_out_loud(&self, key: &str, address: SocketAddr) -> Result<()> {
         if address.ip().is_loopback() {
             return Ok(());
         }
@@ -240,22 +243,23 @@ impl Config {
             "cluster.voters" => setup.voters.iter().map(Name::as_str).collect::<Vec<_>>().join(","),
             "detector.lease_ms" => (setup.lease / 1_000).to_string(),
             "security" => "none".to_owned(),
+            "multicast.group" | "multicast.datagram_bytes" if setup.multicast.is_none() => String::new(),
             _ => self.text(key),
         };
         let agreed = super::KEYS.iter().filter(|k| k.agreed);
         agreed.map(|k| (k.name.to_owned(), value_of(k.name))).collect()
     }
 
-    fn text(&self, key: &str) -> String {
+    pub(super) fn text(&self, key: &str) -> String {
         self.effective(super::keys::find(key).expect("a key of the table")).value
     }
 
-    fn parsed<T: FromStr>(&self, key: &str) -> T {
+    pub(super) fn parsed<T: FromStr>(&self, key: &str) -> T {
         let text = self.text(key);
         text.parse().unwrap_or_else(|_| unreachable!("{key} = '{text}' was checked when it was set"))
     }
 
-    fn conflict(&self, keys: &[&str], why: &str) -> Error {
+    pub(super) fn conflict(&self, keys: &[&str], why: &str) -> Error {
         let said = |name: &&str| {
             let in_force = self.effective(super::keys::find(name).expect("a key of the table"));
             match in_force.origin {

@@ -1,6 +1,6 @@
 //! What a setting's value may be, and the one way to read it from text.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::core::Seed;
 use crate::types::{Name, Tags, limits};
@@ -44,6 +44,8 @@ pub enum Kind {
     },
     /// A literal address with a port.
     Address,
+    /// A literal address without a port.
+    Ip,
     /// A list of `host:port` or `name@host:port`.
     Seeds,
     /// A list of members' names.
@@ -69,6 +71,7 @@ impl Kind {
             }
             Kind::Bytes { min, max } => in_range(amount(text)?, min, max),
             Kind::Address => address(text).map(|a| a.to_string()),
+            Kind::Ip => text.parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_| "not a literal address".to_owned()),
             Kind::Seeds => {
                 let seeds = list(text).map(seed).collect::<Result<Vec<_>, _>>()?;
                 Ok(seeds.iter().map(seed_text).collect::<Vec<_>>().join(","))
@@ -89,6 +92,7 @@ impl Kind {
             Kind::Milliseconds { min, max } => format!("{min} to {max} ms"),
             Kind::Bytes { min, max } => format!("{} to {}", bytes_text(min), bytes_text(max)),
             Kind::Address => "an address and a port, such as 127.0.0.1:7100 or [::1]:7100".to_owned(),
+            Kind::Ip => "an address without a port, such as 127.0.0.1 or ::1".to_owned(),
             Kind::Seeds => "a list of host:port or name@host:port".to_owned(),
             Kind::Names => "a list of members' names; empty for nobody".to_owned(),
             Kind::Tags => {
@@ -104,7 +108,7 @@ impl Kind {
             Kind::Choice(_) => "choice",
             Kind::Flag => "flag",
             Kind::Number { .. } | Kind::Milliseconds { .. } | Kind::Bytes { .. } => "number",
-            Kind::Address => "address",
+            Kind::Address | Kind::Ip => "address",
             Kind::Seeds | Kind::Names | Kind::Tags => "list",
         }
     }

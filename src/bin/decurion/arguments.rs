@@ -82,15 +82,40 @@ pub struct DemoArguments {
     /// Go on streaming until Ctrl-C, and print the process ids: kill one by hand and watch.
     #[arg(long)]
     pub hold: bool,
-    /// How members are connected.
-    #[arg(long, value_name = "tcp", default_value = "tcp")]
-    pub transport: String,
+    /// How messages to everybody travel: over connections from member to member, or in datagrams to a multicast group.
+    #[arg(long, value_name = "tcp|multicast", default_value = "tcp", hide_possible_values = true)]
+    pub transport: Transport,
     /// What is encrypted.
     #[arg(long, value_name = "none", default_value = "none")]
     pub security: String,
-    /// Lost datagrams (not built).
-    #[arg(long, hide = true)]
-    pub loss: Option<String>,
+    /// The part of the datagrams to the group that each member throws away, as if the network had lost them: 0 to 0.9. Only with
+    /// `--transport multicast`.
+    #[arg(long, value_name = "PART", value_parser = loss)]
+    pub loss: Option<f64>,
+}
+
+/// How messages to everybody travel.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// Over connections, from member to member.
+    Tcp,
+    /// In datagrams to a multicast group.
+    Multicast,
+}
+
+impl Transport {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Multicast => "multicast",
+        }
+    }
+}
+
+fn loss(text: &str) -> Result<f64, String> {
+    let part: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=0.9).contains(&part) { Ok(part) } else { Err("allowed: 0 to 0.9".to_owned()) }
 }
 
 fn count(min: usize, max: usize) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
@@ -309,9 +334,9 @@ pub struct BenchArguments {
     /// How the members are hosted.
     #[arg(long, value_name = "handler|poll|loop", default_value = "handler", hide_possible_values = true)]
     pub mode: HostMode,
-    /// How members are connected.
-    #[arg(long, value_name = "tcp", default_value = "tcp")]
-    pub transport: String,
+    /// How messages to everybody travel: over connections from member to member, or in datagrams to a multicast group.
+    #[arg(long, value_name = "tcp|multicast", default_value = "tcp", hide_possible_values = true)]
+    pub transport: Transport,
     /// What is encrypted.
     #[arg(long, value_name = "none", default_value = "none")]
     pub security: String,
@@ -336,6 +361,9 @@ pub struct BenchArguments {
     /// Bytes that a raw process keeps for its slowest link before it reads no more.
     #[arg(long, value_name = "BYTES", hide_short_help = true, value_parser = count(4_096, 1 << 30))]
     pub raw_queue_bytes: Option<usize>,
+    /// Most bytes that the raw blast of `fanout --transport multicast` has under way.
+    #[arg(long, value_name = "BYTES", hide_short_help = true, value_parser = count(4_096, 1 << 30))]
+    pub raw_window_bytes: Option<usize>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -11,17 +11,7 @@ pub fn members_map() -> Failure {
     refuse("`members --map`", "`members --at HOST:PORT` asks a member over its cluster port")
 }
 
-/// A transport other than TCP.
-pub fn transport(name: &str) -> Failure {
-    refuse(&format!("--transport {name}"), "--transport tcp, through the group leaders")
-}
-
 /// Any security.
 pub fn security(name: &str) -> Failure {
     refuse(&format!("--security {name}"), "--security none, on loopback addresses or trusted networks")
-}
-
-/// Loss on real sockets.
-pub fn loss() -> Failure {
-    refuse("--loss", "`decurion simulate` loses up to 30 % of the datagrams on a simulated network")
 }

@@ -10,6 +10,9 @@ use crate::wire::session::{About, Adopt, Frame, Give, Here, Objection, Question,
 /// Members that want the same session at one time.
 const WANTED: usize = 1_024;
 
+/// Sessions that are kept until the view is installed in which they were given.
+const EARLY: usize = 256;
+
 /// What a claimant waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Stage {
@@ -77,7 +80,7 @@ impl Sessions {
         copy.follows = copy.epoch;
         copy.epoch = epoch;
         self.marks.reach(Mark::SessionGiven);
-        self.send(to, &Frame::Give(Give { asked, copy, secondary }), None);
+        self.send(to, &Frame::Give(Give { asked, view: self.view_number(), copy, secondary }), None);
         self.store.update(id, |s| s.role = Role::Given);
         self.turn_away(id);
     }
@@ -94,10 +97,18 @@ impl Sessions {
 
     /// A session was handed over to us.
     pub(super) fn on_give(&mut self, from: Incarnation, give: Give) {
-        let Give { copy, secondary, .. } = give;
+        let Give { asked, view, copy, secondary } = give;
         let id = copy.id;
         if copy.epoch.owner != self.tag || copy.tokens.len() > limits::TOKENS || copy.epoch <= copy.follows {
             return self.faulty.push((from, "a session given in an epoch that is not its receiver's"));
+        }
+        if view > self.view_number() {
+            // Who holds the other copy may have come with that view: until we know it we cannot ask it to follow.
+            self.marks.reach(Mark::SessionGiveEarly);
+            return match self.early.len() < EARLY {
+                true => self.early.push((from, Give { asked, view, copy, secondary })),
+                false => self.object(from, id, (copy.epoch, copy.version), Objection::Epoch),
+            };
         }
         self.settle(id);
         let about = (copy.epoch, copy.version);
@@ -138,6 +149,15 @@ impl Sessions {
         let other = self.present(secondary).filter(|who| *who != self.incarnation);
         let voice = other.or(self.present(from.into())).filter(|_| !self.plants.has(Plant::SkipAdoption));
         self.claim(id, copy.follows, Some(from), voice);
+    }
+
+    /// What was given to us in a view before we had installed it.
+    pub(super) fn take_early_gifts(&mut self) {
+        for (from, give) in std::mem::take(&mut self.early) {
+            if self.present(from.into()).is_some() {
+                self.on_give(from, give);
+            }
+        }
     }
 
     /// Begins to claim a session: `voice` must agree first.

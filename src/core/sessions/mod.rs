@@ -34,7 +34,7 @@ use super::io::Event;
 use super::mark::{Mark, Marks};
 use super::plant::{Plant, Plants};
 use crate::types::{Code, Epoch, Incarnation, Index, MemberInfo, MemberTag, Micros, SessionId, Time, View, millis};
-use crate::wire::session::{Attributes, Frame, Here, Question, Role};
+use crate::wire::session::{Attributes, Frame, Give, Here, Question, Role};
 use active::{Begun, UnderWay, Waiting};
 use copies::Restoring;
 pub use lag::Asynchronous;
@@ -230,6 +230,8 @@ pub(crate) struct Sessions {
     restoring: Restoring,
     lag: Lag,
     past: Past,
+    /// Sessions given to us in a view that we have not installed yet.
+    early: Vec<(Incarnation, Give)>,
     questions: u64,
     review_at: Time,
     /// Something happened since the last turn.
@@ -242,9 +244,20 @@ pub(crate) struct Sessions {
 impl std::hash::Hash for Sessions {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let Sessions {
-            store, active, frames, objections, outlets, full, restoring, past, questions, review_at, ..
+            store,
+            active,
+            frames,
+            objections,
+            outlets,
+            full,
+            restoring,
+            past,
+            early,
+            questions,
+            review_at,
+            ..
         } = self;
-        (store, active, frames, objections, outlets, full, past).hash(state);
+        (store, active, frames, objections, outlets, full, past, early).hash(state);
         (&self.lag, restoring, questions, review_at, self.primary, self.retired, &self.retiring).hash(state);
     }
 }
@@ -280,6 +293,7 @@ impl Sessions {
             restoring: Restoring::default(),
             lag: Lag::default(),
             past: Past::default(),
+            early: Vec::new(),
             questions: 0,
             review_at: Time::NEVER,
             touched: true,
@@ -325,6 +339,7 @@ impl Sessions {
         let lost = before.is_some_and(|b| b.members.iter().any(|m| !present(m.incarnation)));
         self.restoring.view_changed(now, lost);
         self.lose_members();
+        self.take_early_gifts();
         let ids: Vec<SessionId> = self.active.keys().copied().collect();
         for id in ids {
             if let Some(active) = self.active.get_mut(&id) {

@@ -41,7 +41,7 @@ impl Sessions {
             let Some(session) = self.store.get(id) else { return };
             let (copy, secondary) = (self.copy_of(id, &session), session.partner);
             self.marks.reach(Mark::SessionPeekAsked);
-            self.send(who, &Frame::Shown(Give { asked, copy, secondary }), None);
+            self.send(who, &Frame::Shown(Give { asked, view: self.view_number(), copy, secondary }), None);
         }
     }
 
@@ -54,7 +54,7 @@ impl Sessions {
 
     /// The owner has shown a session.
     pub(super) fn on_shown(&mut self, from: Incarnation, shown: Give) {
-        let Give { asked, copy, secondary } = shown;
+        let Give { asked, copy, secondary, .. } = shown;
         let id = copy.id;
         if !self.was_asked(id, from, asked) {
             return;

@@ -89,6 +89,9 @@ impl Ledger {
         }
         let sender = self.life_of(run.sender.incarnation);
         self.check_view_of_run(receiver, sender, run);
+        if run.level == Level::Unreliable {
+            return self.delivered_loose(receiver, sender, run);
+        }
         if run.level != Level::Fifo {
             self.ordered(receiver, sender, run);
         }

@@ -5,6 +5,7 @@
 //! or the clock's truth: D5, V3, V4, V7, V8.
 
 mod delivery;
+mod loose;
 mod order;
 mod primary;
 mod sessions;
@@ -151,6 +152,8 @@ pub(crate) struct Life {
     pub owed: Vec<(ViewId, u32, u64)>,
     /// The number up to which its messages are said to be stable.
     pub stable: u64,
+    /// What came to it outside of streams.
+    pub loose: loose::LooseTaken,
     pub ended: bool,
 }
 
@@ -163,6 +166,8 @@ pub(crate) struct Process {
     pub expelled: bool,
     pub streams: Vec<Stream>,
     pub by_receiver: BTreeMap<To, u16>,
+    /// What it sent outside of streams.
+    pub loose: loose::LooseSent,
 }
 
 /// Everything that was seen, and what was wrong with it.
@@ -214,6 +219,7 @@ impl Ledger {
             expelled: false,
             streams: Vec::new(),
             by_receiver: BTreeMap::new(),
+            loose: loose::LooseSent::default(),
         });
         (self.processes.len() - 1) as u16
     }
@@ -268,6 +274,7 @@ impl Ledger {
                 direct: Vec::new(),
                 owed: Vec::new(),
                 stable: 0,
+                loose: loose::LooseTaken::default(),
                 ended: false,
             });
             lives.len() as u32 - 1

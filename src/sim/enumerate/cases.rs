@@ -142,7 +142,7 @@ impl Case {
         let senders: Vec<String> = self.senders.iter().map(|at| format!("n{at}")).collect();
         let mut parts = vec![event];
         let level = match self.level {
-            Level::Fifo => "",
+            Level::Fifo | Level::Unreliable => "",
             Level::Agreed => " in one order",
             Level::Safe => " in one order that all hold",
         };

@@ -278,8 +278,8 @@ impl Cluster {
                     self.datagrams.push_back(Datagram { from: at, to, bytes });
                 }
             }
-            // The seeds are addresses: nothing is looked up.
-            Output::Resolve { .. } => {}
+            // The seeds are addresses: nothing is looked up. There is no multicast.
+            Output::Resolve { .. } | Output::Multicast => {}
             Output::Event(event) => self.host_event(at, &event),
         }
     }

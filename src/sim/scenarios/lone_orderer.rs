@@ -24,7 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn build(mut settings: Settings) -> World {
     let agreed = if settings.seed.is_multiple_of(2) { 300 } else { 0 };
-    settings.levels = Levels { agreed, safe: 600 };
+    settings.levels = Levels { agreed, safe: 600, unreliable: 0 };
     World::cluster(settings, 5, 5, |_, _| {})
 }
 

@@ -17,7 +17,9 @@ mod inconsistent_after_heal;
 mod lone_orderer;
 mod long_pause;
 mod lost_last_view;
+mod lost_super_datagram;
 mod merge_of_many;
+mod multicast_comes_and_goes;
 mod name_taken;
 mod never_rejoins;
 mod session_ends;
@@ -52,7 +54,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 23] = [
+pub const SCENARIOS: [&Scenario; 25] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -76,6 +78,8 @@ pub const SCENARIOS: [&Scenario; 23] = [
     &equal_halves::SCENARIO,
     &two_and_a_witness::SCENARIO,
     &who_is_slow::SCENARIO,
+    &lost_super_datagram::SCENARIO,
+    &multicast_comes_and_goes::SCENARIO,
 ];
 
 impl Scenario {

@@ -66,6 +66,18 @@ impl World {
         self.expect(Guarantee::V4, together, || text);
     }
 
+    /// Nobody sends any more, and within `bound` everything that was accepted is everywhere. Answers after how long.
+    pub(super) fn expect_even(&mut self, bound: Micros) -> Micros {
+        (0..self.nodes.len()).for_each(|node| self.set_load(node, None));
+        let (since, processes) = (self.now, self.nodes.iter().map(|slot| slot.process).collect::<Vec<u16>>());
+        while !self.ledger.is_even(&processes) && self.now - since < bound {
+            self.run_for(millis(1));
+        }
+        let even = self.ledger.is_even(&processes);
+        self.expect(Guarantee::D7, even, || format!("not everything is everywhere after {} ms", bound / 1_000));
+        self.now - since
+    }
+
     /// The node of the coordinator of the newest view.
     pub(super) fn coordinator(&self) -> usize {
         newest_view(self).map_or(0, |(view, nodes)| nodes[view.coordinator()])

@@ -1,0 +1,122 @@
+//! The multicast group of one engine: its socket, when it is ready, and what is thrown away on purpose.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use bytes::BytesMut;
+
+use super::clock;
+use super::group::{GroupOptions, GroupSocket, Outgoing, Received};
+use super::launch::GroupSettings;
+use crate::core::Casting;
+use crate::types::{Result, mix};
+
+/// Datagrams that were thrown away on purpose, and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Rehearsed {
+    pub datagrams: u64,
+    pub bytes: u64,
+}
+
+/// A group that has been joined.
+#[derive(Debug)]
+pub struct Group {
+    socket: GroupSocket,
+    /// Datagrams may wait to be taken, and the system has not said "would block" since it last said "writable".
+    pub readable: bool,
+    pub writable: bool,
+    loss_per_mille: u64,
+    drawn: u64,
+    /// What was thrown away on purpose.
+    rehearsed: Rehearsed,
+}
+
+impl Group {
+    /// Joins a group. Errors name it, the interface, and what to do.
+    pub fn open(settings: &GroupSettings) -> Result<Group> {
+        let GroupSettings { group, interface, ttl, buffer_bytes, .. } = *settings;
+        let mut socket = GroupSocket::open(&GroupOptions { group, interface, ttl, buffer_bytes })?;
+        socket.set_longest(settings.packet_bytes);
+        let loss_per_mille = settings.loss_per_mille.into();
+        let drawn = clock::random_bits() as u64;
+        Ok(Group { socket, readable: false, writable: true, loss_per_mille, drawn, rehearsed: Rehearsed::default() })
+    }
+
+    /// Bytes of datagrams that can wait, as the system granted them.
+    pub fn receive_buffer_bytes(&self) -> usize {
+        self.socket.receive_buffer_bytes()
+    }
+
+    /// What the operator should know of this system, with what to do about it.
+    pub fn shortcomings(&self, settings: &GroupSettings) -> Vec<String> {
+        let mut texts = Vec::new();
+        let (asked, granted) = (settings.buffer_bytes, self.receive_buffer_bytes());
+        if granted < asked {
+            texts.push(format!(
+                "the system gives {granted} bytes for datagrams that wait instead of multicast.buffer_bytes = {asked}, and all senders \
+                 keep to that: `sysctl -w net.core.rmem_max={asked}` allows it"
+            ));
+        }
+        if let (Some(mtu), Some(interface)) = (self.socket.mtu(), self.socket.interface())
+            && settings.packet_bytes > mtu
+        {
+            texts.push(format!(
+                "multicast.datagram_bytes makes packets of {} bytes, which {interface} (MTU {mtu}) sends in fragments: one that is lost \
+                 loses the whole datagram. Lower it by {}, in all members",
+                settings.packet_bytes,
+                settings.packet_bytes - mtu
+            ));
+        }
+        if settings.loss_per_mille > 0 {
+            texts.push(format!(
+                "multicast.rehearse_loss = {}: so many of a thousand datagrams are thrown away on purpose",
+                settings.loss_per_mille
+            ));
+        }
+        texts
+    }
+
+    /// Sends datagrams; answers how many the system took.
+    pub fn send<'a>(&mut self, datagrams: impl Iterator<Item = &'a Casting>) -> usize {
+        let datagrams: Vec<Outgoing<'_>> = datagrams.map(|(head, body)| Outgoing { head, body }).collect();
+        let taken = self.socket.send(&datagrams);
+        self.writable = taken == datagrams.len();
+        taken
+    }
+
+    /// Takes what has come, about `most` datagrams.
+    pub fn receive(&mut self, most: usize, chunk: &mut dyn FnMut() -> BytesMut, out: &mut Vec<Received>) {
+        if self.readable {
+            self.readable = self.socket.receive(most, chunk, out);
+            if self.loss_per_mille > 0 {
+                out.retain(|datagram| !self.loses(datagram));
+            }
+        }
+    }
+
+    /// Whether this one is thrown away, which is counted.
+    fn loses(&mut self, datagram: &Received) -> bool {
+        self.drawn = self.drawn.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let lost = mix(self.drawn, 2) % 1_000 < self.loss_per_mille;
+        if lost {
+            self.rehearsed.datagrams += 1;
+            self.rehearsed.bytes += datagram.bytes.len() as u64;
+        }
+        lost
+    }
+
+    /// What was thrown away on purpose.
+    pub fn rehearsed(&self) -> Rehearsed {
+        self.rehearsed
+    }
+
+    /// System calls so far.
+    pub fn calls(&self) -> u64 {
+        self.socket.calls()
+    }
+}
+
+impl AsRawFd for Group {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
