@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use network_support::history::{Cut, History, Outcome, Visit};
 use network_support::link::{Conditions, Counts, HOLD_US, Link, Rate};
-use network_support::switch::{Destination, destination, mac};
+use network_support::switch::{Destination, destination, is_of_group, mac};
 use network_support::{Network, address, may_go_without};
 
 const FRAMES: u64 = 20_000;
@@ -108,6 +108,20 @@ fn a_cut_is_one_way_and_ends_when_it_is_healed() {
 }
 
 #[test]
+fn a_link_that_is_deaf_to_groups_carries_what_is_for_hosts() {
+    let mut deaf = link(Conditions { deaf_to_groups: true, ..Conditions::default() });
+    assert_eq!(deaf.carry_frame(0, 100, true).count(), 0);
+    assert_eq!(deaf.carry_frame(0, 100, false).collect::<Vec<_>>(), [0]);
+    assert_eq!((deaf.counts.cut, deaf.counts.frames), (1, 2));
+    let mut lossy = link(Conditions { loss: 100.0, ..Conditions::default() });
+    assert_eq!([true, true, false].map(|of_group| lossy.carry_frame(0, 100, of_group).count()), [0; 3]);
+    let counts = lossy.counts;
+    assert_eq!((counts.lost, counts.lost_of_groups, counts.lost_bytes_of_groups), (3, 2, 200));
+    lossy.conditions.loses_of_groups_only = true;
+    assert_eq!([true, false].map(|of_group| lossy.carry_frame(0, 100, of_group).count()), [0, 1]);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_luck_and_each_direction_has_its_own() {
     let bad = Conditions { loss: 20.0, duplication: 10.0, reordering: 10.0, jitter_us: 500, ..Conditions::default() };
     let run = |seed, from, to| carry(&mut Link::new(bad, seed, from, to), 1_000);
@@ -133,6 +147,9 @@ fn frames_go_where_their_address_says() {
     assert_eq!(destination(&frame(mac(4)), 4), Destination::Nobody);
     assert_eq!(destination(&frame([0x02, 0, 0, 0, 0, 1]), 4), Destination::Nobody);
     assert_eq!(destination(&[0xFF; 13], 4), Destination::Nobody, "too short for a frame");
+    let groups =
+        [[0x01, 0x00, 0x5E, 1, 2, 3], [0x33, 0x33, 0, 0, 0, 1], [0xFF; 6], mac(3)].map(|to| is_of_group(&frame(to)));
+    assert_eq!(groups, [true, true, false, false], "broadcast, such as a question of ARP, is for every host");
 }
 
 /// A host of a real network, with a socket that is in a multicast group.
@@ -152,6 +169,7 @@ fn a_real_switch_carries_datagrams_and_multicast_and_cuts_one_way() {
     thread::scope(|scope| {
         let network = &network;
         let run = move || {
+            let begun = Instant::now();
             let sockets: Vec<UdpSocket> = (0..3).map(|host| listener(network, host)).collect();
             let heard = |host: usize| -> Option<(Ipv4Addr, u8)> {
                 let mut byte = [0];
@@ -178,6 +196,31 @@ fn a_real_switch_carries_datagrams_and_multicast_and_cuts_one_way() {
             sockets[0].send_to(&[5], group).expect("sent");
             assert_eq!(heard(2), Some((address(0), 5)), "and not the one that was cut");
             assert!(network.counts().cut >= 1);
+            // Host 2 is deaf to groups, and none hears it by them. What is for it alone comes.
+            network.block_multicast(|host| host == 2);
+            assert_eq!(heard(0), Some((address(0), 5)), "its own");
+            assert_eq!(heard(1), Some((address(0), 5)));
+            sockets[0].send_to(&[6], group).expect("sent");
+            sockets[2].send_to(&[7], group).expect("sent");
+            assert_eq!((heard(0), heard(1)), (Some((address(0), 6)), Some((address(0), 6))));
+            assert_eq!(heard(2), Some((address(2), 7)), "its own");
+            for (from, to, byte) in [(0, 2, 8), (2, 0, 9)] {
+                sockets[from].send_to(&[byte], (address(to), 7_000)).expect("sent");
+                assert_eq!(heard(to), Some((address(from), byte)));
+            }
+            network.block_multicast(|_| false);
+            // What a cable loses reaches nobody.
+            network.set_cables(Conditions { loss: 100.0, ..Conditions::default() });
+            sockets[0].send_to(&[10; 1_000], group).expect("sent");
+            assert_eq!(heard(0), Some((address(0), 10)), "its own, which goes over no cable");
+            // Reports of who is in which group are lost as well, and are short.
+            while network.cable_counts().lost_bytes_of_groups < 1_000 {
+                assert!(begun.elapsed() < Duration::from_secs(20), "the switch has seen it");
+                thread::yield_now();
+            }
+            network.set_cables(Conditions::default());
+            sockets[0].send_to(&[11], group).expect("sent");
+            assert_eq!((heard(1), heard(2)), (Some((address(0), 11)), Some((address(0), 11))));
         };
         scope.spawn(run).join().expect("it holds");
     });

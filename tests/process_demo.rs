@@ -30,17 +30,18 @@ fn file(test: &str) -> (String, Vec<u8>) {
     (path.to_str().expect("text").to_owned(), bytes)
 }
 
-fn demo(file: &str, members: usize, groups: usize, faults: &str, sessions: u64) -> Ended {
+fn demo(file: &str, members: usize, groups: usize, faults: &str, sessions: u64, more: &[&str]) -> Ended {
     let (members, groups, sessions) = (members.to_string(), groups.to_string(), sessions.to_string());
     let shape =
         ["--members", &members, "--groups", &groups, "--faults", faults, "--seconds", "3", "--sessions", &sessions];
-    run(&[&["demo", "--json", "--file", file], &shape[..]].concat())
+    run(&[&["demo", "--json", "--file", file], &shape[..], more].concat())
 }
 
 #[test]
 fn a_leader_and_the_coordinator_die_and_every_receiver_has_every_byte() {
     let (file, bytes) = file("demo-faults");
-    let ended = demo(&file, MEMBERS, GROUPS, "on", SESSIONS);
+    let ended = demo(&file, MEMBERS, GROUPS, "on", SESSIONS, &[]);
+    assert!(ended.summary().get("multicast").is_none(), "it was not wanted: {ended:?}");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let summary = ended.summary();
     assert_eq!((&summary["ok"], list(summary, "broken").len()), (&true.into(), 0), "{summary}");
@@ -64,7 +65,7 @@ fn a_leader_and_the_coordinator_die_and_every_receiver_has_every_byte() {
         let noticed = death["noticed_all_ms"].as_u64();
         assert!(noticed.is_some_and(|ms| ms <= 2_000) && death["delivery_gap_ms"].is_u64(), "{death}");
     }
-    everybody_has_all(summary, &bytes);
+    everybody_has_all(summary, &bytes, MEMBERS);
     // One of nine is gone for good; each of the others is connected, and none with all.
     let connections = list(summary, "connections");
     assert_eq!(connections.len(), MEMBERS - 1);
@@ -74,14 +75,14 @@ fn a_leader_and_the_coordinator_die_and_every_receiver_has_every_byte() {
     assert!(ended.lines.iter().all(|line| line["schema"] == 1 && line["type"].is_string()));
 }
 
-fn everybody_has_all(summary: &Value, bytes: &[u8]) {
+fn everybody_has_all(summary: &Value, bytes: &[u8], members: usize) {
     let sum = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
     let whole = sum(bytes);
     assert_eq!((&summary["file_sha256"], &summary["file_bytes"]), (&whole.clone().into(), &bytes.len().into()));
     let receivers = list(summary, "receivers");
     // Two senders; the other survivors receive from both, they from each other.
     let senders: BTreeSet<&str> = receivers.iter().filter_map(|r| r["sender"].as_str()).collect();
-    assert_eq!((senders.len(), receivers.len()), (2, (MEMBERS - 1) * 2 - 2));
+    assert_eq!((senders.len(), receivers.len()), (2, (members - 1) * 2 - 2));
     let back = list(summary, "faults").iter().find(|f| f["kind"] == "restart").expect("one comes back");
     let mut returned = 0;
     for receiver in receivers {
@@ -118,9 +119,33 @@ fn sessions_are_read_back(summary: &Value) {
 }
 
 #[test]
+fn by_multicast_at_a_loss_of_one_in_twenty_and_two_deaths_nothing_is_missing() {
+    let (file, bytes) = file("demo-multicast");
+    let ended = demo(&file, 6, 2, "on", 100, &["--transport", "multicast", "--loss", "0.05"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let summary = ended.summary();
+    assert_eq!((&summary["ok"], list(summary, "broken").len()), (&true.into(), 0), "{summary}");
+    everybody_has_all(summary, &bytes, 6);
+    assert_eq!(list(summary, "deaths").len(), 2);
+    let sessions = &summary["sessions"];
+    assert_eq!(["acked", "read", "lost", "stale"].map(|field| sessions[field].as_u64()), [100, 100, 0, 0].map(Some));
+    let multicast = &summary["multicast"];
+    let count = |field: &str| multicast[field].as_f64().unwrap_or_else(|| panic!("a number '{field}' in {multicast}"));
+    // Six passes of two senders, to five or six members each, themselves included.
+    let (sent, received) = (count("datagrams_sent"), count("datagrams_received"));
+    assert!(sent * 1_472.0 > 12.0 * bytes.len() as f64 && received > 4.0 * sent, "{multicast}");
+    let part = count("datagrams_thrown_away") / (received + count("datagrams_thrown_away"));
+    assert!((0.045..0.055).contains(&part), "{part}: {multicast}");
+    assert!(count("repairs_asked") > 0.0 && count("repair_bytes_sent") > 0.0, "{multicast}");
+    let ratio = count("repair_bytes_per_lost_byte");
+    assert!((0.8..4.0).contains(&ratio), "what was lost was sent again, and not much more: {multicast}");
+    assert!(ended.stderr.contains("thrown away on purpose"), "{}", ended.stderr);
+}
+
+#[test]
 fn without_faults_nobody_dies() {
     let (file, bytes) = file("demo-no-faults");
-    let ended = demo(&file, 3, 1, "off", 0);
+    let ended = demo(&file, 3, 1, "off", 0, &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let summary = ended.summary();
     assert_eq!((list(summary, "faults").len(), list(summary, "deaths").len()), (0, 0));
@@ -135,10 +160,11 @@ fn what_the_demo_cannot_do_is_refused() {
     fs::write(&empty, "").expect("the directory takes a file");
     let empty = empty.to_str().expect("text");
     for (words, said) in [
-        (&["--transport", "multicast"][..], "not built"),
-        (&["--security", "tls"], "not built"),
+        (&["--security", "tls"][..], "not built"),
         (&["--security", "key"], "not built"),
-        (&["--loss", "0.05"], "not built"),
+        (&["--loss", "0.05"], "--transport multicast"),
+        (&["--transport", "multicast", "--loss", "0.95"], "0 to 0.9"),
+        (&["--transport", "pigeons"], "multicast"),
         (&["--sessions", "20001"], "0 to 20000"),
         (&["--members", "5", "--groups", "4"], "do not fill"),
         (&["--members", "4", "--groups", "1"], "--faults off"),

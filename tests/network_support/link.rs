@@ -17,6 +17,10 @@ pub struct Conditions {
     pub rate: Option<Rate>,
     /// Nothing passes.
     pub cut: bool,
+    /// Only what is for a multicast group is lost.
+    pub loses_of_groups_only: bool,
+    /// Nothing passes that is for a multicast group; what is for one host, or for every host, does.
+    pub deaf_to_groups: bool,
 }
 
 /// A link that is slow, and what may wait in front of it.
@@ -36,6 +40,9 @@ pub struct Counts {
     pub reordered: u64,
     /// Found the queue of a slow link full.
     pub overflowed: u64,
+    /// Of those that were lost: what was for a multicast group, and its bytes.
+    pub lost_of_groups: u64,
+    pub lost_bytes_of_groups: u64,
 }
 
 impl Counts {
@@ -46,11 +53,16 @@ impl Counts {
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.overflowed += other.overflowed;
+        self.lost_of_groups += other.lost_of_groups;
+        self.lost_bytes_of_groups += other.lost_bytes_of_groups;
     }
 }
 
 /// How long a frame is held back that others shall overtake, at most.
 pub const HOLD_US: u64 = 5_000;
+
+/// The copies of a frame, by time of arrival.
+pub type Copies = Flatten<std::array::IntoIter<Option<u64>, 2>>;
 
 /// One direction. The n-th frame meets the same luck in every run of one seed, whatever the times and the conditions are.
 #[derive(Clone, Debug)]
@@ -70,18 +82,25 @@ impl Link {
         Link { conditions, counts: Counts::default(), random, busy_until_us: 0, last_arrival_us: 0 }
     }
 
-    /// When the copies of a frame that is sent now arrive: none, one or two.
-    pub fn carry(&mut self, now_us: u64, bytes: usize) -> Flatten<std::array::IntoIter<Option<u64>, 2>> {
+    /// When the copies of a frame for one host that is sent now arrive: none, one or two.
+    pub fn carry(&mut self, now_us: u64, bytes: usize) -> Copies {
+        self.carry_frame(now_us, bytes, false)
+    }
+
+    /// The same of any frame.
+    pub fn carry_frame(&mut self, now_us: u64, bytes: usize, of_group: bool) -> Copies {
         let now = self.conditions;
         // All is drawn for each frame, so that a change of the conditions does not shift the luck of later ones.
         let [lose, duplicate, reorder, jitter, hold] = std::array::from_fn(|_| self.random.share());
         self.counts.frames += 1;
-        if now.cut {
+        if now.cut || (of_group && now.deaf_to_groups) {
             self.counts.cut += 1;
             return [None, None].into_iter().flatten();
         }
-        if lose * 100.0 < now.loss {
+        if lose * 100.0 < now.loss && (of_group || !now.loses_of_groups_only) {
             self.counts.lost += 1;
+            self.counts.lost_of_groups += u64::from(of_group);
+            self.counts.lost_bytes_of_groups += if of_group { bytes as u64 } else { 0 };
             return [None, None].into_iter().flatten();
         }
         let Some(sent) = self.send(now_us, bytes as u64) else {

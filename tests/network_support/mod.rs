@@ -65,13 +65,23 @@ impl Network {
         Process::spawn(name, command)
     }
 
-    /// Changes the conditions of every link, by sender and receiver.
+    /// Changes the conditions of every link from the switch to a host, by sender and receiver.
     pub fn change(&self, change: impl Fn(usize, usize, &mut Conditions)) {
-        for (from, links) in self.switch.links().iter_mut().enumerate() {
+        for (from, links) in self.switch.links().between.iter_mut().enumerate() {
             for (to, link) in links.iter_mut().enumerate() {
                 change(from, to, &mut link.conditions);
             }
         }
+    }
+
+    /// Sets the conditions of every sender's cable: what it loses reaches nobody.
+    pub fn set_cables(&self, conditions: Conditions) {
+        self.switch.links().cables.iter_mut().for_each(|cable| cable.conditions = conditions);
+    }
+
+    /// Multicast passes neither from nor to exactly those hosts for which `blocked` says so; all else does.
+    pub fn block_multicast(&self, blocked: impl Fn(usize) -> bool) {
+        self.change(|from, to, now| now.deaf_to_groups = blocked(from) || blocked(to));
     }
 
     pub fn set_all(&self, conditions: Conditions) {
@@ -89,6 +99,11 @@ impl Network {
 
     pub fn counts(&self) -> Counts {
         self.switch.counts()
+    }
+
+    /// What the senders' cables did.
+    pub fn cable_counts(&self) -> Counts {
+        self.switch.cable_counts()
     }
 }
 

@@ -22,6 +22,14 @@ const TURN_FRAMES: usize = 64;
 /// How soon the thread notices that it shall end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// A frame goes over its sender's cable, and from the switch over one link to each host that it is for.
+pub struct Links {
+    /// By sender, then receiver.
+    pub between: Vec<Vec<Link>>,
+    /// By sender: what is lost here reaches nobody.
+    pub cables: Vec<Link>,
+}
+
 /// Dropping it ends the thread.
 pub struct Switch {
     shared: Arc<Shared>,
@@ -29,8 +37,7 @@ pub struct Switch {
 }
 
 struct Shared {
-    /// By sender, then receiver.
-    links: Mutex<Vec<Vec<Link>>>,
+    links: Mutex<Links>,
     over: AtomicBool,
 }
 
@@ -61,12 +68,18 @@ pub fn destination(frame: &[u8], hosts: usize) -> Destination {
     }
 }
 
+/// Whether it is for a multicast group: not for one host, and not for every host.
+pub fn is_of_group(frame: &[u8]) -> bool {
+    frame.len() >= 14 && frame[0] & 1 == 1 && frame[..6] != [0xFF; 6]
+}
+
 impl Switch {
     pub fn start(devices: Vec<File>, seed: u64) -> Switch {
         let hosts = devices.len();
-        let links = (0..hosts)
-            .map(|from| (0..hosts).map(|to| Link::new(Conditions::default(), seed, from, to)).collect())
-            .collect();
+        let link = |from, to| Link::new(Conditions::default(), seed, from, to);
+        let between = (0..hosts).map(|from| (0..hosts).map(|to| link(from, to)).collect()).collect();
+        // A cable leads to the switch, which is no host.
+        let links = Links { between, cables: (0..hosts).map(|from| link(from, hosts)).collect() };
         let shared = Arc::new(Shared { links: Mutex::new(links), over: AtomicBool::new(false) });
         let (shared_too, begun) = (shared.clone(), Instant::now());
         let run = move || {
@@ -78,14 +91,22 @@ impl Switch {
         Switch { shared, thread: Some(thread) }
     }
 
-    /// All links, by sender, then receiver. The switch stands still as long as they are held.
-    pub fn links(&self) -> MutexGuard<'_, Vec<Vec<Link>>> {
+    /// All links. The switch stands still as long as they are held.
+    pub fn links(&self) -> MutexGuard<'_, Links> {
         self.shared.links()
     }
 
+    /// What the links to hosts did, together.
     pub fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.links().iter().flatten().for_each(|link| sum.add(&link.counts));
+        self.links().between.iter().flatten().for_each(|link| sum.add(&link.counts));
+        sum
+    }
+
+    /// What the cables of senders did, together.
+    pub fn cable_counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.links().cables.iter().for_each(|link| sum.add(&link.counts));
         sum
     }
 }
@@ -100,7 +121,7 @@ impl Drop for Switch {
 }
 
 impl Shared {
-    fn links(&self) -> MutexGuard<'_, Vec<Vec<Link>>> {
+    fn links(&self) -> MutexGuard<'_, Links> {
         // A test that failed while it held them must not make the switch fail as well.
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,23 +186,31 @@ impl Work {
             Destination::Host(host) => host..host + 1,
             Destination::Nobody => return,
         };
-        let (now_us, frame) = (self.now_us(), Rc::<[u8]>::from(frame));
+        let (now_us, of_group, frame) = (self.now_us(), is_of_group(frame), Rc::<[u8]>::from(frame));
         let shared = self.shared.clone();
         let mut links = shared.links();
-        for to in to.filter(|to| *to != from) {
-            let link = &mut links[from][to];
-            for arrival_us in link.carry(now_us, frame.len()) {
-                if self.flying_bytes + frame.len() > FLYING_BYTES {
-                    link.counts.overflowed += 1;
-                    continue;
+        for at_switch_us in links.cables[from].carry_frame(now_us, frame.len(), of_group) {
+            for to in to.clone().filter(|to| *to != from) {
+                let link = &mut links.between[from][to];
+                for arrival_us in link.carry_frame(at_switch_us, frame.len(), of_group) {
+                    let taken = self.fly(Flight { arrival_us, number: self.flights, to, frame: frame.clone() });
+                    link.counts.overflowed += u64::from(!taken);
                 }
-                self.flying_bytes += frame.len();
-                self.flights += 1;
-                self.flying.push(Reverse(Flight { arrival_us, number: self.flights, to, frame: frame.clone() }));
             }
         }
         drop(links);
         self.deliver();
+    }
+
+    /// Takes a frame on its way, if there is room.
+    fn fly(&mut self, flight: Flight) -> bool {
+        let fits = self.flying_bytes + flight.frame.len() <= FLYING_BYTES;
+        if fits {
+            self.flying_bytes += flight.frame.len();
+            self.flights += 1;
+            self.flying.push(Reverse(flight));
+        }
+        fits
     }
 
     fn deliver(&mut self) {

@@ -14,6 +14,7 @@ use decurion::api::{Ended, Event, Messages, To};
 use decurion::types::{Code, View};
 use decurion::{Cookie, Engine, Level, Mode, SessionAnswer, SessionChange, SessionOp};
 
+use super::multicast::Counted;
 use super::payload::{HEADER_BYTES, PIECE_BYTES, Piece, Tracker};
 use super::protocol::{MemberSaid, Order, Said, SessionAsk, SessionTold, SessionWant, ViewSaid, monotonic_us};
 use super::sessions;
@@ -126,6 +127,9 @@ impl Receiving {
             sent_messages: self.shared.sent_messages.load(Ordering::Relaxed),
             sessions: stats.sessions_primary + stats.sessions_secondary,
         });
+        if let Some(counted) = Counted::of(engine) {
+            say(&Said::Multicast(counted));
+        }
     }
 }
 

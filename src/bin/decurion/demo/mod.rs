@@ -4,6 +4,7 @@
 
 pub mod connections;
 pub mod member;
+pub mod multicast;
 mod payload;
 mod picture;
 pub mod plan;
@@ -13,6 +14,7 @@ mod sessions;
 mod story;
 mod verdict;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,6 +109,12 @@ impl<'a> Demo<'a> {
     fn start(&mut self) -> Result<(), Failure> {
         let (members, groups) = (self.plan.members, self.plan.groups);
         self.picture.tell(&format!("starting {members} member processes for {groups} groups on 127.0.0.1"));
+        if let Some(multicast) = self.plan.multicast {
+            let (group, part) = (self.group(), f64::from(multicast.loss_per_mille) / 10.0);
+            let lost =
+                if part > 0.0 { format!(", and each throws away {part} % of what comes") } else { String::new() };
+            self.picture.tell(&format!("messages to everybody go by multicast to {group}{lost}"));
+        }
         for at in 0..members {
             self.start_member(at, false)?;
         }
@@ -145,6 +153,8 @@ impl<'a> Demo<'a> {
             ("node.bind", self.ports.addresses[at].to_string()),
             ("group.size", self.plan.group_size.to_string()),
         ];
+        let multicast = self.multicast_settings();
+        let settings = [&settings[..], &multicast].concat();
         let number = self.processes.len();
         let process = Process::start(number, &name(at), &self.program, &settings, &self.to_demo).map_err(|error| {
             Failure::new(Exit::Environment, format!("cannot start member process {}: {error}", name(at)))
@@ -153,6 +163,20 @@ impl<'a> Demo<'a> {
         self.output.line("member", json!({ "name": process.name, "pid": process.pid, "returned": returned }));
         self.processes.push(process);
         Ok(())
+    }
+
+    /// What makes multicast of it, if that is wanted.
+    fn multicast_settings(&self) -> Vec<(&'static str, String)> {
+        let Some(multicast) = self.plan.multicast else { return Vec::new() };
+        vec![
+            ("multicast.use", "messages".to_owned()),
+            ("multicast.group", self.group().to_string()),
+            ("multicast.rehearse_loss", multicast.loss_per_mille.to_string()),
+        ]
+    }
+
+    fn group(&self) -> SocketAddr {
+        multicast::own_group(self.ports.addresses[0])
     }
 
     /// Streams the file, with the kills in between.
@@ -334,8 +358,15 @@ impl<'a> Demo<'a> {
         let verdict = Verdict::new(&self.plan, &self.story, &self.sessions);
         self.leave();
         let elapsed_ms = self.picture.elapsed_ms();
-        verdict.print(&self.plan, &self.story, self.output);
+        let multicast = self.plan.multicast.map(|_| {
+            let counted = self.story.seen.iter().filter_map(|seen| seen.multicast);
+            multicast::Total::new(self.group(), counted)
+        });
+        verdict.print(&self.plan, &self.story, multicast.as_ref(), self.output);
         let mut fields = verdict.fields(&self.plan, &self.story, elapsed_ms);
+        if let Some(total) = multicast {
+            fields["multicast"] = total.field();
+        }
         fields["members"] = json!(self.cast);
         fields["faults"] = json!(self.faults);
         let fine = verdict.broken.is_empty();

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use socket2::{Domain, Socket, Type};
 
 use super::payload::hex;
-use crate::arguments::DemoArguments;
+use crate::arguments::{DemoArguments, Transport};
 use crate::output::{Exit, Failure};
 use crate::unbuilt;
 
@@ -46,12 +46,24 @@ pub struct Plan {
     pub sessions: usize,
     /// Whether to go on until told to end.
     pub hold: bool,
+    /// Whether messages go out by multicast.
+    pub multicast: Option<Multicast>,
+}
+
+/// How multicast is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Multicast {
+    /// So many of a thousand datagrams each member throws away on purpose.
+    pub loss_per_mille: u32,
 }
 
 impl Plan {
     /// Checks the flags and reads the file once, for its sum.
     pub fn new(arguments: &DemoArguments) -> Result<Plan, Failure> {
-        refuse_what_is_not_built(arguments)?;
+        if arguments.security != "none" {
+            return Err(unbuilt::security(&arguments.security));
+        }
+        let multicast = multicast(arguments)?;
         let (members, groups) = (arguments.members, arguments.groups);
         let group_size = members.div_ceil(groups);
         let usage = |text: String| Err(Failure::new(Exit::Usage, text));
@@ -88,6 +100,7 @@ impl Plan {
             faults,
             sessions,
             hold,
+            multicast,
         })
     }
 
@@ -102,17 +115,19 @@ impl Plan {
     }
 }
 
-fn refuse_what_is_not_built(arguments: &DemoArguments) -> Result<(), Failure> {
-    if arguments.transport != "tcp" {
-        return Err(unbuilt::transport(&arguments.transport));
+fn multicast(arguments: &DemoArguments) -> Result<Option<Multicast>, Failure> {
+    let loss = arguments.loss;
+    match arguments.transport {
+        Transport::Multicast => {
+            let loss_per_mille = (loss.unwrap_or(0.0) * 1_000.0).round() as u32;
+            Ok(Some(Multicast { loss_per_mille }))
+        }
+        Transport::Tcp if loss.is_some() => {
+            let text = "--loss: TCP loses nothing that its user could see; what is lost are datagrams, so add --transport multicast";
+            Err(Failure::new(Exit::Usage, text))
+        }
+        Transport::Tcp => Ok(None),
     }
-    if arguments.security != "none" {
-        return Err(unbuilt::security(&arguments.security));
-    }
-    if arguments.loss.is_some() {
-        return Err(unbuilt::loss());
-    }
-    Ok(())
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Failure {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use decurion::types::Code;
 use serde::{Deserialize, Serialize};
 
+use super::multicast::Counted;
+
 /// What the demo tells a member.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -53,6 +55,8 @@ pub enum Said {
         /// Sessions of which it holds a copy.
         sessions: u64,
     },
+    /// What it has counted of multicast so far.
+    Multicast(Counted),
     /// What became of a request about a session.
     Session(SessionTold),
     /// Every session that it owns has two copies again.

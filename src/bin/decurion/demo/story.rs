@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::multicast::Counted;
 use super::protocol::{Said, StreamSaid, ViewSaid};
 
 /// A process and what it said.
@@ -23,6 +24,8 @@ pub struct Seen {
     pub sent_bytes: u64,
     /// All of its messages, once it sends no more.
     pub sent_messages: Option<u64>,
+    /// What it has counted of multicast, if there is any.
+    pub multicast: Option<Counted>,
     /// Why it ended.
     pub ended: Option<String>,
     /// Whether the process is gone.
@@ -95,6 +98,7 @@ impl Story {
             streams: Vec::new(),
             sent_bytes: 0,
             sent_messages: None,
+            multicast: None,
             ended: None,
             gone: false,
             words: Vec::new(),
@@ -120,6 +124,7 @@ impl Story {
             }
             // The demo's client of sessions takes these.
             Said::Restored { .. } | Said::Session(_) => {}
+            Said::Multicast(counted) => seen.multicast = Some(counted),
             Said::Sent { messages, .. } => seen.sent_messages = Some(messages),
             Said::Trouble { kind, text } if self.troubles.len() < MOST_TROUBLES => {
                 self.troubles.push((process, kind, text));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::connections;
+use super::multicast;
 use super::picture::counted;
 use super::plan::{Plan, sum_from};
 use super::protocol::StreamSaid;
@@ -47,7 +48,7 @@ impl Verdict {
     }
 
     /// The tables, for people.
-    pub fn print(&self, plan: &Plan, story: &Story, output: &Output) {
+    pub fn print(&self, plan: &Plan, story: &Story, multicast: Option<&multicast::Total>, output: &Output) {
         let print = |text: String| if output.is_json() { output.say(&text) } else { output.table(&text) };
         print(String::new());
         print(format!("file     {} of {} bytes", plan.file.display(), plan.file_bytes));
@@ -64,6 +65,9 @@ impl Verdict {
         for (at, some) in connections.chunks(8).enumerate() {
             let head = if at == 0 { "connections" } else { "" };
             print(format!("{head:11}  {}", some.join("  ")));
+        }
+        if let Some(total) = multicast {
+            print(total.line());
         }
         if let Some(counted) = &self.sessions {
             print(counted.line());
