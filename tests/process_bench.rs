@@ -142,9 +142,39 @@ fn idle_members_are_weighed_one_by_one() {
 }
 
 #[test]
+fn streams_arrive_whole_by_multicast() {
+    let words = ["fanout", "--members", "3", "--seconds", "0.2", "--transport", "multicast"];
+    let (ended, summary) = bench(&words);
+    is_consistent(&ended, &summary, 3, 2.0);
+    let (config, settings) = (&summary["config"], &summary["config"]["settings"]);
+    assert_eq!(config["transport"], "multicast");
+    // Raw is a blast to a group of its own.
+    assert_eq!((&config["raw_transport"], &summary["raw_transport"]), (&"multicast".into(), &"multicast".into()));
+    let calls = number(&summary, "raw_syscalls_per_1000");
+    assert_eq!(
+        (&settings["multicast.use"], &settings["multicast.datagram_bytes"]),
+        (&"messages".into(), &"61504".into())
+    );
+    // What is said wins.
+    let short = ["--set", "multicast.datagram_bytes=1472"];
+    let (_, summary) = bench(&[&words[..], &short].concat());
+    assert_eq!(summary["config"]["settings"]["multicast.datagram_bytes"], "1472");
+    // Messages that are longer than a datagram are cut, on both sides; a thread of the host takes them as well.
+    let (ended, summary) = bench(&[&words[..], &short, &["--bytes", "65536", "--mode", "poll"]].concat());
+    is_consistent(&ended, &summary, 3, 2.0);
+    // A window of less than a datagram has each wait for the credit of the one before; connections would not care.
+    let (ended, summary) = bench(&[&words[..], &["--raw-window-bytes", "4096"]].concat());
+    is_consistent(&ended, &summary, 3, 2.0);
+    assert!(number(&summary, "raw_syscalls_per_1000") > 1.2 * calls, "{calls} with a wide window: {summary}");
+    // What has no blast is compared with connections.
+    let (_, summary) = bench(&["relay", "--members", "3", "--seconds", "0.2", "--transport", "multicast"]);
+    assert_eq!((&summary["raw_transport"], &summary["raw_wrong"]), (&"tcp".into(), &0.into()));
+}
+
+#[test]
 fn what_is_not_built_or_makes_no_sense_is_refused() {
     for (words, told) in [
-        (&["fanout", "--transport", "multicast"][..], "what is there"),
+        (&["fanout", "--transport", "pigeons"][..], "multicast"),
         (&["relay", "--security", "key"], "what is there"),
         (&["relay", "--members", "2"], "takes 3 or more"),
         (&["relay", "--members", "10", "--groups", "7"], "do not fill"),

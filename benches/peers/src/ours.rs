@@ -14,6 +14,9 @@ use crate::report::{RAW, Row};
 /// The title of our rows.
 pub const OURS: &str = "**Decurion**";
 
+/// The same by multicast, in datagrams that hold a batch each.
+pub const OURS_BY_MULTICAST: &str = "**Decurion**, multicast";
+
 /// Measures all workloads once, each beside plain sockets.
 pub fn measure(
     stage: &Stage, fleets: &mut u32, mut take: impl FnMut(Row, Work, Result<Figure, String>),
@@ -29,6 +32,13 @@ pub fn measure(
             take(Row { title: OURS, way }, work, ours);
             take(Row { title: RAW, way }, work, raw);
         }
+    }
+    for work in works(&stage.arguments, Way::Direct).into_iter().filter(|work| matches!(work, Work::Stream(_))) {
+        *fleets += 1;
+        let mut words = words(Way::Direct, work);
+        words.extend(["--transport", "multicast"].map(str::to_owned));
+        let ours = pair(stage, *fleets, &words)?.and_then(|pair| figure(&pair["ours"]));
+        take(Row { title: OURS_BY_MULTICAST, way: Way::Direct }, work, ours);
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::plan::{PATIENCE, Plan};
 use super::process::{Heard, Process};
-use super::protocol::{Mark, Order, Said, Spec, ViewSaid};
-use crate::arguments::Workload;
+use super::protocol::{Blast, Mark, Order, Said, Spec, ViewSaid};
+use crate::arguments::{Transport, Workload};
+use crate::demo::multicast::own_group;
 use crate::demo::plan::Ports;
 use crate::output::{Exit, Failure};
 
@@ -56,8 +57,7 @@ impl<'a> Fleet<'a> {
     /// Starts members and waits until they are one cluster.
     pub fn ours(stage: &'a Stage, number: u32) -> Result<Fleet<'a>, Failure> {
         let plan = &stage.plan;
-        let cannot = |error| Failure::new(Exit::Environment, format!("cannot take ports on 127.0.0.1: {error}"));
-        let ports = Ports::take(plan.members).map_err(cannot)?;
+        let ports = Ports::take(plan.members).map_err(no_ports)?;
         let seeds = ports.addresses.iter().enumerate().map(|(at, address)| format!("m{at}@{address}"));
         let seeds = seeds.collect::<Vec<_>>().join(",");
         let settings = |at: usize| {
@@ -69,10 +69,13 @@ impl<'a> Fleet<'a> {
                 ("group.size".to_owned(), plan.group_size.to_string()),
                 ("message.max_bytes".to_owned(), plan.bytes.max(1 << 20).to_string()),
             ];
+            if plan.transport == Transport::Multicast {
+                settings.push(("multicast.group".to_owned(), own_group(ports.addresses[0]).to_string()));
+            }
             settings.extend(plan.settings.iter().cloned());
             settings
         };
-        let mut fleet = Fleet::start(stage, number, "bench-member", settings)?;
+        let mut fleet = Fleet::start(stage, number, "bench-member", None, settings)?;
         fleet._ports = Some(ports);
         while !fleet.is_together() {
             fleet.next(PATIENCE, "all members in one view")?;
@@ -88,12 +91,20 @@ impl<'a> Fleet<'a> {
 
     /// Starts raw processes with links of this shape: groups, each with its leader first.
     pub fn raw(stage: &'a Stage, number: u32, groups: &[Vec<usize>]) -> Result<Fleet<'a>, Failure> {
-        let mut fleet = Fleet::start(stage, number, "bench-raw", |_| Vec::new())?;
+        let blasts = stage.plan.raw_transport() == Transport::Multicast;
+        let ports = if blasts { Some(Ports::take(1).map_err(no_ports)?) } else { None };
+        let datagram_bytes = stage.plan.datagram_bytes;
+        let blast = ports.as_ref().map(|ports| Blast { group: own_group(ports.addresses[0]), datagram_bytes });
+        let mut fleet = Fleet::start(stage, number, "bench-raw", blast, |_| Vec::new())?;
+        fleet._ports = ports;
         let address = |at: usize| fleet.addresses[at].expect("it listens");
         let mut orders: Vec<(Vec<(SocketAddr, bool)>, usize)> = vec![(Vec::new(), 0); stage.plan.members];
-        let leaders: Vec<usize> = groups.iter().map(|group| group[0]).collect();
+        // Of a blast everybody gives credit to the sender itself.
+        let star = [groups.concat()];
+        let groups_linked = if blasts { &star[..] } else { groups };
+        let leaders: Vec<usize> = groups_linked.iter().map(|group| group[0]).collect();
         let between = leaders.iter().enumerate().flat_map(|(at, a)| leaders[..at].iter().map(|b| (*a, *b, true)));
-        let inside = groups.iter().flat_map(|group| group[1..].iter().map(|member| (*member, group[0], false)));
+        let inside = groups_linked.iter().flat_map(|group| group[1..].iter().map(|member| (*member, group[0], false)));
         for (from, to, is_between) in between.chain(inside) {
             orders[from].0.push((address(to), is_between));
             orders[to].1 += 1;
@@ -110,7 +121,8 @@ impl<'a> Fleet<'a> {
     }
 
     fn start(
-        stage: &'a Stage, number: u32, verb: &str, settings: impl Fn(usize) -> Vec<(String, String)>,
+        stage: &'a Stage, number: u32, verb: &str, blast: Option<Blast>,
+        settings: impl Fn(usize) -> Vec<(String, String)>,
     ) -> Result<Fleet<'a>, Failure> {
         let plan = &stage.plan;
         let mut fleet = Fleet {
@@ -129,7 +141,7 @@ impl<'a> Fleet<'a> {
         for at in 0..plan.members {
             let echo = plan.workload == Workload::Sessions;
             let (bytes, mode, tuning) = (plan.bytes, plan.mode, plan.tuning);
-            let spec = Spec { number: at as u8, bytes, mode, settings: settings(at), echo, tuning };
+            let spec = Spec { number: at as u8, bytes, mode, settings: settings(at), echo, blast, tuning };
             let process = Process::start(verb, &spec, number, at, &stage.to_bench);
             let cannot = |error| Failure::new(Exit::Environment, format!("cannot start a process: {error}"));
             fleet.processes.push(process.map_err(cannot)?);
@@ -249,6 +261,10 @@ impl<'a> Fleet<'a> {
         }
         Ok(marks.into_iter().map(Option::unwrap_or_default).collect())
     }
+}
+
+fn no_ports(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Environment, format!("cannot take ports on 127.0.0.1: {error}"))
 }
 
 /// Anonymous memory of a process in bytes.

@@ -130,6 +130,15 @@ impl Checks {
         })
     }
 
+    /// Whether of every sender all has come, once and in order, up to what came last.
+    pub fn is_whole(&self) -> bool {
+        let whole = |check: &Check| {
+            let Received { lost, duplicated, out_of_order, .. } = check.received;
+            check.missing.is_empty() && lost + duplicated + out_of_order == 0
+        };
+        self.senders.iter().all(whole)
+    }
+
     /// Something has come, for [`Checks::gap_ns`].
     pub fn came(&mut self) {
         let now = monotonic_ns();
@@ -203,7 +212,15 @@ mod tests {
         let all = messages();
         let of = |order: &[usize]| {
             let mut checks = Checks::default();
-            let r = order.iter().filter_map(|at| checks.take(&all[*at])).next().expect("the last one came");
+            let mut whole = true;
+            let mut take = |at: &usize| {
+                let last = checks.take(&all[*at]);
+                whole &= checks.is_whole();
+                last
+            };
+            let r = order.iter().filter_map(&mut take).next().expect("the last one came");
+            // After its last message a sender begins anew: what was missing before it stands in the answer alone.
+            assert_eq!(whole, [&[0, 1, 2, 3][..], &[3]].contains(&order), "{order:?}");
             (r.messages, r.lost, r.duplicated, r.out_of_order)
         };
         assert_eq!(of(&[0, 1, 2, 3]), (4, 0, 0, 0));

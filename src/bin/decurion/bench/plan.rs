@@ -6,12 +6,17 @@ use serde_json::{Value, json};
 
 use super::payload::HEADER_BYTES;
 use super::protocol::{Mode, Tuning};
-use crate::arguments::{BenchArguments, Workload};
+use crate::arguments::{BenchArguments, Transport, Workload};
 use crate::output::{Exit, Failure};
 use crate::unbuilt;
 
 /// What was the fastest, and took the least time, of ten settings: docs/BENCH.md has the comparison.
-const TUNING: Tuning = Tuning { socket_bytes: 128 * 1_024, read_bytes: 128 * 1_024, queue_bytes: 512 * 1_024 };
+const TUNING: Tuning = Tuning {
+    socket_bytes: 128 * 1_024,
+    read_bytes: 128 * 1_024,
+    queue_bytes: 512 * 1_024,
+    window_bytes: 2 * 1_024 * 1_024,
+};
 /// How long a cluster may take to form, to notice a death, or to deliver what is under way.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long each process sends before anything is measured.
@@ -44,6 +49,10 @@ pub struct Plan {
     pub direct: bool,
     /// What happens in a failover; nothing named: everything.
     pub faults: Vec<String>,
+    /// How messages to everybody travel.
+    pub transport: Transport,
+    /// Most bytes of a datagram to the group, ours and raw.
+    pub datagram_bytes: usize,
     /// Further settings of each member.
     pub settings: Vec<(String, String)>,
     /// How the raw processes are tuned.
@@ -55,9 +64,6 @@ pub struct Plan {
 impl Plan {
     /// Checks the flags.
     pub fn new(arguments: &BenchArguments) -> Result<Plan, Failure> {
-        if arguments.transport != "tcp" {
-            return Err(unbuilt::transport(&arguments.transport));
-        }
         if arguments.security != "none" {
             return Err(unbuilt::security(&arguments.security));
         }
@@ -78,12 +84,17 @@ impl Plan {
         if bytes < HEADER_BYTES {
             return usage(format!("--bytes {bytes}: {HEADER_BYTES} or more, for the number and the time of a message"));
         }
-        let mut settings = Vec::new();
+        let mut settings = transport_settings(arguments.transport);
+        let mut config = decurion::Config::new();
+        for (key, value) in &settings {
+            config.set(key, value)?;
+        }
         for word in &arguments.set {
             let Some((key, value)) = word.split_once('=') else {
                 return usage(format!("--set {word}: it must be key=value"));
             };
-            decurion::Config::new().set(key, value)?;
+            config.set(key, value)?;
+            settings.retain(|(named, _)| named != key);
             settings.push((key.to_owned(), value.to_owned()));
         }
         Ok(Plan {
@@ -98,6 +109,8 @@ impl Plan {
             mode: arguments.mode.into(),
             direct: arguments.direct || workload == Workload::Fanout,
             faults: arguments.faults.clone(),
+            transport: arguments.transport,
+            datagram_bytes: datagram_bytes(&config)?,
             settings,
             tuning: tuning(arguments),
             check: arguments.check,
@@ -107,6 +120,11 @@ impl Plan {
     /// Whether messages of several senders come over one link.
     pub fn mixed(&self) -> bool {
         self.workload == Workload::AllToAll
+    }
+
+    /// What raw processes send by: a blast of datagrams stands beside our fan-out by multicast, links beside all else.
+    pub fn raw_transport(&self) -> Transport {
+        if self.workload == Workload::Fanout { self.transport } else { Transport::Tcp }
     }
 
     /// How long the whole run may take.
@@ -123,10 +141,27 @@ impl Plan {
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
             "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
-            "direct": self.direct, "transport": "tcp", "security": "none", "settings": settings, "raw": self.tuning,
+            "direct": self.direct, "transport": self.transport.name(), "raw_transport": self.raw_transport().name(),
+            "security": "none", "settings": settings, "raw": self.tuning,
             "optimised": !cfg!(debug_assertions),
         })
     }
+}
+
+/// What a transport needs, the group beside: each cluster has its own. All members are on one machine, whose loopback device takes the
+/// longest datagrams whole.
+fn transport_settings(transport: Transport) -> Vec<(String, String)> {
+    let settings: &[(&str, &str)] = match transport {
+        Transport::Tcp => &[],
+        Transport::Multicast => &[("multicast.use", "messages"), ("multicast.datagram_bytes", "61504")],
+    };
+    settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn datagram_bytes(config: &decurion::Config) -> Result<usize, Failure> {
+    let value = config.get("multicast.datagram_bytes")?;
+    let wrong = |_| Failure::new(Exit::Usage, format!("multicast.datagram_bytes = {value}: not a number of bytes"));
+    value.parse().map_err(wrong)
 }
 
 /// Members and bytes, seconds and pairs, where nobody says otherwise.
@@ -155,5 +190,6 @@ fn tuning(arguments: &BenchArguments) -> Tuning {
         socket_bytes: arguments.raw_socket_bytes.unwrap_or(TUNING.socket_bytes),
         read_bytes: arguments.raw_read_bytes.unwrap_or(TUNING.read_bytes),
         queue_bytes: arguments.raw_queue_bytes.unwrap_or(TUNING.queue_bytes),
+        window_bytes: arguments.raw_window_bytes.unwrap_or(TUNING.window_bytes),
     }
 }

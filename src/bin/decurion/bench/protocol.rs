@@ -31,8 +31,19 @@ pub struct Spec {
     pub settings: Vec<(String, String)>,
     /// Whether the raw process is one end of an echo: number 0 asks.
     pub echo: bool,
+    /// The group to which the raw process blasts, or which it hears; `None`: all goes over links.
+    pub blast: Option<Blast>,
     /// How the raw process is tuned.
     pub tuning: Tuning,
+}
+
+/// What a raw process needs to know of a multicast group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Blast {
+    /// The group.
+    pub group: SocketAddr,
+    /// Most bytes of a datagram.
+    pub datagram_bytes: usize,
 }
 
 /// What the raw baseline can be tuned by.
@@ -44,6 +55,8 @@ pub struct Tuning {
     pub read_bytes: usize,
     /// Bytes that wait for the slowest link before nothing more is read.
     pub queue_bytes: usize,
+    /// Most bytes that are under way in datagrams: sent, and not yet taken by the slowest receiver.
+    pub window_bytes: usize,
 }
 
 /// What the bench tells a process.

@@ -158,6 +158,7 @@ impl<'a> Report<'a> {
         let raw_wrong: u64 = self.raw.iter().map(|m| m.lost + m.duplicated + m.out_of_order).sum();
         let mut fields = json!({
             "ratio_rate": rate, "ratio_rate_ci95": interval, "ratio_cpu": cpu, "ratio_cpu_ci95": interval_of_median(&cpus),
+            "raw_transport": self.plan.raw_transport().name(),
             "stream_links": stream_links, "group_sizes": group_sizes,
             "rss_anon_peak_bytes": self.ours.iter().map(|one| one.rss_peak).max(),
             "lost": lost, "duplicated": duplicated, "out_of_order": disordered, "raw_wrong": raw_wrong,

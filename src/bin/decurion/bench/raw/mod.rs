@@ -1,9 +1,12 @@
 //! The raw baseline: processes that move the same bytes over the same links with no protocol at all. It has no membership, no
-//! numbering, no repair, no window; only plain sockets, driven as well as we know how.
+//! numbering, no repair, no window (but for the blast of datagrams, which would lose some without); only plain sockets, driven
+//! as well as we know how.
 
+mod blast;
 mod echo;
 mod links;
 mod node;
+mod receiving;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +28,11 @@ pub fn run(text: &str) -> Outcome {
     for order in orders.next() {
         if let Order::Link { dial, accept, mixed } = order {
             let links = link(&listener, &dial, accept, &spec.tuning).map_err(environment)?;
+            if let Some(blast) = &spec.blast {
+                // Everybody dials the sender.
+                let run = if accept > 0 { blast::send } else { blast::receive };
+                return run(&spec, blast, links, orders).map(|never| match never {});
+            }
             say(&Said::Linked);
             if spec.echo {
                 return echo::run(&spec, links, orders).map_err(environment).map(|never| match never {});

@@ -5,19 +5,17 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use crossbeam_channel::Sender;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::links::{Link, Read};
+use super::receiving::{Deliver, Handed, Receiving};
 use crate::bench::child::{self, Orders, say, trouble};
-use crate::bench::payload::{Checks, HEADER_BYTES, Source, monotonic_ns};
-use crate::bench::protocol::{Mode, Order, Said, Spec, Tuning};
+use crate::bench::payload::{Source, monotonic_ns};
+use crate::bench::protocol::{Order, Said, Spec, Tuning};
 use crate::output::Outcome;
 
 const ORDERS: Token = Token(usize::MAX - 1);
-/// Most chunks that wait for the thread that they are handed to.
-const HANDED: usize = 16;
 /// Chunks that a sender fills in turn: as many as wait on its links, and no more, so that they stay in the cache.
 const CHUNKS: usize = 8;
 
@@ -38,18 +36,6 @@ pub struct Node {
     calls: u64,
 }
 
-/// Where what comes is held against what was sent.
-enum Deliver {
-    Here(Receiving),
-    Thread(Sender<Handed>),
-}
-
-/// What the thread is told.
-enum Handed {
-    Bytes(usize, Bytes),
-    Watch,
-}
-
 struct Sending {
     source: Source,
     every_ns: u64,
@@ -67,8 +53,7 @@ impl Node {
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut SourceFd(&link.socket.as_raw_fd()), Token(at), interest)?;
         }
-        let receiving = Receiving::new(spec.bytes, links.len());
-        let deliver = if spec.mode == Mode::Poll { hand_over(receiving)? } else { Deliver::Here(receiving) };
+        let deliver = Deliver::new(spec.mode, Receiving::new(spec.bytes, links.len()))?;
         let (number, bytes, tuning) = (spec.number, spec.bytes, spec.tuning);
         Ok(Node { poll, links, orders, bytes, number, mixed, first: 0, tuning, deliver, sending: None, calls: 0 })
     }
@@ -115,10 +100,7 @@ impl Node {
                     let (every_ns, due_ns) = (every_us * 1_000, monotonic_ns());
                     self.sending = Some(Sending { source, every_ns, due_ns, chunks: VecDeque::new(), chunk_bytes });
                 }
-                Order::Watch => match &mut self.deliver {
-                    Deliver::Here(receiving) => receiving.watch(),
-                    Deliver::Thread(to) => drop(to.send(Handed::Watch)),
-                },
+                Order::Watch => self.deliver.watch(),
                 Order::Mark => say(&Said::Mark(child::mark(self.calls, 0))),
                 Order::Link { .. } | Order::Sessions { .. } => trouble("a raw node only streams"),
             }
@@ -237,82 +219,5 @@ impl Sending {
         let filled = self.source.fill_all(&mut chunk);
         chunk.truncate(filled);
         chunk.freeze()
-    }
-}
-
-fn hand_over(mut receiving: Receiving) -> std::io::Result<Deliver> {
-    let (to, from) = crossbeam_channel::bounded(HANDED);
-    let work = move || {
-        for handed in from {
-            match handed {
-                Handed::Bytes(link, bytes) => receiving.take(link, &bytes),
-                Handed::Watch => receiving.watch(),
-            }
-        }
-    };
-    std::thread::Builder::new().name("host".to_owned()).spawn(work)?;
-    Ok(Deliver::Thread(to))
-}
-
-/// Cuts what comes over each link into messages, and checks them.
-struct Receiving {
-    bytes: usize,
-    parts: Vec<Part>,
-    checks: Checks,
-    watching: bool,
-}
-
-/// A message of which not all has come: of it only the header matters.
-#[derive(Clone, Default)]
-struct Part {
-    came: usize,
-    header: [u8; HEADER_BYTES],
-}
-
-impl Receiving {
-    fn new(bytes: usize, links: usize) -> Receiving {
-        Receiving { bytes, parts: vec![Part::default(); links], checks: Checks::default(), watching: false }
-    }
-
-    fn watch(&mut self) {
-        self.checks.watch();
-        self.watching = true;
-    }
-
-    fn take(&mut self, link: usize, mut bytes: &[u8]) {
-        if self.watching {
-            self.checks.came();
-        }
-        while !bytes.is_empty() {
-            let part = &mut self.parts[link];
-            if part.came == 0 && bytes.len() >= self.bytes {
-                let whole = bytes.len() - bytes.len() % self.bytes;
-                for message in bytes[..whole].chunks_exact(self.bytes) {
-                    self.check(message);
-                }
-                bytes = &bytes[whole..];
-                continue;
-            }
-            let count = (self.bytes - part.came).min(bytes.len());
-            if part.came < HEADER_BYTES {
-                let end = (part.came + count).min(HEADER_BYTES);
-                part.header[part.came..end].copy_from_slice(&bytes[..end - part.came]);
-            }
-            part.came += count;
-            bytes = &bytes[count..];
-            if part.came == self.bytes {
-                let header = std::mem::take(part).header;
-                self.check(&header);
-            }
-        }
-    }
-
-    fn check(&mut self, message: &[u8]) {
-        if let Some(received) = self.checks.take(message) {
-            if std::mem::take(&mut self.watching) {
-                say(&Said::Watched { gap_ns: self.checks.gap_ns() });
-            }
-            say(&Said::Received(received));
-        }
     }
 }
