@@ -327,8 +327,10 @@ impl Member {
         let whole = f.replay(index, &progress.entries, &mut fx);
         // It has come to the view just now, perhaps: what we told it before it could not place.
         f.tell_again(index, &mut fx);
+        f.begin_with(index);
         let unready = !f.view.members[index].ready;
         self.apply(&mut fx);
+        self.tell_ways(index);
         if let (false, true, Some(by)) = (whole, unready, self.summary()) {
             let why = "it lacks messages that the others have forgotten".to_owned();
             self.send_to(from, Control::Expelled(Expelled { incarnation: from, by, why }));

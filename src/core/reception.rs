@@ -426,9 +426,9 @@ impl Fanout {
         for gap in gaps.iter().take(GAPS) {
             let s = gap.stream as usize;
             let Some(stream) = self.streams.get(s).filter(|stream| stream.hops.contains(&to)) else { continue };
-            let newest = stream.accepted.max(cast.streams[s].newest);
             whole &= gap.first >= stream.oldest();
-            for batch in gap.first.max(stream.oldest())..=gap.last.min(newest) {
+            // The peer may have taken what still waits in our socket: it knows of batches that we do not know yet.
+            for batch in gap.first.max(stream.oldest())..=gap.last.min(cast.horizon(stream.accepted)) {
                 match stream.frame(batch).is_some() || cast.streams[s].frames.contains_key(&batch) {
                     true if cast.owed.len() < OWED => {
                         if cast.owed_all.insert((to, s, batch)) {
