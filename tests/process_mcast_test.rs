@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use command_support::{Ended, Process, run};
-use decurion::runtime::group::{GroupOptions, GroupSocket, Outgoing};
+use decurion::runtime::multicast::{GroupOptions, GroupSocket, Outgoing};
 use network_support::link::Conditions;
 use network_support::{Network, address, seed};
 use serde_json::Value;

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::bell::Bell;
-use super::casting::Group;
 use super::events::{EventSource, event_queue};
 use super::journal::{Journal, LogSink};
+use super::multicast::joined::Joined;
 use super::reactor::{Delivery, Handler, Reactor};
 use super::resolver::Resolver;
 use super::runs::{Hosted, Runs};
@@ -85,7 +85,7 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let port = socket::bind_port(parts.bind, parts.socket_buffer_bytes)?;
     let local = port.local;
     fill_in(&mut parts.setup, local);
-    let group = parts.group.as_ref().map(Group::open).transpose()?;
+    let group = parts.group.as_ref().map(Joined::open).transpose()?;
     if let (Some(group), Some(multicast)) = (&group, &mut parts.setup.multicast) {
         multicast.receive_bytes = group.receive_buffer_bytes();
     }

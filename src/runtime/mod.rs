@@ -5,16 +5,15 @@
 
 pub(crate) mod atomic;
 mod bell;
-mod casting;
 mod clock;
 mod desk;
 mod epoll;
 mod eventfd;
 mod events;
 pub(crate) mod fork;
-pub mod group;
 mod journal;
 mod launch;
+pub mod multicast;
 mod offer;
 mod reactor;
 mod resolver;

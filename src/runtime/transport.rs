@@ -18,8 +18,8 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::Socket;
 
 use super::bell::Bell;
-use super::casting::{Group, Rehearsed};
 use super::fork::{AfterFork, Tracked};
+use super::multicast::joined::{Joined, Rehearsed};
 use super::socket::{self, Port};
 use crate::core::CloseCause;
 use crate::types::{ConnId, Micros, Time, millis};
@@ -102,7 +102,7 @@ pub struct Transport {
     buffer_bytes: usize,
     /// Waits, reads, writes and accepts so far: what the system is called for over and over.
     calls: u64,
-    group: Option<Group>,
+    group: Option<Joined>,
     port: Port,
 }
 
@@ -164,7 +164,7 @@ impl Transport {
 
     /// How often the system was called to wait, to read, to write and to accept.
     pub fn calls(&self) -> u64 {
-        self.calls + self.group.as_ref().map_or(0, Group::calls)
+        self.calls + self.group.as_ref().map_or(0, Joined::calls)
     }
 
     /// How many connections there are, those that linger included.
@@ -214,7 +214,7 @@ impl Transport {
     }
 
     /// Takes a multicast group's socket in.
-    pub fn join(&mut self, group: Group) -> io::Result<()> {
+    pub fn join(&mut self, group: Joined) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut SourceFd(&group.as_raw_fd()), GROUP, interest)?;
         self.group = Some(group);
@@ -223,11 +223,11 @@ impl Transport {
 
     /// What of the group was thrown away on purpose.
     pub fn rehearsed(&self) -> Rehearsed {
-        self.group.as_ref().map_or_else(Rehearsed::default, Group::rehearsed)
+        self.group.as_ref().map_or_else(Rehearsed::default, Joined::rehearsed)
     }
 
     /// The multicast group, if there is one.
-    pub fn group(&mut self) -> Option<&mut Group> {
+    pub fn group(&mut self) -> Option<&mut Joined> {
         self.group.as_mut()
     }
 

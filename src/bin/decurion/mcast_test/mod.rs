@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use decurion::runtime::draw_id;
-use decurion::runtime::group::{GroupOptions, GroupSocket};
+use decurion::runtime::multicast::{GroupOptions, GroupSocket};
 use decurion::types::{Name, limits};
 use decurion::wire::probe::SHORTEST;
 

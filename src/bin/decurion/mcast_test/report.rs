@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use decurion::runtime::group::GroupSocket;
+use decurion::runtime::multicast::GroupSocket;
 use serde_json::{Value, json};
 
 use super::super::output::{Outcome, Output};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use decurion::runtime::group::{GroupSocket, Outgoing};
+use decurion::runtime::multicast::{GroupSocket, Outgoing};
 use decurion::types::limits;
 use decurion::wire::probe::Probe;
 use mio::unix::SourceFd;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use decurion::runtime::group::{GroupOptions, GroupSocket, Outgoing, Received};
+use decurion::runtime::multicast::{GroupOptions, GroupSocket, Outgoing, Received};
 use decurion::types::limits::CHUNK_BYTES;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};

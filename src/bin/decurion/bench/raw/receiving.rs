@@ -1,7 +1,7 @@
 //! What a raw process does with what came: it cuts it into messages and checks each, on its own thread or on another one.
 
 use crossbeam_channel::Sender;
-use decurion::runtime::group::Received;
+use decurion::runtime::multicast::Received;
 
 use crate::bench::child::{say, trouble};
 use crate::bench::payload::{Checks, HEADER_BYTES};

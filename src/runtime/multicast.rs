@@ -14,6 +14,7 @@ pub use crate::core::Received;
 use crate::types::Result;
 
 mod incoming;
+pub(super) mod joined;
 mod open;
 mod outgoing;
 

@@ -1,12 +1,12 @@
-//! The multicast group of one engine: its socket, when it is ready, and what is thrown away on purpose.
+//! The multicast group that an engine has joined: its socket, when it is ready, and what is thrown away on purpose.
 
 use std::os::fd::{AsRawFd, RawFd};
 
 use bytes::BytesMut;
 
-use super::clock;
-use super::group::{GroupOptions, GroupSocket, Outgoing, Received};
-use super::launch::GroupSettings;
+use super::super::clock;
+use super::super::launch::GroupSettings;
+use super::{GroupOptions, GroupSocket, Outgoing, Received};
 use crate::core::Casting;
 use crate::types::{Result, mix};
 
@@ -19,7 +19,7 @@ pub struct Rehearsed {
 
 /// A group that has been joined.
 #[derive(Debug)]
-pub struct Group {
+pub struct Joined {
     socket: GroupSocket,
     /// Datagrams may wait to be taken, and the system has not said "would block" since it last said "writable".
     pub readable: bool,
@@ -30,15 +30,15 @@ pub struct Group {
     rehearsed: Rehearsed,
 }
 
-impl Group {
+impl Joined {
     /// Joins a group. Errors name it, the interface, and what to do.
-    pub fn open(settings: &GroupSettings) -> Result<Group> {
+    pub fn open(settings: &GroupSettings) -> Result<Joined> {
         let GroupSettings { group, interface, ttl, buffer_bytes, .. } = *settings;
         let mut socket = GroupSocket::open(&GroupOptions { group, interface, ttl, buffer_bytes })?;
         socket.set_longest(settings.packet_bytes);
         let loss_per_mille = settings.loss_per_mille.into();
         let drawn = clock::random_bits() as u64;
-        Ok(Group { socket, readable: false, writable: true, loss_per_mille, drawn, rehearsed: Rehearsed::default() })
+        Ok(Joined { socket, readable: false, writable: true, loss_per_mille, drawn, rehearsed: Rehearsed::default() })
     }
 
     /// Bytes of datagrams that can wait, as the system granted them.
@@ -115,7 +115,7 @@ impl Group {
     }
 }
 
-impl AsRawFd for Group {
+impl AsRawFd for Joined {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }

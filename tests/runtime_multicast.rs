@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use decurion::runtime::group::{GroupOptions, GroupSocket, Outgoing, Received};
+use decurion::runtime::multicast::{GroupOptions, GroupSocket, Outgoing, Received};
 use decurion::types::limits;
 use network_support::{Network, address, seed};
 
