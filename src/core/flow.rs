@@ -109,8 +109,9 @@ impl Member {
         let Some(f) = self.fanout.as_mut().filter(|f| !f.frozen) else { return };
         let mut fx = std::mem::take(&mut self.spare_effects);
         let (bound, casts_idle) = (self.builder.bound(), self.group.is_idle());
-        let (by_multicast, most) =
-            (f.cast.is_some(), BATCHES_PER_TURN.max(BATCHES_PER_TURN * limits::BATCH_BYTES / bound / 4));
+        let by_multicast = f.cast.is_some();
+        // Of short batches more: a quarter of the bytes that long ones have.
+        let most = BATCHES_PER_TURN.max(BATCHES_PER_TURN * limits::BATCH_BYTES / bound / 4);
         let mut blocked = false;
         for turn in 0.. {
             let queue = outbox.queue(To::Everybody);
@@ -122,8 +123,7 @@ impl Member {
             let links = &self.links;
             let view = &f.view;
             let targets = &f.streams[f.me].targets;
-            let idle = (by_multicast && casts_idle)
-                || (!by_multicast && targets.is_empty())
+            let idle = (if by_multicast { casts_idle } else { targets.is_empty() })
                 || targets.iter().any(|t| links.link_conn(view.members[*t].incarnation).is_some_and(|c| c.is_idle()));
             let full = waiting >= bound;
             if turn >= most || !(full || (idle && fx.data.is_empty() && fx.casts.is_empty())) {

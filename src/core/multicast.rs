@@ -16,7 +16,7 @@ use super::member::Member;
 use super::plant::Plant;
 use super::reception::{Counts, Reception};
 use super::setup::Multicast;
-use crate::types::{Incarnation, Index, Micros, Time, limits, millis};
+use crate::types::{Incarnation, Index, Micros, Time, View, limits, millis};
 use crate::wire::batch::Header;
 use crate::wire::cast::{self, Beacon, Cast, HEAD_BYTES, OVERHEAD_BYTES, Unread};
 use crate::wire::control::{Control, Expelled, Progress, Repair};
@@ -206,7 +206,7 @@ impl Member {
         }
     }
 
-    /// Not ours, or damaged: said once for each source.
+    /// Not ours, or damaged: counted for each source, and said at its first one and whenever it has sent twice as many as a thousand or more.
     fn on_unread_cast(&mut self, from: SocketAddr, unread: Unread) {
         let known = self.group.foreign.contains_key(&from);
         match unread {
@@ -216,16 +216,16 @@ impl Member {
         if !known && self.group.foreign.len() >= SOURCES {
             return;
         }
-        *self.group.foreign.entry(from).or_default() += 1;
-        let Some(group) = self.setup.multicast.as_ref().map(|m| m.group).filter(|_| !known) else { return };
+        let count = self.group.foreign.entry(from).or_default();
+        *count += 1;
+        let count = *count;
+        let told = count == 1 || (count >= 1_024 && count.is_power_of_two());
+        let Some(group) = self.setup.multicast.as_ref().map(|m| m.group).filter(|_| told) else { return };
         let what = match unread {
             Unread::Foreign => "another cluster".to_owned(),
             Unread::Malformed(bad) => format!("not a member of this version ({})", bad.0),
         };
-        self.note(
-            3,
-            format!("{from} sends to the multicast group {group}, and is {what}: that is counted and left aside"),
-        );
+        self.note(3, format!("{from} sends to the multicast group {group}, and is {what}: left aside, {count} so far"));
     }
 
     fn on_beacon(&mut self, beacon: &Beacon) {
@@ -307,9 +307,17 @@ impl Member {
         self.group.heard.retain(|_, at| now.since(*at) < forget);
         self.group.met.retain(|_, at| now.since(*at) < forget);
         let Some((view, me)) = self.view().map(|(view, me)| (view.clone(), me)) else { return };
+        self.say_if_silent(&view, group, period);
+        self.mark_repair();
+        self.look_for_loss();
+        self.choose_ways(me);
+    }
+
+    /// Says once that nobody is heard, and once that somebody is again.
+    fn say_if_silent(&mut self, view: &View, group: SocketAddr, period: Micros) {
         let fresh = |m: &Member, i: Incarnation| m.heard_lately(i, DEAF * 2 * period);
         let heard = view.members.iter().any(|m| m.incarnation != self.incarnation && fresh(self, m.incarnation));
-        let silent = view.len() > 1 && !heard && now.since(self.installed_at) > period * DEAF;
+        let silent = view.len() > 1 && !heard && self.now.since(self.installed_at) > period * DEAF;
         if silent != self.group.silent && (silent || heard) {
             self.group.silent = silent;
             self.marks.reach(if silent { Mark::MulticastSilent } else { Mark::MulticastHeard });
@@ -324,9 +332,6 @@ impl Member {
             };
             self.note(level, text);
         }
-        self.mark_repair();
-        self.look_for_loss();
-        self.choose_ways(me);
     }
 
     fn heard_lately(&self, whom: Incarnation, span: Micros) -> bool {
