@@ -95,7 +95,7 @@ fn lie(cluster: &mut Cluster, newest: u64) {
     let tag = cluster_tag(cluster);
     let (view, _) = cluster.member(HEARER).view().expect("they are in one");
     let (address, view_tag) = (view.members[SENDER].address, view.tag());
-    let beacon = Beacon { from: incarnation(SENDER), address, view_tag, newest, room: u32::MAX };
+    let beacon = Beacon { from: incarnation(SENDER), address, view_tag, newest, room: u32::MAX, longest: 1_472 };
     cluster.say_casts(HEARER, &[datagram(tag, &beacon.encode(), 1)]);
 }
 
@@ -253,7 +253,8 @@ fn strangers_do_not_fill_the_memory_and_members_are_heard_all_the_same() {
     let flood = |cluster: &mut Cluster, first: u128| {
         for at in first..first + 100_000 {
             let address = SocketAddr::from(([10, 0, (at >> 8) as u8, at as u8], 1 + (at >> 16) as u16));
-            let beacon = Beacon { from: Incarnation(1 << 64 | at), address, view_tag: 77, newest: 9, room: 1 };
+            let beacon =
+                Beacon { from: Incarnation(1 << 64 | at), address, view_tag: 77, newest: 9, room: 1, longest: 0 };
             cluster.say_casts(HEARER, &[datagram(tag, &beacon.encode(), at as u16)]);
         }
         format!("{:?}", cluster.member(HEARER)).len()
@@ -299,4 +300,43 @@ fn datagrams_of_another_cluster_are_counted_and_noted_once_for_each_source() {
     let stats = cluster.member(HEARER).stats();
     assert_eq!((stats.casts_foreign, stats.casts_refused), (300, 0));
     assert_eq!(notes(&mut cluster, "another cluster"), 64);
+}
+
+/// Lengths of the datagrams with batches that went to the group since it was last looked.
+fn lengths(cluster: &mut Cluster) -> Vec<usize> {
+    let casts = cluster.casts.replace(Vec::new()).unwrap_or_default();
+    casts.iter().filter(|(_, bytes)| cast::claims_to_be_of(bytes).is_some()).map(|(_, bytes)| bytes.len()).collect()
+}
+
+#[test]
+fn datagrams_are_as_long_as_all_members_can_take() {
+    const SHORT: usize = 700;
+    let mut cluster = cluster(|node, setup| {
+        let multicast = setup.multicast.as_mut().expect("it is used");
+        multicast.datagram_bytes = if node == HEARER { SHORT } else { 9_000 };
+    });
+    let say = |cluster: &mut Cluster| {
+        (0..40).for_each(|_| send(cluster, &[7; 500]));
+        send(cluster, &[8; 20_000]);
+        cluster.pass(millis(50));
+        lengths(cluster)
+    };
+    let short = say(&mut cluster);
+    assert!(short.iter().all(|length| *length <= SHORT), "{short:?}");
+    assert_eq!(delivered(&mut cluster).len(), 41);
+    assert_eq!(questions(&cluster, HEARER), [], "nothing of it was lost");
+
+    cluster.kill(HEARER);
+    cluster.until(|c| c.members_of(SENDER) == 2);
+    let long = say(&mut cluster);
+    assert!(long.iter().any(|length| *length > 8_000), "{long:?}");
+
+    // Whatever a beacon says, 600 bytes go out.
+    let tag = cluster_tag(&mut cluster);
+    let (view, _) = cluster.member(SENDER).view().expect("they are in one");
+    let (address, view_tag) = (view.members[LEADER].address, view.tag());
+    let beacon = Beacon { from: incarnation(LEADER), address, view_tag, newest: 0, room: u32::MAX, longest: 0 };
+    cluster.say_casts(SENDER, &[datagram(tag, &beacon.encode(), 1)]);
+    let least = say(&mut cluster);
+    assert!(least.iter().all(|length| *length <= 600) && least.len() > 40, "{least:?}");
 }

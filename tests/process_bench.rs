@@ -2,8 +2,10 @@
 //! built is refused.
 
 mod command_support;
+mod network_support;
 
 use command_support::{Ended, run};
+use network_support::Network;
 use serde_json::Value;
 
 /// Runs a workload with three members for a moment, unless the words say otherwise.
@@ -169,6 +171,17 @@ fn streams_arrive_whole_by_multicast() {
     // What has no blast is compared with connections.
     let (_, summary) = bench(&["relay", "--members", "3", "--seconds", "0.2", "--transport", "multicast"]);
     assert_eq!((&summary["raw_transport"], &summary["raw_wrong"]), (&"tcp".into(), &0.into()));
+}
+
+#[test]
+fn datagrams_cross_networks_whose_packets_are_short() {
+    let Some(_permitted) = Network::new(1, 1) else { return };
+    let words = ["fanout", "--members", "3", "--seconds", "0.2", "--transport", "multicast", "--network", "veth"];
+    let (ended, summary) = bench(&[&words[..], &["--bytes", "1024"]].concat());
+    is_consistent(&ended, &summary, 3, 2.0);
+    assert_eq!((&summary["config"]["network"], &summary["config"]["transport"]), (&"veth".into(), &"multicast".into()));
+    // A message in a packet, and nothing cut or coalesced for anybody: each is received by itself.
+    assert!(number(&summary, "raw_syscalls_per_1000") > 400.0, "{summary}");
 }
 
 #[test]

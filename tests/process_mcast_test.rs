@@ -3,11 +3,8 @@
 mod command_support;
 mod network_support;
 
-use std::fs;
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use command_support::{Ended, Process, run};
 use decurion::runtime::multicast::{GroupOptions, GroupSocket, Outgoing};
@@ -216,7 +213,7 @@ fn where_no_route_leads_to_the_group_it_says_what_to_do() {
 fn a_group_of_ipv6_is_heard_over_a_network() {
     let Some(network) = Network::new(2, seed(SEED)) else { return };
     let group: SocketAddr = "[ff15::4d:1]:7001".parse().expect("an address");
-    let addresses = [0, 1].map(|host| with_ipv6(&network, host));
+    let addresses = [0, 1].map(|host| network.with_ipv6(host));
     let testers = [0, 1].map(|host: usize| {
         let interface = addresses[host].to_string();
         on_host(&network, host, group, &["--interface", &interface, "--seconds", "2", "--expect", "2"])
@@ -228,29 +225,4 @@ fn a_group_of_ipv6_is_heard_over_a_network() {
             assert_eq!(tester["from"], format!("[{address}]:7001"));
         }
     }
-}
-
-/// Switches IPv6 on at a host's device, and answers the address that the kernel gives it there.
-fn with_ipv6(network: &Network, host: usize) -> Ipv6Addr {
-    let host = &network.hosts[host];
-    let set = |key: &str, value: &str| {
-        fs::write(format!("/proc/sys/net/ipv6/conf/eth0/{key}"), value).unwrap_or_else(|e| panic!("{key}: {e}"));
-    };
-    let found = || {
-        host.enter().expect("a namespace of our own");
-        // Nobody else is asked whether the address is taken: it can be used at once.
-        set("accept_dad", "0");
-        set("disable_ipv6", "0");
-        let end = Instant::now() + Duration::from_secs(10);
-        loop {
-            let table = fs::read_to_string("/proc/thread-self/net/if_inet6").expect("a table of addresses");
-            let line = table.lines().find(|line| line.ends_with("eth0"));
-            if let Some(word) = line.and_then(|line| line.split_whitespace().next()) {
-                return Ipv6Addr::from(u128::from_str_radix(word, 16).expect("an address"));
-            }
-            assert!(Instant::now() < end, "no address of IPv6: {table}");
-            thread::yield_now();
-        }
-    };
-    thread::scope(|scope| scope.spawn(found).join().expect("an address"))
 }

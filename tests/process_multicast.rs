@@ -32,6 +32,8 @@ struct Wanted<'a> {
     /// Who sends a file of so many bytes as soon as all are there; 0: what the test writes to it.
     senders: &'a [usize],
     bytes: usize,
+    /// Members have addresses of IPv6.
+    ipv6: bool,
 }
 
 impl<'a> Cluster<'a> {
@@ -43,7 +45,10 @@ impl<'a> Cluster<'a> {
     }
 
     fn add(&mut self, host: usize, count: usize, wanted: Wanted) {
-        let bind = format!("{}:7100", address(host));
+        let bind = match wanted.ipv6 {
+            true => format!("[{}]:7100", self.network.with_ipv6(host)),
+            false => format!("{}:7100", address(host)),
+        };
         let mut settings = vec![("node.bind", bind.as_str()), ("security", "none"), ("multicast.use", "messages")];
         settings.extend(wanted.settings);
         let (receive, source, count) = (self.directory.join(name(host)), self.source(host), count.to_string());
@@ -156,6 +161,18 @@ fn members_find_each_other_by_multicast_alone() {
 }
 
 #[test]
+fn members_meet_and_talk_by_a_group_of_ipv6() {
+    let Some(network) = Network::new(3, seed(SEED)) else { return };
+    network.set_all(lossy(5.0));
+    let settings = [("multicast.group", "[ff15::4d:2]:7001")];
+    let wanted = Wanted { settings: &settings, senders: &[1], bytes: 400_000, ipv6: true };
+    let cluster = Cluster::start(&network, "multicast-ipv6", 3, wanted);
+    cluster.together();
+    cluster.have_files("a group of IPv6", &[0, 2], wanted);
+    assert!(cluster.nodes[1].stats()["casts_sent"].as_u64().expect("a number") > 400_000 / 1_452, "by multicast");
+}
+
+#[test]
 fn a_member_without_multicast_joins_at_a_seed_and_takes_all_over_connections() {
     let Some(network) = Network::new(4, seed(SEED)) else { return };
     network.set_all(lossy(0.0));
@@ -217,7 +234,12 @@ fn every_byte_arrives_once_and_in_order_whatever_multicast_loses() {
         let Case { members, loss, reordering, duplication, cable_loss } = case;
         network.set_all(Conditions { reordering, duplication, ..lossy(loss) });
         network.set_cables(Conditions { loss: cable_loss, ..Conditions::default() });
-        let wanted = Wanted { senders: &[0, members - 1], bytes: 512 * 1024, settings: &[("group.size", "4")] };
+        let wanted = Wanted {
+            senders: &[0, members - 1],
+            bytes: 512 * 1024,
+            settings: &[("group.size", "4")],
+            ..Wanted::default()
+        };
         let cluster = Cluster::start(&network, "multicast-loss", members, wanted);
         cluster.together();
         let together = begun.elapsed().as_secs_f64();
@@ -243,7 +265,7 @@ fn every_byte_arrives_once_and_in_order_whatever_multicast_loses() {
 fn a_leader_is_killed_while_multicast_loses_and_the_others_have_everything() {
     let Some(network) = Network::new(8, seed(SEED)) else { return };
     network.set_all(Conditions { reordering: 5.0, duplication: 5.0, ..lossy(10.0) });
-    let wanted = Wanted { senders: &[], bytes: 2 << 20, settings: &[("group.size", "4")] };
+    let wanted = Wanted { senders: &[], bytes: 2 << 20, settings: &[("group.size", "4")], ..Wanted::default() };
     // They send once all are there, and who leads is known then.
     let cluster =
         Cluster::start(&network, "multicast-kill", 8, Wanted { senders: &[0, 1, 2, 3, 4, 5, 6, 7], ..wanted });
@@ -396,7 +418,7 @@ fn measure(losses: Losses, group_size: &str) {
     };
     // A window that the devices' queues of 1,000 frames hold: what they drop, nobody counts.
     let settings = [("group.size", group_size), ("window.bytes", "524288")];
-    let wanted = Wanted { senders: &[MEMBERS - 2, MEMBERS - 1], bytes, settings: &settings };
+    let wanted = Wanted { senders: &[MEMBERS - 2, MEMBERS - 1], bytes, settings: &settings, ..Wanted::default() };
     let mut cluster = Cluster::start(&network, "multicast-repair", 0, wanted);
     // The two send as soon as all are there, and before the last is there, the loss begins.
     (0..MEMBERS - 1).for_each(|host| cluster.add(host, MEMBERS, wanted));

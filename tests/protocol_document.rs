@@ -313,7 +313,7 @@ fn datagram_fields_are_where_the_document_says() {
 fn cast_fields_are_where_the_document_says() {
     let from = Incarnation(5);
     let (address, room) = (([10, 0, 0, 1], 7_100).into(), 1);
-    let beacon = Beacon { from, address, view_tag: 9, newest: 4, room }.encode();
+    let beacon = Beacon { from, address, view_tag: 9, newest: 4, room, longest: 1_472 }.encode();
     let loose = LooseHead { from, to: from, view_tag: 9, number: 1, token: 6 }.encode(b"tick");
     let rows = layout(4);
     for (content, kind) in [(&beacon, 2), (&loose, 3)] {

@@ -50,13 +50,16 @@ fn address() -> impl Strategy<Value = SocketAddr> {
 }
 
 fn beacon() -> impl Strategy<Value = Beacon> {
-    (any::<u128>(), address(), any::<(u64, u64, u32)>()).prop_map(|(from, address, (view_tag, newest, room))| Beacon {
-        from: Incarnation(from),
-        address,
-        view_tag,
-        newest,
-        room,
-    })
+    (any::<u128>(), address(), any::<(u64, u64, u32, u32)>()).prop_map(
+        |(from, address, (view_tag, newest, room, longest))| Beacon {
+            from: Incarnation(from),
+            address,
+            view_tag,
+            newest,
+            room,
+            longest,
+        },
+    )
 }
 
 fn loose() -> impl Strategy<Value = (LooseHead, Vec<u8>)> {

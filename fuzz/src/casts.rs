@@ -184,6 +184,7 @@ impl Play {
                 view_tag: [view.tag(), 0, 77, u64::MAX][usize::from(kind) % 4],
                 newest,
                 room: u32::from(room) * u32::from(room) * 257,
+                longest: u32::from(room) * 300,
             };
             self.sealed(choice, &beacon.encode())
         });

@@ -13,7 +13,11 @@ use crate::wire::{BATCH_TYPE, Malformed, batch, control};
 /// thread, the chunk can be reclaimed through that handle; nothing has to be sent back, and slices outlive the pool.
 #[derive(Debug)]
 pub(crate) struct ChunkPool {
-    anchors: VecDeque<BytesMut>,
+    /// Chunks that were given out, the oldest first.
+    out: VecDeque<BytesMut>,
+    /// Chunks that are found to have come back, the last one at the end: what was written last is likeliest to be in the cache, and those at
+    /// the front are touched only if there is need of them.
+    free: Vec<BytesMut>,
     bound: usize,
     /// Bytes that were copied so as not to pin a chunk, or to make a frame whole.
     copied: u64,
@@ -31,35 +35,53 @@ impl std::hash::Hash for ChunkPool {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
-/// How many handles are looked at before a new chunk is allocated: the newest ones, which are the likeliest to be in the cache; then the
-/// oldest ones, which are the first to be free while what comes is kept until it is stable.
+/// How many handles are looked at on either side: the newest ones, which have come back at once where nothing is kept; and the oldest ones, which
+/// are the first to come back where what comes is kept until it is stable. Some may stay out for long.
 const LOOK_BACK: usize = 4;
 
 impl ChunkPool {
     /// A pool that remembers at most `bound` chunks.
     pub(crate) fn new(bound: usize) -> ChunkPool {
-        ChunkPool { anchors: VecDeque::new(), bound, copied: 0 }
+        ChunkPool { out: VecDeque::new(), free: Vec::new(), bound, copied: 0 }
     }
 
     /// An empty chunk with at least [`limits::CHUNK_BYTES`] of room.
     pub(crate) fn take(&mut self) -> BytesMut {
-        let count = self.anchors.len();
-        let newest = count.saturating_sub(LOOK_BACK);
-        let looked = (newest..count).rev().chain(0..newest.min(LOOK_BACK));
-        let free = looked.into_iter().find(|at| self.anchors[*at].try_reclaim(limits::CHUNK_BYTES));
-        let anchor = free.and_then(|at| self.anchors.remove(at));
-        let mut anchor = anchor.unwrap_or_else(|| BytesMut::with_capacity(limits::CHUNK_BYTES));
+        let mut anchor = self.newest().unwrap_or_else(|| {
+            self.collect_oldest();
+            self.free.pop().unwrap_or_else(|| BytesMut::with_capacity(limits::CHUNK_BYTES))
+        });
         let chunk = anchor.split_off(0);
-        if self.anchors.len() == self.bound {
-            self.anchors.pop_front();
+        if self.remembered() >= self.bound && self.free.pop().is_none() {
+            self.out.pop_front();
         }
-        self.anchors.push_back(anchor);
+        self.out.push_back(anchor);
         chunk
     }
 
-    /// Forgets handles whose chunks nobody uses, so that an idle member gives its memory back.
+    /// One of the chunks that were given out last, if it has come back.
+    fn newest(&mut self) -> Option<BytesMut> {
+        let count = self.out.len();
+        let back = |at: &usize| self.out[*at].try_reclaim(limits::CHUNK_BYTES);
+        let at = (count.saturating_sub(LOOK_BACK)..count).rev().find(back)?;
+        self.out.remove(at)
+    }
+
+    /// Collects those of the oldest chunks that have come back.
+    fn collect_oldest(&mut self) {
+        let mut at = 0;
+        while at < self.out.len().min(LOOK_BACK) {
+            match self.out[at].try_reclaim(limits::CHUNK_BYTES) {
+                true => self.free.extend(self.out.remove(at)),
+                false => at += 1,
+            }
+        }
+    }
+
+    /// Forgets chunks that nobody uses, so that an idle member gives its memory back.
     pub(crate) fn trim(&mut self) {
-        self.anchors.retain_mut(|anchor| !anchor.try_reclaim(limits::CHUNK_BYTES));
+        self.free = Vec::new();
+        self.out.retain_mut(|anchor| !anchor.try_reclaim(limits::CHUNK_BYTES));
     }
 
     /// Notes that so many bytes were copied.
@@ -72,9 +94,9 @@ impl ChunkPool {
         self.copied
     }
 
-    /// Chunks that somebody may still hold.
+    /// Chunks that are out, or wait to be used again.
     pub(crate) fn remembered(&self) -> usize {
-        self.anchors.len()
+        self.out.len() + self.free.len()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::buffers::ChunkPool;
 use super::io::{Event, MemberRef};
 use super::messages::{Body, Messages};
 use super::outbox::{PENDING_OVERHEAD, Part, Pending, Queue};
@@ -46,6 +47,11 @@ impl Builder {
     /// The same with batches of at most so many bytes.
     pub(crate) fn bounded(self, bytes: usize) -> Builder {
         Builder { bound: bytes.min(limits::BATCH_BYTES), ..self }
+    }
+
+    /// From now on batches have at most so many bytes; those that are built stay as they are.
+    pub(crate) fn set_bound(&mut self, bytes: usize) {
+        self.bound = bytes.min(limits::BATCH_BYTES);
     }
 
     /// Most bytes of messages in one batch.
@@ -262,7 +268,7 @@ pub(crate) fn cost_of(length: usize) -> usize {
 impl Reassembly {
     /// Turns an accepted batch into message events. Answers how many messages they hold.
     pub(crate) fn deliver(
-        &mut self, source: &Source<'_>, header: &Header, frame: &Bytes, mut emit: impl FnMut(Event),
+        &mut self, source: &Source<'_>, header: &Header, frame: &Bytes, pool: &mut ChunkPool, events: &mut Vec<Event>,
     ) -> u64 {
         let area = frame.slice(HEADER_BYTES..);
         let cost = cost_of(area.len());
@@ -272,26 +278,30 @@ impl Reassembly {
             Event::Messages(Messages { sender, view, direct, level, first, body, cost })
         };
         if header.flags & FLAG_FRAGMENTS == 0 {
-            emit(run(header.first_message, Body::Batch { area, count: header.count }, cost));
+            events.push(run(header.first_message, Body::Batch { area, count: header.count }, cost));
             return u64::from(header.count);
         }
         let mut number = header.first_message;
         for entry in Entries::new(&area, header.count).flatten() {
             let payload = match entry.fragment {
                 None => Some(area.slice_ref(entry.payload)),
-                Some(fragment) => self.add(fragment, entry.payload),
+                Some(fragment) => self.add(fragment, entry.payload, pool),
             };
             if let Some(payload) = payload {
                 let cost = cost_of(payload.len());
-                emit(run(number, Body::Single { payload, token: entry.token }, cost));
+                events.push(run(number, Body::Single { payload, token: entry.token }, cost));
                 number += 1;
             }
         }
         number - header.first_message
     }
 
-    fn add(&mut self, fragment: Fragment, part: &[u8]) -> Option<Bytes> {
-        let whole = self.parts.get_or_insert_with(|| BytesMut::with_capacity(fragment.total as usize));
+    fn add(&mut self, fragment: Fragment, part: &[u8], pool: &mut ChunkPool) -> Option<Bytes> {
+        let total = fragment.total as usize;
+        // Half a chunk at least: less would keep memory that others want.
+        let pooled = (limits::CHUNK_BYTES / 2..=limits::CHUNK_BYTES).contains(&total);
+        let memory = || if pooled { pool.take() } else { BytesMut::with_capacity(total) };
+        let whole = self.parts.get_or_insert_with(memory);
         whole.extend_from_slice(part);
         if whole.len() < fragment.total as usize { None } else { self.parts.take().map(BytesMut::freeze) }
     }

@@ -226,7 +226,7 @@ impl Direct {
                 }
                 let source = Source { sender: &incoming.sender, view, direct: true, level: Level::Fifo };
                 let before = events.len();
-                self.delivered += incoming.reassembly.deliver(&source, header, frame, |event| events.push(event));
+                self.delivered += incoming.reassembly.deliver(&source, header, frame, &mut budget.pool, events);
                 budget.outstanding += events[before..].iter().map(Event::cost).sum::<usize>();
                 incoming.taken = header.batch;
                 incoming.acknowledge = true;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fixedbitset::FixedBitSet;
 
+use super::buffers::ChunkPool;
 use super::builder::{Area, Builder, Built, Content, Reassembly, Source, check_area, cost_of};
 use super::effects::Effects;
 use super::io::MemberRef;
@@ -22,10 +23,19 @@ use crate::wire::batch::{self, HEADER_BYTES, Header, Level};
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Budget {
     pub(crate) outstanding: usize,
-    pub(crate) bound: usize,
+    bound: usize,
+    /// Memory of messages that are put together.
+    pub(crate) pool: ChunkPool,
 }
 
+/// So many messages that were put together may wait for the host in memory that is used again.
+const POOL_CHUNKS: usize = 64;
+
 impl Budget {
+    pub(crate) fn new(bound: usize) -> Budget {
+        Budget { outstanding: 0, bound, pool: ChunkPool::new(POOL_CHUNKS) }
+    }
+
     /// Whether another run fits. An empty queue takes any legal run.
     pub(crate) fn admits(&self, cost: usize) -> bool {
         self.outstanding == 0 || self.outstanding + cost <= self.bound
@@ -97,6 +107,11 @@ impl Stream {
             None => self.bytes - before_front,
             Some(at) => self.retained.get(at as usize).map_or(0, |r| self.bytes - r.end),
         }
+    }
+
+    /// Bytes of the stream after one batch up to and with another, as far as they are kept.
+    pub(crate) fn bytes_between(&self, after: u64, upto: u64) -> u64 {
+        self.bytes_after(after).saturating_sub(self.bytes_after(upto))
     }
 
     /// Whether something waits to be taken that may be.
@@ -438,7 +453,7 @@ impl Fanout {
             let sender = Arc::clone(&stream.sender);
             let source = Source { sender: &sender, view: self.view.id, direct: false, level };
             let before = fx.events.len();
-            self.delivered += stream.reassembly.deliver(&source, &header, &frame, |event| fx.events.push(event));
+            self.delivered += stream.reassembly.deliver(&source, &header, &frame, &mut budget.pool, &mut fx.events);
             fx.copied += if header.flags & batch::FLAG_FRAGMENTS == 0 { 0 } else { frame.len() };
             budget.outstanding += fx.events[before..].iter().map(super::Event::cost).sum::<usize>();
         }
@@ -664,7 +679,7 @@ mod tests {
         fanout.note_behind(1);
         fanout.release(1, 1);
         assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (0, HEADER_BYTES as u64 + 100));
-        let mut budget = Budget { outstanding: 0, bound: 1 << 20 };
+        let mut budget = Budget::new(1 << 20);
         fanout.take(&mut budget, false, &mut Effects::default());
         assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (1, 0), "nobody says it twice");
     }

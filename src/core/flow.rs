@@ -339,7 +339,7 @@ impl Member {
 
     pub(super) fn on_progress(&mut self, from: Incarnation, progress: &Progress) {
         if let (Some(index), Some(f)) = (self.in_view(from, progress.tag), &mut self.fanout) {
-            f.stability.reported(index, &progress.entries);
+            f.stability.reported(index, &progress.entries, &f.streams);
         }
     }
 
@@ -355,7 +355,7 @@ impl Member {
 
     pub(super) fn on_holding(&mut self, from: Incarnation, progress: &Progress) {
         if let (Some(index), Some(f)) = (self.in_view(from, progress.tag), &mut self.fanout) {
-            f.look_at_holding().reported(index, &progress.entries);
+            f.holding_reported(index, &progress.entries);
         }
     }
 

@@ -65,7 +65,7 @@ impl Member {
     /// Bytes of the longest of these messages.
     pub(super) fn loose_bound(&self) -> usize {
         let multicast = self.setup.multicast.as_ref().filter(|m| m.carries);
-        let datagram = multicast.map_or(limits::DATAGRAM_BYTES, |m| m.datagram_bytes.min(limits::DATAGRAM_BYTES));
+        let datagram = multicast.map_or(limits::DATAGRAM_BYTES, |m| self.longest_cast(m).min(limits::DATAGRAM_BYTES));
         datagram - HEAD_BYTES - LOOSE_BYTES
     }
 

@@ -154,6 +154,7 @@ marks! {
     MulticastHeard "multicast-heard" "somebody is heard by multicast again",
     MulticastGivenUp "multicast-given-up" "too much is lost of what comes by multicast: all is taken over connections for a while",
     MulticastFull "multicast-full" "no more is taken until it is known what all have taken",
+    MulticastNarrowed "multicast-narrowed" "another member takes shorter datagrams only",
     MulticastMet "multicast-met" "a member of another part is heard by multicast",
     CarriageAsked "multicast-carriage-asked" "a stream is wanted over a connection",
     CarriageEnded "multicast-carriage-ended" "a stream is taken by multicast",

@@ -138,7 +138,7 @@ impl Member {
         };
         let cluster_tag = setup.cluster.bytes().fold(0x636c_7573, |h, b| crate::types::mix(h, u64::from(b)));
         let carries = setup.multicast.as_ref().filter(|m| m.carries);
-        let batch_bytes = carries.map_or(limits::BATCH_BYTES, super::Multicast::batch_bytes);
+        let batch_bytes = carries.map_or(limits::BATCH_BYTES, |m| super::multicast::batch_bytes(m.datagram_bytes));
         Member {
             plants,
             rules,
@@ -186,7 +186,7 @@ impl Member {
                 setup.incarnation,
                 setup.direct_window_bytes,
             ),
-            budget: Budget { outstanding: 0, bound: setup.receive_queue_bytes },
+            budget: Budget::new(setup.receive_queue_bytes),
             backlog: false,
             hurry: false,
             told_ended: false,
@@ -283,6 +283,7 @@ impl Member {
             self.tick_window();
             if self.ticks.is_multiple_of(16) {
                 self.links.trim();
+                self.budget.pool.trim();
                 self.trims = true;
             }
         }

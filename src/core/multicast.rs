@@ -40,11 +40,21 @@ const LOSSY_LOOKS: u32 = 8;
 const LOSSY_BATCHES: u64 = 8;
 const AWAY: Micros = millis(10_000);
 
-/// What one member may have under way however little can wait at another.
+/// What one member may have under way however little can wait at another, and how long its datagrams may be however short ones the other wants.
 const LEAST_UNDER_WAY: usize = 32 * 1024;
+const LEAST_DATAGRAM: usize = 600;
 
 /// A datagram for the group, to be sent as one: what goes first, and the rest.
 pub type Casting = ([u8; HEAD_BYTES], Bytes);
+
+/// What a member can take of what is sent to the group, as it says itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Limits {
+    /// Bytes of datagrams that can wait.
+    room: u32,
+    /// Bytes of the longest one.
+    longest: u32,
+}
 
 /// What a member knows of its multicast group.
 #[derive(Clone, Hash, Debug, Default)]
@@ -55,8 +65,10 @@ pub(crate) struct Group {
     queue: VecDeque<Casting>,
     /// When each was last heard by multicast.
     heard: BTreeMap<Incarnation, Time>,
-    /// Bytes of datagrams that can wait at each.
-    rooms: BTreeMap<Incarnation, u32>,
+    /// What each can take.
+    limits: BTreeMap<Incarnation, Limits>,
+    /// Bytes of the longest datagrams that all members can take, once that is less than our own.
+    narrowed: Option<usize>,
     /// Where members of other parts were heard, and when.
     met: BTreeMap<SocketAddr, Time>,
     /// Whether it has been said that nobody is heard.
@@ -91,11 +103,9 @@ impl Group {
     }
 }
 
-impl Multicast {
-    /// Bytes of messages in one batch.
-    pub(crate) fn batch_bytes(&self) -> usize {
-        (self.datagram_bytes - OVERHEAD_BYTES).min(limits::BATCH_BYTES)
-    }
+/// Bytes of messages in a batch that goes in one datagram of so many bytes.
+pub(super) fn batch_bytes(datagram: usize) -> usize {
+    (datagram - OVERHEAD_BYTES).min(limits::BATCH_BYTES)
 }
 
 impl Member {
@@ -148,12 +158,13 @@ impl Member {
 
     /// Says where we are, in which view, and how far our stream has got.
     pub(super) fn send_beacon(&mut self) {
-        if self.setup.multicast.is_none() || self.leaving.as_ref().is_some_and(|leaving| leaving.released) {
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.released) {
             return;
         }
         let (view_tag, newest) = self.fanout.as_ref().map_or((0, 0), |f| (f.view.tag(), f.streams[f.me].accepted));
-        let room = self.setup.multicast.as_ref().map_or(0, |m| m.receive_bytes.min(u32::MAX as usize) as u32);
-        let beacon = Beacon { from: self.incarnation, address: self.setup.advertise, view_tag, newest, room };
+        let Some(multicast) = &self.setup.multicast else { return };
+        let (room, longest) = (multicast.receive_bytes.min(u32::MAX as usize) as u32, multicast.datagram_bytes as u32);
+        let beacon = Beacon { from: self.incarnation, address: self.setup.advertise, view_tag, newest, room, longest };
         self.cast(beacon.encode());
     }
 
@@ -234,8 +245,9 @@ impl Member {
         match ours {
             Some((Some(s), tag)) => {
                 self.detector.heard(self.now, beacon.from);
-                if self.group.rooms.insert(beacon.from, beacon.room) != Some(beacon.room) {
-                    self.keep_to_rooms();
+                let limits = Limits { room: beacon.room, longest: beacon.longest };
+                if self.group.limits.insert(beacon.from, limits) != Some(limits) {
+                    self.keep_to_limits();
                 }
                 if let Some(f) = self.fanout.as_mut().filter(|_| tag == beacon.view_tag) {
                     f.on_newest(s, beacon.newest);
@@ -248,14 +260,33 @@ impl Member {
         }
     }
 
-    /// Nobody has more under way than can wait at any member: less some, for there may be other senders.
-    fn keep_to_rooms(&mut self) {
-        let Some(f) = &mut self.fanout else { return };
-        let rooms = f.view.members.iter().filter_map(|m| self.group.rooms.get(&m.incarnation));
-        let least = rooms.min().map_or(usize::MAX, |room| *room as usize / 4 * 3);
-        if let Some(cast) = &mut f.cast {
-            cast.cap = least.max(LEAST_UNDER_WAY);
+    /// Nobody has more under way than can wait at any member (less some, for there may be other senders), and sends longer datagrams than get to
+    /// every member.
+    fn keep_to_limits(&mut self) {
+        let (Some(f), Some(multicast)) = (&mut self.fanout, &self.setup.multicast) else { return };
+        let told = || f.view.members.iter().filter_map(|m| self.group.limits.get(&m.incarnation));
+        let room = told().map(|limits| limits.room).min().map_or(usize::MAX, |room| room as usize / 4 * 3);
+        let longest = told().map(|limits| limits.longest as usize).min().unwrap_or(usize::MAX).max(LEAST_DATAGRAM);
+        let Some(cast) = &mut f.cast else { return };
+        cast.cap = room.max(LEAST_UNDER_WAY);
+        let (own, group) = (multicast.datagram_bytes, multicast.group);
+        let narrowed = (longest < own).then_some(longest);
+        if narrowed == self.group.narrowed {
+            return;
         }
+        self.group.narrowed = narrowed;
+        self.builder.set_bound(batch_bytes(narrowed.unwrap_or(own)));
+        self.marks.reach_if(narrowed.is_some(), Mark::MulticastNarrowed);
+        let length = narrowed.unwrap_or(own);
+        self.note(
+            3,
+            format!("multicast to {group}: datagrams have {length} bytes at most, which every member can take"),
+        );
+    }
+
+    /// Bytes of the longest datagram that every member can take, as far as that is known.
+    pub(super) fn longest_cast(&self, multicast: &Multicast) -> usize {
+        self.group.narrowed.unwrap_or(multicast.datagram_bytes)
     }
 
     /// A member of another part lives there: whoever acts asks it.
@@ -411,9 +442,9 @@ impl Member {
     /// A view is new: nobody has been asked for anything yet.
     pub(super) fn begin_ways(&mut self, me: Index) {
         if let Some(f) = &self.fanout {
-            self.group.rooms.retain(|whom, _| f.view.index_of(*whom).is_some());
+            self.group.limits.retain(|whom, _| f.view.index_of(*whom).is_some());
         }
-        self.keep_to_rooms();
+        self.keep_to_limits();
         self.group.seen = Counts::default();
         self.choose_ways(me);
     }

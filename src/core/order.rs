@@ -126,6 +126,15 @@ impl Fanout {
         })
     }
 
+    /// A member of my group, or another leader, says what it holds.
+    pub(super) fn holding_reported(&mut self, from: Index, entries: &[(u32, u64)]) {
+        self.look_at_holding();
+        let Fanout { holding, streams, .. } = self;
+        if let Some(holding) = holding {
+            holding.reported(from, entries, streams);
+        }
+    }
+
     /// Tells what is held here, if it is time, and notes what all hold.
     pub(crate) fn tell_holding(&mut self, now: Time, fx: &mut Effects) {
         if let Some(holding) = &mut self.holding {

@@ -328,6 +328,10 @@ impl Member {
         self.direct.retry_now(self.now);
         self.sessions.installed(self.now, &view, me);
         self.begin_ways(me);
+        if before.is_none() && self.setup.multicast.is_some() {
+            // The others do not know yet what this member can take.
+            self.group.beacon_at = self.now;
+        }
         for peer in peers {
             self.on_link_up(view.members[peer].incarnation);
         }

@@ -40,7 +40,7 @@ pub struct Multicast {
     pub group: SocketAddr,
     /// Whether it carries the streams to everybody; otherwise members only find and hear each other by it.
     pub carries: bool,
-    /// Bytes of its datagrams, at most.
+    /// Bytes of the longest datagram that this member sends, and that gets to it whole, 600 or more: all members keep to the least of theirs.
     pub datagram_bytes: usize,
     /// Bytes of datagrams that can wait here until they are taken; the driver knows what the system gives.
     pub receive_bytes: usize,

@@ -77,8 +77,11 @@ pub(crate) struct Stability {
     /// Streams that moved since the last report.
     moved: FixedBitSet,
     moved_bytes: usize,
-    /// So much taken is reported at once: half of what every sender may have under way, so that none has to wait.
+    /// So much taken is reported at once: half of what every sender may have under way, so that none has to wait. A leader passes on half of
+    /// that: a sender waits for both.
     report_bytes: usize,
+    /// Enough has moved: it is told at once.
+    hurry: bool,
     due: Time,
     /// When the last report was made.
     told_at: Time,
@@ -100,6 +103,7 @@ impl Stability {
             me,
             tag: view.tag(),
             leader: view.is_leader(me),
+            hurry: false,
             members: others
                 .filter(|m| !witness(**m))
                 .map(|m| (*m, counts(*m), vec![0; streams]))
@@ -126,11 +130,13 @@ impl Stability {
     /// A stream moved by so many bytes at this member.
     pub(crate) fn touched(&mut self, s: Index, bytes: usize) {
         self.moved.insert(s);
-        self.moved_bytes += bytes;
+        // Nobody waits for what a leader has taken of its own stream.
+        self.moved_bytes += if self.leader && s == self.me { 0 } else { bytes };
+        self.hurry |= self.moved_bytes >= self.report_bytes;
     }
 
     /// A member of my group, or another leader for its group, reports.
-    pub(crate) fn reported(&mut self, from: Index, entries: &[(u32, u64)]) {
+    pub(crate) fn reported(&mut self, from: Index, entries: &[(u32, u64)], streams: &[Stream]) {
         let known = match self.leaders.iter().position(|l| *l == from) {
             Some(group) if group != self.my_group => &mut self.groups[group],
             _ => match self.members.iter_mut().find(|(m, ..)| *m == from && from != self.me) {
@@ -144,6 +150,20 @@ impl Stability {
                 self.moved.insert(*s as usize);
             }
         }
+        self.hurry |= entries.iter().any(|(s, _)| self.has_risen(*s as usize, streams));
+    }
+
+    /// Whether so much more of a stream is taken by a leader's group, or by all, than was told that a sender may be waiting for it.
+    fn has_risen(&self, s: Index, streams: &[Stream]) -> bool {
+        let Some(stream) = streams.get(s).filter(|_| self.leader && self.measure == Measure::Taken) else {
+            return false;
+        };
+        let mine = self.measure.of(stream);
+        let group = self.least(s, mine);
+        let others = self.groups.iter().enumerate().filter(|(g, _)| *g != self.my_group).map(|(_, known)| known[s]);
+        let all = others.min().unwrap_or(u64::MAX).min(group).min(mine);
+        let risen = |told: u64, now: u64| now > told && stream.bytes_between(told, now) >= self.report_bytes as u64 / 2;
+        risen(self.told_down[s], all) || (self.leaders.len() > 1 && risen(self.told_up[s], group.min(stream.accepted)))
     }
 
     /// Tells what has moved, if it is time; answers what is stable now.
@@ -158,7 +178,7 @@ impl Stability {
             return Vec::new();
         }
         (self.due, self.told_at) = (Time::NEVER, now);
-        self.moved_bytes = 0;
+        (self.moved_bytes, self.hurry) = (0, false);
         let moved: Vec<Index> = self.moved.ones().collect();
         self.moved.clear();
         if self.leader { self.flush_leader(&moved, streams, fx) } else { self.flush_member(&moved, streams, fx) }
@@ -229,7 +249,7 @@ impl Stability {
 
     /// Whether something has moved of which it is not known yet when to tell it, or which is to be told now.
     pub(crate) fn is_due(&self, now: Time) -> bool {
-        let told = self.due == Time::NEVER || now >= self.due || self.moved_bytes >= self.report_bytes;
+        let told = self.due == Time::NEVER || now >= self.due || self.hurry;
         told && !self.moved.is_clear()
     }
 

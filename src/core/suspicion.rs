@@ -464,7 +464,10 @@ impl Member {
         let rash = self.plants.has(Plant::OneObserverKills);
         let needed = if rash { 1 } else { others.count().clamp(1, 2) };
         let enough = silent >= needed && (looked || rash);
-        if enough && longest * 1_000 >= self.setup.silence && (!alive || needed == 1) {
+        // Whoever has just said so can be heard, whatever is believed of it: we may have been the one that was cut off.
+        let spoken_for =
+            reports.values().any(|r| r.sight == Sight::Alive && self.now.since(r.at) < self.setup.silence / 2);
+        if enough && longest * 1_000 >= self.setup.silence && (!alive || (needed == 1 && !spoken_for)) {
             self.marks.reach(if needed == 1 { Mark::RemovalByOne } else { Mark::RemovalSilent });
             return Some(SILENT);
         }

@@ -57,8 +57,8 @@ pub struct GroupSettings {
     pub ttl: u32,
     /// Bytes asked for, for datagrams that wait.
     pub buffer_bytes: usize,
-    /// The longest packet, headers included: over the interface's MTU it goes in fragments.
-    pub packet_bytes: usize,
+    /// The longest datagram, wherever the interface's packets take longer ones.
+    pub datagram_bytes: usize,
     /// So many of a thousand datagrams that come are thrown away, to see what happens.
     pub loss_per_mille: u32,
 }
@@ -88,6 +88,7 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let group = parts.group.as_ref().map(Joined::open).transpose()?;
     if let (Some(group), Some(multicast)) = (&group, &mut parts.setup.multicast) {
         multicast.receive_bytes = group.receive_buffer_bytes();
+        multicast.datagram_bytes = group.datagram_bytes();
     }
     let setup = parts.setup;
     let name = setup.name.clone();
@@ -103,6 +104,7 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let resolver = Resolver::new(bell, &thread_name);
     let journal = Journal::new(name.as_str(), parts.log);
     if let (Some(group), Some(settings)) = (group, &parts.group) {
+        journal.write(log::Level::Info, &group.describe());
         group.shortcomings(settings).iter().for_each(|text| journal.write(log::Level::Warn, text));
         transport.join(group).map_err(|e| no_descriptor(&e))?;
     }

@@ -95,8 +95,7 @@ impl GroupSocket {
             too_long: 0,
             calls: 0,
         };
-        let headers = if options.group.is_ipv4() { open::HEADERS_V4 } else { open::HEADERS_V6 };
-        group.segment_bytes = group.mtu().map_or(DATAGRAM_BYTES, |mtu| mtu.saturating_sub(headers));
+        group.segment_bytes = group.packet_bytes().unwrap_or(DATAGRAM_BYTES);
         Ok(group)
     }
 
@@ -118,6 +117,12 @@ impl GroupSocket {
     /// MTU of the interface, if it can be told: a longer packet, with its headers, is sent in fragments.
     pub fn mtu(&self) -> Option<usize> {
         open::mtu_of(&self.socket, self.interface.as_deref()?)
+    }
+
+    /// Bytes of the longest datagram that the interface sends in one packet, if that can be told.
+    pub fn packet_bytes(&self) -> Option<usize> {
+        let headers = if self.group.is_ipv4() { open::HEADERS_V4 } else { open::HEADERS_V6 };
+        self.mtu().map(|mtu| mtu.saturating_sub(headers).min(DATAGRAM_BYTES - headers))
     }
 
     /// How much may wait to be received, as the system granted it. It is asked for like any buffer and cut by

@@ -18,7 +18,8 @@ use super::transport::{Dialled, Read, SLICES, Transport};
 use crate::core::{Ended, Event, Input, Member, Output, Received, SessionAnswer};
 use crate::types::{ConnId, Time, limits};
 
-/// Most bytes read from one connection in one turn, so that a busy one does not starve the others.
+/// Most bytes read from one connection in one turn, and from the multicast group, so that a busy one does not starve the others, and what
+/// was read is delivered while it is in the processor's cache.
 const READ_BYTES: usize = 256 * 1024;
 /// Most bytes written to one connection in one turn.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -26,7 +27,7 @@ const WRITE_BYTES: usize = 1024 * 1024;
 const GATHER_BYTES: usize = 256 * 1024;
 /// Most datagrams taken in one turn.
 const DATAGRAMS: usize = 256;
-/// Most datagrams to the multicast group that are taken, and sent, in one turn's step.
+/// Most datagrams to the multicast group that are sent in one turn's step.
 const CASTS: usize = 1_024;
 /// Most connections accepted in one turn.
 const ACCEPTS: usize = 64;
@@ -120,8 +121,9 @@ impl Reactor {
         self.accept();
         self.take_dialled();
         self.take_datagrams();
-        self.take_casts();
+        // Connections first: what is said to be stable there gives back memory that datagrams want.
         self.read();
+        self.take_casts();
         self.transport.end_lingering(self.now);
         if self.member.deadline() <= self.now {
             self.member.handle(self.now, Input::Wake);
@@ -233,7 +235,7 @@ impl Reactor {
     fn take_casts(&mut self) {
         let Some(group) = self.transport.group() else { return };
         let mut casts = std::mem::take(&mut self.casts);
-        group.receive(CASTS, &mut || self.member.chunk(), &mut casts);
+        group.receive(READ_BYTES, &mut || self.member.chunk(), &mut casts);
         if !casts.is_empty() {
             self.member.handle(self.now, Input::Casts(&casts));
             casts.clear();

@@ -174,6 +174,13 @@ impl Way {
         moved && !self.segments.is_empty()
     }
 
+    /// The wire back has changed: acknowledgements under way come at `at` at the latest. Says whether a writer that waits has to be told.
+    pub fn acknowledged_by(&mut self, at: u64) -> bool {
+        let moved = self.next_ack().is_some_and(|next| next > at);
+        self.acks.iter_mut().for_each(|ack| ack.0 = ack.0.min(at));
+        moved && self.wanted
+    }
+
     /// What is sent from now on arrives at `at` or later.
     pub fn not_before(&mut self, at: u64) {
         self.latest_at = self.latest_at.max(at);

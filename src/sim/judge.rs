@@ -107,27 +107,30 @@ impl World {
     /// Nobody is removed who has been well, and well connected, for long; nor because a single other one does not hear it.
     pub(super) fn check_removals(&mut self, node: usize, change: &ViewChange) {
         let me = change.view.members[change.me].incarnation;
-        for left in &change.left {
-            let other = self.node_of(left.incarnation).filter(|other| self.nodes[*other].leaving.is_none());
-            // Who is in another view by now has gone there, and is not removed here.
-            let together = |other: usize| self.view(other).is_some_and(|view| view.index_of(me).is_some());
-            let here = other.filter(|other| together(*other));
+        // Who is in another view by now has gone there, and is not removed here.
+        let together = |other: &usize| self.view(*other).is_some_and(|view| view.index_of(me).is_some());
+        let removed = change.left.iter().map(|left| (left, self.node_of(left.incarnation).filter(together)));
+        let removed: Vec<(&core::MemberRef, Option<usize>)> = removed.collect();
+        let gone: Vec<usize> = removed.iter().filter_map(|(_, node)| *node).collect();
+        for (left, other) in removed {
+            let here = other.filter(|other| self.nodes[*other].leaving.is_none());
             let well = here.is_some_and(|other| self.is_well(other, QUIET_SILENCES));
             self.ledger.check(Guarantee::V7, !well, || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
             });
-            if let Some(accuser) = here.and_then(|other| self.only_one_deaf_to(other, &change.view)) {
+            if let Some(accuser) = here.and_then(|other| self.only_one_deaf_to(other, &change.view, &gone)) {
                 let text = format!("{} goes from {:?}: only n{accuser} does not hear it", left.name, change.view.id);
                 self.violate(Guarantee::V7, text);
             }
         }
     }
 
-    /// The one member of `view` that has just been cut off from a node, if all else has been well among them and it.
-    fn only_one_deaf_to(&self, node: usize, view: &View) -> Option<usize> {
+    /// The one member of `view` that has just been cut off from a node, if all else has been well among them and those who go. Where others go as well
+    /// because they are cut off, the view has come apart, and nobody is removed for one that does not hear it.
+    fn only_one_deaf_to(&self, node: usize, view: &View, gone: &[usize]) -> Option<usize> {
         let silence = self.nodes[node].setup.silence;
         let members: Vec<usize> = view.members.iter().filter_map(|member| self.node_of(member.incarnation)).collect();
-        let all: Vec<usize> = members.iter().copied().chain([node]).collect();
+        let all: Vec<usize> = members.iter().chain(gone).copied().collect();
         let calm = all.iter().all(|other| self.is_calm(*other, silence * CALM_SILENCES));
         if members.len() < 2 || members.len() != view.len() || !calm {
             return None;

@@ -19,6 +19,8 @@ use crate::types::{Micros, millis};
 const SALT: u64 = 0x006d_6361_7374;
 /// A full socket has room again after this time.
 const ROOM: (Micros, Micros) = (50, 3_000);
+/// Longest datagrams that an interface may pass.
+const LENGTHS: [usize; 5] = [600, 1_400, 1_472, 8_900, 60_000];
 
 /// What becomes of datagrams to the group, beside what the links do to any datagram.
 #[derive(Debug)]
@@ -108,7 +110,9 @@ impl World {
             return;
         }
         for to in 0..self.network.hosts() as u16 {
-            if self.listening[usize::from(to)].is_none() || self.reach.deaf.contains_key(&(from, to)) {
+            let Some(hearer) = self.listening[usize::from(to)] else { continue };
+            let longest = self.nodes[usize::from(hearer)].setup.multicast.as_ref().map_or(0, |m| m.datagram_bytes);
+            if bytes.len() > longest || self.reach.deaf.contains_key(&(from, to)) {
                 continue;
             }
             let queue = &mut self.queue;
@@ -139,10 +143,7 @@ pub(super) fn draw(world: &mut World, seed: u64, faults_stop_at: Micros) {
     if !random.chance(300) {
         return;
     }
-    let multicast = Multicast {
-        carries: random.chance(850),
-        ..messages_by_multicast(*random.pick(&[600, 1_400, 1_472, 8_900, 60_000]))
-    };
+    let multicast = Multicast { carries: random.chance(850), ..messages_by_multicast(*random.pick(&LENGTHS)) };
     let multicast = Multicast {
         receive_bytes: *random.pick(&[32 * 1024, 256 * 1024, 4 * 1024 * 1024]),
         repair_bytes_per_s: *random.pick(&[256 * 1024, 1024 * 1024, 32 * 1024 * 1024]),
@@ -154,6 +155,11 @@ pub(super) fn draw(world: &mut World, seed: u64, faults_stop_at: Micros) {
         slot.setup.multicast = Some(multicast.clone());
         if alone {
             slot.setup.seeds.clear();
+        }
+    }
+    if random.chance(300) {
+        for multicast in world.nodes.iter_mut().filter_map(|slot| slot.setup.multicast.as_mut()) {
+            multicast.datagram_bytes = *random.pick(&LENGTHS);
         }
     }
     world.reach.lost_to_all = *random.pick(&[0, 0, 20, 100, 250]);

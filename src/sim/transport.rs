@@ -221,6 +221,10 @@ impl World {
                 if hosts == (from, to) && connection.ways[way].arrive_by(at) {
                     self.queue.push(at, Event::Arrive { conn, way: way as u8 });
                 }
+                // Acknowledgements travel against the bytes.
+                if hosts == (to, from) && connection.ways[way].acknowledged_by(at) {
+                    self.queue.push(at, Event::Room { conn, way: way as u8 });
+                }
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct Beacon {
     pub newest: u64,
     /// Bytes of datagrams that can wait at it until it takes them: nobody has more under way than the least of all.
     pub room: u32,
+    /// Bytes of the longest datagram that gets to it whole: nobody sends longer ones than the least of all.
+    pub longest: u32,
 }
 
 /// A message outside of all streams, which may be lost (D4).
@@ -54,7 +56,7 @@ pub struct LooseHead {
 }
 
 wire_struct! {
-    Beacon { from: Incarnation, address: SocketAddr, view_tag: u64, newest: u64, room: u32 }
+    Beacon { from: Incarnation, address: SocketAddr, view_tag: u64, newest: u64, room: u32, longest: u32 }
     LooseHead { from: Incarnation, to: Incarnation, view_tag: u64, number: u64, token: u64 }
 }
 
@@ -199,8 +201,8 @@ mod tests {
 
     #[test]
     fn each_kind_comes_back_as_it_went() {
-        let beacon =
-            Beacon { from: Incarnation(5), address: ([10, 0, 0, 1], 7100).into(), view_tag: 9, newest: 4, room: 1 };
+        let (from, address) = (Incarnation(5), ([10, 0, 0, 1], 7100).into());
+        let beacon = Beacon { from, address, view_tag: 9, newest: 4, room: 1, longest: 1_472 };
         assert_eq!(decode(CLUSTER, &datagram(&beacon.encode())), Ok(Cast::Beacon(beacon)));
         let Ok(Cast::Batch(header, whole)) = decode(CLUSTER, &datagram(&frame())) else { panic!("it is a batch") };
         assert_eq!((header.batch, whole), (3, frame()));

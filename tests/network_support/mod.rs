@@ -9,12 +9,13 @@ pub mod link;
 pub mod namespace;
 pub mod switch;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
 
 use crate::command_support::Process;
 use link::{Conditions, Counts};
@@ -47,6 +48,21 @@ impl Network {
                 None
             }
         }
+    }
+
+    /// Gives a host an address of IPv6 as well.
+    pub fn with_ipv6(&self, host: usize) -> Ipv6Addr {
+        let (address, network) = (Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host as u16 + 1), &self.hosts[host]);
+        let switched_on = || {
+            network.enter().expect("a namespace of our own");
+            fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "0").expect("a device with IPv6");
+            // Nobody else is asked whether the address is taken: it can be used at once.
+            let words = ["-6", "address", "add", &format!("{address}/64"), "dev", "eth0", "nodad"];
+            let status = Command::new("ip").args(words).status().expect("the command ip");
+            assert!(status.success(), "ip {words:?}: {status}");
+        };
+        thread::scope(|scope| scope.spawn(switched_on).join().expect("it has one"));
+        address
     }
 
     fn try_new(hosts: usize, seed: u64) -> io::Result<Network> {

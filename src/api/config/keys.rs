@@ -117,9 +117,10 @@ pub static KEYS: &[Key] = &[
         "The address of this machine whose network interface is used for the group."),
     key("multicast.ttl", Kind::Number { min: 0, max: 255 }, Default::Is("1"),
         "How many networks datagrams to the group may go through: 1 stays in the local one, each router takes one away."),
-    agreed("multicast.datagram_bytes", bytes(600, 65_507), Default::Is("1472"),
-        "Longest datagram to the group: what the narrowest network between members passes in one packet, less 28 bytes (48 with IPv6). 1472 fits \
-         Ethernet, 8972 jumbo frames, 61504 is best on one machine."),
+    key("multicast.datagram_bytes", bytes(600, 65_507), Default::Is("61504"),
+        "Longest datagram to the group. Members tell each other what their interfaces pass in one packet as well, and keep to the least of all: \
+         1472 bytes on Ethernet, 8972 with jumbo frames, 61504 on one machine. Where something between them is narrower, this is to say so in \
+         every member; `decurion mcast-test` shows it."),
     key("multicast.buffer_bytes", bytes(64 * 1024, GIBIBYTE), Default::Is("4194304"),
         "Asked of the system for datagrams that wait. Senders keep to what the member with the smallest buffer has; a warning names the system's \
          own limit when that is lower."),

@@ -8,10 +8,6 @@ use crate::core::{Multicast, Setup};
 use crate::types::{Result, limits};
 use crate::wire::cast;
 
-/// What an IPv4 or an IPv6 packet needs beside the datagram: of an MTU so much less is left for it.
-const HEADERS_V4: usize = 28;
-const HEADERS_V6: usize = 48;
-
 impl Config {
     /// Whether there is a group, and if so which one.
     pub(super) fn multicast(&self, setup: &mut Setup, bind: SocketAddr) -> Result<Option<GroupSettings>> {
@@ -29,13 +25,13 @@ impl Config {
         if let Some(interface) = interface {
             self.say_out_loud("multicast.interface", SocketAddr::new(interface, group.port()))?;
         }
-        let datagram_bytes: usize = self.parsed("multicast.datagram_bytes");
-        let headers = if group.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
+        let datagram_bytes =
+            self.parsed::<usize>("multicast.datagram_bytes").min(limits::BATCH_BYTES + cast::OVERHEAD_BYTES);
         let buffer_bytes = self.parsed("multicast.buffer_bytes");
         setup.multicast = Some(Multicast {
             group,
             carries: used == "messages",
-            datagram_bytes: datagram_bytes.min(limits::BATCH_BYTES + cast::OVERHEAD_BYTES),
+            datagram_bytes,
             receive_bytes: buffer_bytes,
             repair_bytes_per_s: self.parsed("multicast.repair_bytes_per_s"),
         });
@@ -44,7 +40,7 @@ impl Config {
             interface,
             ttl: self.parsed("multicast.ttl"),
             buffer_bytes,
-            packet_bytes: datagram_bytes + headers,
+            datagram_bytes,
             loss_per_mille: self.parsed("multicast.rehearse_loss"),
         }))
     }

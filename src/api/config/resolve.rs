@@ -243,7 +243,7 @@ impl Config {
             "cluster.voters" => setup.voters.iter().map(Name::as_str).collect::<Vec<_>>().join(","),
             "detector.lease_ms" => (setup.lease / 1_000).to_string(),
             "security" => "none".to_owned(),
-            "multicast.group" | "multicast.datagram_bytes" if setup.multicast.is_none() => String::new(),
+            "multicast.group" if setup.multicast.is_none() => String::new(),
             _ => self.text(key),
         };
         let agreed = super::KEYS.iter().filter(|k| k.agreed);

@@ -94,6 +94,25 @@ pub struct DemoArguments {
     pub loss: Option<f64>,
 }
 
+/// Which networks the processes of a bench are in.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Network {
+    /// One, the loopback device's.
+    Loopback,
+    /// One for each, with a virtual Ethernet device.
+    Veth,
+}
+
+impl Network {
+    /// As it is given.
+    pub fn name(self) -> &'static str {
+        match self {
+            Network::Loopback => "loopback",
+            Network::Veth => "veth",
+        }
+    }
+}
+
 /// How messages to everybody travel.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
@@ -337,6 +356,9 @@ pub struct BenchArguments {
     /// How messages to everybody travel: over connections from member to member, or in datagrams to a multicast group.
     #[arg(long, value_name = "tcp|multicast", default_value = "tcp", hide_possible_values = true)]
     pub transport: Transport,
+    /// Between which networks: all processes on the loopback device, or each with an Ethernet device of its own at one bridge (MTU 1,500, as root).
+    #[arg(long, value_name = "loopback|veth", default_value = "loopback", hide_possible_values = true)]
+    pub network: Network,
     /// What is encrypted.
     #[arg(long, value_name = "none", default_value = "none")]
     pub security: String,

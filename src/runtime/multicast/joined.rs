@@ -6,9 +6,13 @@ use bytes::BytesMut;
 
 use super::super::clock;
 use super::super::launch::GroupSettings;
+use super::open;
 use super::{GroupOptions, GroupSocket, Outgoing, Received};
 use crate::core::Casting;
 use crate::types::{Result, mix};
+
+/// Longest datagram where the system does not tell the MTU.
+const ETHERNET_BYTES: usize = 1_500 - open::HEADERS_V6;
 
 /// Datagrams that were thrown away on purpose, and their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -24,6 +28,8 @@ pub struct Joined {
     /// Datagrams may wait to be taken, and the system has not said "would block" since it last said "writable".
     pub readable: bool,
     pub writable: bool,
+    /// Longest datagram that goes, and gets here, in one packet.
+    datagram_bytes: usize,
     loss_per_mille: u64,
     drawn: u64,
     /// What was thrown away on purpose.
@@ -35,15 +41,29 @@ impl Joined {
     pub fn open(settings: &GroupSettings) -> Result<Joined> {
         let GroupSettings { group, interface, ttl, buffer_bytes, .. } = *settings;
         let mut socket = GroupSocket::open(&GroupOptions { group, interface, ttl, buffer_bytes })?;
-        socket.set_longest(settings.packet_bytes);
+        // The least that a network may have if the system does not tell: what Ethernet has.
+        let datagram_bytes = settings.datagram_bytes.min(socket.packet_bytes().unwrap_or(ETHERNET_BYTES));
+        socket.set_longest(datagram_bytes);
         let loss_per_mille = settings.loss_per_mille.into();
-        let drawn = clock::random_bits() as u64;
-        Ok(Joined { socket, readable: false, writable: true, loss_per_mille, drawn, rehearsed: Rehearsed::default() })
+        let (drawn, rehearsed) = (clock::random_bits() as u64, Rehearsed::default());
+        Ok(Joined { socket, readable: false, writable: true, datagram_bytes, loss_per_mille, drawn, rehearsed })
     }
 
     /// Bytes of datagrams that can wait, as the system granted them.
     pub fn receive_buffer_bytes(&self) -> usize {
         self.socket.receive_buffer_bytes()
+    }
+
+    /// Bytes of the longest datagram that goes, and gets here, in one packet.
+    pub fn datagram_bytes(&self) -> usize {
+        self.datagram_bytes
+    }
+
+    /// Where it is, and what it takes.
+    pub fn describe(&self) -> String {
+        let (group, bytes) = (self.socket.group(), self.datagram_bytes);
+        let interface = self.socket.interface().unwrap_or("an interface that has no name");
+        format!("multicast to {group} at {interface}: datagrams of at most {bytes} bytes")
     }
 
     /// What the operator should know of this system, with what to do about it.
@@ -54,16 +74,6 @@ impl Joined {
             texts.push(format!(
                 "the system gives {granted} bytes for datagrams that wait instead of multicast.buffer_bytes = {asked}, and all senders \
                  keep to that: `sysctl -w net.core.rmem_max={asked}` allows it"
-            ));
-        }
-        if let (Some(mtu), Some(interface)) = (self.socket.mtu(), self.socket.interface())
-            && settings.packet_bytes > mtu
-        {
-            texts.push(format!(
-                "multicast.datagram_bytes makes packets of {} bytes, which {interface} (MTU {mtu}) sends in fragments: one that is lost \
-                 loses the whole datagram. Lower it by {}, in all members",
-                settings.packet_bytes,
-                settings.packet_bytes - mtu
             ));
         }
         if settings.loss_per_mille > 0 {
@@ -83,9 +93,10 @@ impl Joined {
         taken
     }
 
-    /// Takes what has come, about `most` datagrams.
-    pub fn receive(&mut self, most: usize, chunk: &mut dyn FnMut() -> BytesMut, out: &mut Vec<Received>) {
+    /// Takes what has come, as many datagrams as make about so many bytes when they are long.
+    pub fn receive(&mut self, bytes: usize, chunk: &mut dyn FnMut() -> BytesMut, out: &mut Vec<Received>) {
         if self.readable {
+            let most = (bytes / self.datagram_bytes).max(1);
             self.readable = self.socket.receive(most, chunk, out);
             if self.loss_per_mille > 0 {
                 out.retain(|datagram| !self.loses(datagram));

@@ -1,7 +1,7 @@
 //! All processes of one measurement, ours or raw: started, brought together, told what to do and heard.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::plan::{PATIENCE, Plan};
 use super::process::{Heard, Process};
 use super::protocol::{Blast, Mark, Order, Said, Spec, ViewSaid};
+use super::veth::{self, Networks};
 use crate::arguments::{Transport, Workload};
 use crate::demo::multicast::own_group;
 use crate::demo::plan::Ports;
@@ -30,6 +31,8 @@ pub struct Stage {
     pub to_bench: Sender<Heard>,
     /// When the run must be over.
     pub deadline: Instant,
+    /// The networks of the processes, if they have some of their own.
+    pub networks: Option<Networks>,
 }
 
 /// The processes of a measurement. Dropping it ends them.
@@ -58,14 +61,19 @@ impl<'a> Fleet<'a> {
     pub fn ours(stage: &'a Stage, number: u32) -> Result<Fleet<'a>, Failure> {
         let plan = &stage.plan;
         let ports = Ports::take(plan.members).map_err(no_ports)?;
-        let seeds = ports.addresses.iter().enumerate().map(|(at, address)| format!("m{at}@{address}"));
+        let mut addresses = ports.addresses.clone();
+        if stage.networks.is_some() {
+            // Ports that are free here are so there as well.
+            addresses.iter_mut().enumerate().for_each(|(at, address)| address.set_ip(veth::address(at).into()));
+        }
+        let seeds = addresses.iter().enumerate().map(|(at, address)| format!("m{at}@{address}"));
         let seeds = seeds.collect::<Vec<_>>().join(",");
         let settings = |at: usize| {
             let mut settings = vec![
                 ("cluster.name".to_owned(), format!("bench-{}", std::process::id())),
                 ("cluster.seeds".to_owned(), seeds.clone()),
                 ("node.name".to_owned(), format!("m{at}")),
-                ("node.bind".to_owned(), ports.addresses[at].to_string()),
+                ("node.bind".to_owned(), addresses[at].to_string()),
                 ("group.size".to_owned(), plan.group_size.to_string()),
                 ("message.max_bytes".to_owned(), plan.bytes.max(1 << 20).to_string()),
             ];
@@ -141,8 +149,12 @@ impl<'a> Fleet<'a> {
         for at in 0..plan.members {
             let echo = plan.workload == Workload::Sessions;
             let (bytes, mode, tuning) = (plan.bytes, plan.mode, plan.tuning);
-            let spec = Spec { number: at as u8, bytes, mode, settings: settings(at), echo, blast, tuning };
-            let process = Process::start(verb, &spec, number, at, &stage.to_bench);
+            let (network, host) = match &stage.networks {
+                Some(networks) => (Some(networks.of(at)), veth::address(at)),
+                None => (None, Ipv4Addr::LOCALHOST),
+            };
+            let spec = Spec { number: at as u8, bytes, mode, settings: settings(at), echo, blast, host, tuning };
+            let process = Process::start(verb, &spec, number, at, network, &stage.to_bench);
             let cannot = |error| Failure::new(Exit::Environment, format!("cannot start a process: {error}"));
             fleet.processes.push(process.map_err(cannot)?);
         }

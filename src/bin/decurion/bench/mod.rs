@@ -15,6 +15,7 @@ mod process;
 mod protocol;
 pub mod raw;
 mod report;
+mod veth;
 mod writer;
 
 use std::thread;
@@ -23,7 +24,7 @@ use std::time::Instant;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::arguments::{BenchArguments, HostMode, Workload};
+use crate::arguments::{BenchArguments, HostMode, Network, Workload};
 use crate::output::{Exit, Failure, Outcome, Output};
 use fleet::Stage;
 use plan::Plan;
@@ -56,7 +57,8 @@ fn stage(plan: Plan) -> Result<Stage, Failure> {
         .spawn(watch)
         .map_err(|e| environment("cannot start a thread", e))?;
     let deadline = Instant::now() + plan.bound();
-    Ok(Stage { plan, heard, to_bench, deadline })
+    let networks = (plan.network == Network::Veth).then(|| veth::Networks::new(plan.members)).transpose()?;
+    Ok(Stage { plan, heard, to_bench, deadline, networks })
 }
 
 /// Ours, raw, ours, raw, and so on.

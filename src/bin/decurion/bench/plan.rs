@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::payload::HEADER_BYTES;
 use super::protocol::{Mode, Tuning};
-use crate::arguments::{BenchArguments, Transport, Workload};
+use crate::arguments::{BenchArguments, Network, Transport, Workload};
 use crate::output::{Exit, Failure};
 use crate::unbuilt;
 
@@ -51,6 +51,8 @@ pub struct Plan {
     pub faults: Vec<String>,
     /// How messages to everybody travel.
     pub transport: Transport,
+    /// Which networks the processes are in.
+    pub network: Network,
     /// Most bytes of a datagram to the group, ours and raw.
     pub datagram_bytes: usize,
     /// Further settings of each member.
@@ -84,7 +86,7 @@ impl Plan {
         if bytes < HEADER_BYTES {
             return usage(format!("--bytes {bytes}: {HEADER_BYTES} or more, for the number and the time of a message"));
         }
-        let mut settings = transport_settings(arguments.transport);
+        let mut settings = transport_settings(arguments.transport, arguments.network);
         let mut config = decurion::Config::new();
         for (key, value) in &settings {
             config.set(key, value)?;
@@ -110,6 +112,7 @@ impl Plan {
             direct: arguments.direct || workload == Workload::Fanout,
             faults: arguments.faults.clone(),
             transport: arguments.transport,
+            network: arguments.network,
             datagram_bytes: datagram_bytes(&config)?,
             settings,
             tuning: tuning(arguments),
@@ -141,21 +144,23 @@ impl Plan {
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
             "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
-            "direct": self.direct, "transport": self.transport.name(), "raw_transport": self.raw_transport().name(),
+            "direct": self.direct, "transport": self.transport.name(), "network": self.network.name(), "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,
             "optimised": !cfg!(debug_assertions),
         })
     }
 }
 
-/// What a transport needs, the group beside: each cluster has its own. All members are on one machine, whose loopback device takes the
-/// longest datagrams whole.
-fn transport_settings(transport: Transport) -> Vec<(String, String)> {
-    let settings: &[(&str, &str)] = match transport {
+/// What a transport and a network need, the group beside: each cluster has its own. Datagrams are as long as the device passes whole; our
+/// members find that themselves, the raw processes are told.
+fn transport_settings(transport: Transport, network: Network) -> Vec<(String, String)> {
+    let longest = if network == Network::Veth { "1472" } else { "61504" };
+    let multicast: &[(&str, &str)] = match transport {
         Transport::Tcp => &[],
-        Transport::Multicast => &[("multicast.use", "messages"), ("multicast.datagram_bytes", "61504")],
+        Transport::Multicast => &[("multicast.use", "messages"), ("multicast.datagram_bytes", longest)],
     };
-    settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    let foreign: &[(&str, &str)] = if network == Network::Veth { &[("security", "none")] } else { &[] };
+    multicast.iter().chain(foreign).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 fn datagram_bytes(config: &decurion::Config) -> Result<usize, Failure> {

@@ -1,12 +1,14 @@
 //! The processes of a bench: started so that none outlives it, heard on their pipes, ended for certain.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::RawFd;
 use std::process::{Child, ChildStdin, Command};
 use std::thread;
 
 use crossbeam_channel::Sender;
 
 use super::protocol::{Order, Said, Spec};
+use super::veth;
 use crate::demo::process::spawn;
 
 /// What comes from outside to the bench's one loop.
@@ -52,9 +54,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the command again under this hidden verb.
-    pub fn start(verb: &str, spec: &Spec, fleet: u32, number: usize, to: &Sender<Heard>) -> std::io::Result<Process> {
+    /// Starts the command again under this hidden verb, in a network of its own if one is named.
+    pub fn start(
+        verb: &str, spec: &Spec, fleet: u32, number: usize, network: Option<RawFd>, to: &Sender<Heard>,
+    ) -> std::io::Result<Process> {
         let mut command = Command::new(std::env::current_exe()?);
+        if let Some(network) = network {
+            veth::enter(&mut command, network);
+        }
         command.arg(verb).arg(serde_json::to_string(spec).expect("plain data"));
         let mut child = spawn(command)?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());

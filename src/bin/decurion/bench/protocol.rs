@@ -1,6 +1,6 @@
 //! What the bench and its processes say to each other, a line of JSON each.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub struct Spec {
     pub echo: bool,
     /// The group to which the raw process blasts, or which it hears; `None`: all goes over links.
     pub blast: Option<Blast>,
+    /// Where the raw process listens, and by which interface it blasts.
+    pub host: Ipv4Addr,
     /// How the raw process is tuned.
     pub tuning: Tuning,
 }

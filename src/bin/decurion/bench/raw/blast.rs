@@ -57,7 +57,7 @@ struct End {
 
 impl End {
     fn new(spec: &Spec, blast: &Blast, links: Vec<Link>, orders: Orders) -> Result<End, Failure> {
-        let interface = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let interface = Some(IpAddr::V4(spec.host));
         let options = GroupOptions { group: blast.group, interface, ttl: 1, buffer_bytes: BUFFER_BYTES };
         let socket = GroupSocket::open(&options)?;
         // A quarter is left to what the system keeps beside the bytes. All processes are granted the same.
@@ -114,7 +114,7 @@ fn environment(error: std::io::Error) -> Failure {
 pub fn send(spec: &Spec, blast: &Blast, links: Vec<Link>, orders: Orders) -> Result<Infallible, Failure> {
     let end = End::new(spec, blast, links, orders)?;
     // It need not hear itself.
-    SockRef::from(&end.socket.as_fd()).leave_multicast_v4(&ipv4(blast)?, &Ipv4Addr::LOCALHOST).map_err(environment)?;
+    SockRef::from(&end.socket.as_fd()).leave_multicast_v4(&ipv4(blast)?, &spec.host).map_err(environment)?;
     let (datagram_bytes, chunk_bytes) = lengths(spec.bytes, blast.datagram_bytes, spec.tuning.read_bytes);
     let credits = vec![0; end.links.len()];
     let (now, chunk) = (monotonic_ns(), vec![0x5a; chunk_bytes]);

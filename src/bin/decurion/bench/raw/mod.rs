@@ -9,12 +9,12 @@ mod node;
 mod receiving;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::child::{self, Orders, say};
-use super::protocol::{Order, Said, Tuning};
+use super::protocol::{Order, Said, Spec, Tuning};
 use crate::output::{Exit, Failure, Outcome};
 use links::Link;
 
@@ -23,7 +23,7 @@ pub fn run(text: &str) -> Outcome {
     let spec = child::spec(text)?;
     let environment = |error: std::io::Error| Failure::new(Exit::Environment, format!("a raw process: {error}"));
     let mut orders = Orders::new().map_err(environment)?;
-    let (listener, address) = listen(&spec.tuning).map_err(environment)?;
+    let (listener, address) = listen(&spec).map_err(environment)?;
     say(&Said::Open { address });
     for order in orders.next() {
         if let Order::Link { dial, accept, mixed } = order {
@@ -54,9 +54,9 @@ fn socket(tuning: &Tuning) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-fn listen(tuning: &Tuning) -> std::io::Result<(Socket, SocketAddr)> {
-    let socket = socket(tuning)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+fn listen(spec: &Spec) -> std::io::Result<(Socket, SocketAddr)> {
+    let socket = socket(&spec.tuning)?;
+    socket.bind(&SocketAddr::from((spec.host, 0)).into())?;
     socket.listen(1_024)?;
     let address = socket.local_addr()?.as_socket().expect("an address of IPv4");
     Ok((socket, address))
