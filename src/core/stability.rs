@@ -82,6 +82,8 @@ pub(crate) struct Stability {
     report_bytes: usize,
     /// Enough has moved: it is told at once.
     hurry: bool,
+    /// A leader has taken so much that it may be enough.
+    look: bool,
     due: Time,
     /// When the last report was made.
     told_at: Time,
@@ -104,6 +106,7 @@ impl Stability {
             tag: view.tag(),
             leader: view.is_leader(me),
             hurry: false,
+            look: false,
             members: others
                 .filter(|m| !witness(**m))
                 .map(|m| (*m, counts(*m), vec![0; streams]))
@@ -132,7 +135,8 @@ impl Stability {
         self.moved.insert(s);
         // Nobody waits for what a leader has taken of its own stream.
         self.moved_bytes += if self.leader && s == self.me { 0 } else { bytes };
-        self.hurry |= self.moved_bytes >= self.report_bytes;
+        let enough = self.moved_bytes >= self.report_bytes;
+        (self.hurry, self.look) = (self.hurry || (enough && !self.leader), self.look || (enough && self.leader));
     }
 
     /// A member of my group, or another leader for its group, reports.
@@ -173,6 +177,10 @@ impl Stability {
         }
         if self.due == Time::NEVER {
             self.due = now.max(self.told_at + self.measure.pause(self.leader));
+        }
+        if std::mem::take(&mut self.look) {
+            self.moved_bytes = 0;
+            self.hurry |= self.moved.ones().any(|s| self.has_risen(s, streams));
         }
         if !self.is_due(now) {
             return Vec::new();
@@ -249,7 +257,7 @@ impl Stability {
 
     /// Whether something has moved of which it is not known yet when to tell it, or which is to be told now.
     pub(crate) fn is_due(&self, now: Time) -> bool {
-        let told = self.due == Time::NEVER || now >= self.due || self.hurry;
+        let told = self.due == Time::NEVER || now >= self.due || self.hurry || self.look;
         told && !self.moved.is_clear()
     }
 
