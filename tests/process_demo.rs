@@ -133,9 +133,10 @@ fn by_multicast_at_a_loss_of_one_in_twenty_and_two_deaths_nothing_is_missing() {
     let count = |field: &str| multicast[field].as_f64().unwrap_or_else(|| panic!("a number '{field}' in {multicast}"));
     // Six passes of two senders, to five or six members each, themselves included.
     let (sent, received) = (count("datagrams_sent"), count("datagrams_received"));
-    assert!(sent * 1_472.0 > 12.0 * bytes.len() as f64 && received > 4.0 * sent, "{multicast}");
+    assert!(sent * 61_504.0 > 12.0 * bytes.len() as f64 && received > 4.0 * sent, "{multicast}");
     let part = count("datagrams_thrown_away") / (received + count("datagrams_thrown_away"));
-    assert!((0.045..0.055).contains(&part), "{part}: {multicast}");
+    // Some ten thousand datagrams: more than four deviations on either side.
+    assert!((0.04..0.06).contains(&part), "{part}: {multicast}");
     assert!(count("repairs_asked") > 0.0 && count("repair_bytes_sent") > 0.0, "{multicast}");
     let ratio = count("repair_bytes_per_lost_byte");
     assert!((0.8..4.0).contains(&ratio), "what was lost was sent again, and not much more: {multicast}");
