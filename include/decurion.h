@@ -232,8 +232,8 @@
 // `to` of a send: every other member of the view.
 #define DCN_TO_ALL 0
 
-// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes (73 less than
-// `multicast.datagram_bytes`, where that is shorter) is refused: `DCN_ERR_TOO_LARGE`.
+// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes (by
+// multicast 73 less than the longest datagram that every member takes, where that is shorter) is refused: `DCN_ERR_TOO_LARGE`.
 #define DCN_LEVEL_UNRELIABLE 0
 
 // In the order sent, once, without a gap.

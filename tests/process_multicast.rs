@@ -173,6 +173,17 @@ fn members_meet_and_talk_by_a_group_of_ipv6() {
 }
 
 #[test]
+fn a_datagram_is_worth_its_head_however_short_packets_are() {
+    let Some(network) = Network::new(2, seed(SEED)) else { return };
+    // A packet would have room for 40 bytes of a datagram: it goes in fragments instead.
+    network.hosts.iter().for_each(|host| host.set_mtu(68).expect("as short as IPv4 may have it"));
+    let wanted = Wanted { senders: &[1], bytes: 20_000, ..Wanted::default() };
+    let cluster = Cluster::start(&network, "multicast-short", 2, wanted);
+    cluster.together();
+    cluster.have_files("packets of 68 bytes", &[0], wanted);
+}
+
+#[test]
 fn a_member_without_multicast_joins_at_a_seed_and_takes_all_over_connections() {
     let Some(network) = Network::new(4, seed(SEED)) else { return };
     network.set_all(lossy(0.0));

@@ -51,6 +51,7 @@ fn limits_are_those_of_the_code() {
         ("CONTROL_BYTES", limits::CONTROL_BYTES),
         ("GREETING_BYTES", limits::GREETING_BYTES),
         ("DATAGRAM_BYTES", limits::DATAGRAM_BYTES),
+        ("LEAST_CAST_BYTES", limits::LEAST_CAST_BYTES),
         ("TAGS_BYTES", limits::TAGS_BYTES),
         ("ATTRIBUTE_NAME_BYTES", limits::ATTRIBUTE_NAME_BYTES),
         ("TOKENS", limits::TOKENS),

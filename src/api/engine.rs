@@ -25,7 +25,7 @@ const REPORT_PATIENCE: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Level {
     /// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes
-    /// (73 less than `multicast.datagram_bytes`, where that is shorter) is refused.
+    /// (by multicast 73 less than the longest datagram that every member takes, where that is shorter) is refused.
     Unreliable,
     /// In the order sent, once, without a gap.
     Fifo,

@@ -52,11 +52,20 @@ impl ChunkPool {
             self.free.pop().unwrap_or_else(|| BytesMut::with_capacity(limits::CHUNK_BYTES))
         });
         let chunk = anchor.split_off(0);
-        if self.remembered() >= self.bound && self.free.pop().is_none() {
-            self.out.pop_front();
+        if self.remembered() >= self.bound {
+            // The coldest one of those that wait, or the one that has been out for longest.
+            let forgotten = if self.free.is_empty() { self.out.pop_front() } else { Some(self.free.remove(0)) };
+            drop(forgotten);
         }
         self.out.push_back(anchor);
         chunk
+    }
+
+    /// Memory for so many bytes: a chunk if they fill half of it or more, unless this pool keeps none. Shorter ones would keep memory that
+    /// others want.
+    pub(crate) fn memory(&mut self, bytes: usize) -> BytesMut {
+        let fills = (limits::CHUNK_BYTES / 2..=limits::CHUNK_BYTES).contains(&bytes);
+        if fills && self.bound > 0 { self.take() } else { BytesMut::with_capacity(bytes) }
     }
 
     /// One of the chunks that were given out last, if it has come back.

@@ -298,12 +298,9 @@ impl Reassembly {
 
     fn add(&mut self, fragment: Fragment, part: &[u8], pool: &mut ChunkPool) -> Option<Bytes> {
         let total = fragment.total as usize;
-        // Half a chunk at least: less would keep memory that others want.
-        let pooled = (limits::CHUNK_BYTES / 2..=limits::CHUNK_BYTES).contains(&total);
-        let memory = || if pooled { pool.take() } else { BytesMut::with_capacity(total) };
-        let whole = self.parts.get_or_insert_with(memory);
+        let whole = self.parts.get_or_insert_with(|| pool.memory(total));
         whole.extend_from_slice(part);
-        if whole.len() < fragment.total as usize { None } else { self.parts.take().map(BytesMut::freeze) }
+        if whole.len() < total { None } else { self.parts.take().map(BytesMut::freeze) }
     }
 
     /// Drops what is incomplete: its sender sends it again in the next view (D6).

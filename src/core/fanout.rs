@@ -28,12 +28,10 @@ pub(crate) struct Budget {
     pub(crate) pool: ChunkPool,
 }
 
-/// So many messages that were put together may wait for the host in memory that is used again.
-const POOL_CHUNKS: usize = 64;
-
 impl Budget {
-    pub(crate) fn new(bound: usize) -> Budget {
-        Budget { outstanding: 0, bound, pool: ChunkPool::new(POOL_CHUNKS) }
+    /// With memory for so many messages of about a chunk that is used again; 0: each has its own.
+    pub(crate) fn new(bound: usize, chunks: usize) -> Budget {
+        Budget { outstanding: 0, bound, pool: ChunkPool::new(chunks) }
     }
 
     /// Whether another run fits. An empty queue takes any legal run.
@@ -679,7 +677,7 @@ mod tests {
         fanout.note_behind(1);
         fanout.release(1, 1);
         assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (0, HEADER_BYTES as u64 + 100));
-        let mut budget = Budget::new(1 << 20);
+        let mut budget = Budget::new(1 << 20, 0);
         fanout.take(&mut budget, false, &mut Effects::default());
         assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (1, 0), "nobody says it twice");
     }

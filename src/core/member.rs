@@ -33,6 +33,9 @@ use super::{Stats, lease::Lease};
 use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, limits, millis};
 use crate::wire::control::{Control, Cut, Proposal};
 
+/// So many long messages that were put together may wait for the host in memory that is used again.
+const WHOLE_CHUNKS: usize = 64;
+
 /// Chunks whose return the pool waits for: enough for the whole window and the host's queue.
 fn pool_chunks(setup: &Setup) -> usize {
     16 + (setup.window_bytes + setup.receive_queue_bytes) / limits::CHUNK_BYTES
@@ -186,7 +189,7 @@ impl Member {
                 setup.incarnation,
                 setup.direct_window_bytes,
             ),
-            budget: Budget::new(setup.receive_queue_bytes),
+            budget: Budget::new(setup.receive_queue_bytes, WHOLE_CHUNKS),
             backlog: false,
             hurry: false,
             told_ended: false,

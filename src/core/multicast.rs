@@ -40,9 +40,8 @@ const LOSSY_LOOKS: u32 = 8;
 const LOSSY_BATCHES: u64 = 8;
 const AWAY: Micros = millis(10_000);
 
-/// What one member may have under way however little can wait at another, and how long its datagrams may be however short ones the other wants.
+/// What one member may have under way however little can wait at another.
 const LEAST_UNDER_WAY: usize = 32 * 1024;
-const LEAST_DATAGRAM: usize = 600;
 
 /// A datagram for the group, to be sent as one: what goes first, and the rest.
 pub type Casting = ([u8; HEAD_BYTES], Bytes);
@@ -266,7 +265,8 @@ impl Member {
         let (Some(f), Some(multicast)) = (&mut self.fanout, &self.setup.multicast) else { return };
         let told = || f.view.members.iter().filter_map(|m| self.group.limits.get(&m.incarnation));
         let room = told().map(|limits| limits.room).min().map_or(usize::MAX, |room| room as usize / 4 * 3);
-        let longest = told().map(|limits| limits.longest as usize).min().unwrap_or(usize::MAX).max(LEAST_DATAGRAM);
+        let longest =
+            told().map(|limits| limits.longest as usize).min().unwrap_or(usize::MAX).max(limits::LEAST_CAST_BYTES);
         let Some(cast) = &mut f.cast else { return };
         cast.cap = room.max(LEAST_UNDER_WAY);
         let (own, group) = (multicast.datagram_bytes, multicast.group);

@@ -136,7 +136,11 @@ impl Stability {
         // Nobody waits for what a leader has taken of its own stream.
         self.moved_bytes += if self.leader && s == self.me { 0 } else { bytes };
         let enough = self.moved_bytes >= self.report_bytes;
-        (self.hurry, self.look) = (self.hurry || (enough && !self.leader), self.look || (enough && self.leader));
+        if self.leader {
+            self.look |= enough;
+        } else {
+            self.hurry |= enough;
+        }
     }
 
     /// A member of my group, or another leader for its group, reports.

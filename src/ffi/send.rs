@@ -10,8 +10,8 @@ use crate::types::{Code, Error, Result, Seat};
 /// `to` of a send: every other member of the view.
 pub const DCN_TO_ALL: u32 = 0;
 
-/// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes (73 less than
-/// `multicast.datagram_bytes`, where that is shorter) is refused: `DCN_ERR_TOO_LARGE`.
+/// In one datagram: may be lost and come out of order, never doubled or corrupted. What is longer than 1,327 bytes (by
+/// multicast 73 less than the longest datagram that every member takes, where that is shorter) is refused: `DCN_ERR_TOO_LARGE`.
 pub const DCN_LEVEL_UNRELIABLE: u32 = 0;
 /// In the order sent, once, without a gap.
 pub const DCN_LEVEL_FIFO: u32 = 1;

@@ -18,6 +18,8 @@ pub const CONTROL_BYTES: usize = 2 * 1024 * 1024;
 pub const GREETING_BYTES: usize = 4 * 1024;
 /// Longest datagram that is sent or accepted.
 pub const DATAGRAM_BYTES: usize = 1_400;
+/// However short packets are, datagrams to a multicast group may have so many bytes.
+pub const LEAST_CAST_BYTES: usize = 600;
 /// Longest text of a refusal.
 pub const REASON_BYTES: usize = 512;
 /// Longest text of a member's tags.

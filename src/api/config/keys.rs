@@ -117,7 +117,7 @@ pub static KEYS: &[Key] = &[
         "The address of this machine whose network interface is used for the group."),
     key("multicast.ttl", Kind::Number { min: 0, max: 255 }, Default::Is("1"),
         "How many networks datagrams to the group may go through: 1 stays in the local one, each router takes one away."),
-    key("multicast.datagram_bytes", bytes(600, 65_507), Default::Is("61504"),
+    key("multicast.datagram_bytes", bytes(limits::LEAST_CAST_BYTES as u64, 65_507), Default::Is("61504"),
         "Longest datagram to the group. Members tell each other what their interfaces pass in one packet as well, and keep to the least of all: \
          1472 bytes on Ethernet, 8972 with jumbo frames, 61504 on one machine. Where something between them is narrower, this is to say so in \
          every member; `decurion mcast-test` shows it."),

@@ -236,7 +236,7 @@ impl Sessions {
 fn take(streams: &mut Direct) -> Vec<Messages> {
     let mut events = Vec::new();
     // Its bound is the window of each sender.
-    let mut budget = Budget::new(usize::MAX);
+    let mut budget = Budget::new(usize::MAX, 0);
     streams.take(ViewId::NONE, &mut budget, &mut events);
     let runs = events.into_iter().filter_map(|event| match event {
         Event::Messages(run) => Some(run),

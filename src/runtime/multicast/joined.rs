@@ -9,7 +9,7 @@ use super::super::launch::GroupSettings;
 use super::open;
 use super::{GroupOptions, GroupSocket, Outgoing, Received};
 use crate::core::Casting;
-use crate::types::{Result, mix};
+use crate::types::{Result, limits, mix};
 
 /// Longest datagram where the system does not tell the MTU.
 const ETHERNET_BYTES: usize = 1_500 - open::HEADERS_V6;
@@ -42,7 +42,8 @@ impl Joined {
         let GroupSettings { group, interface, ttl, buffer_bytes, .. } = *settings;
         let mut socket = GroupSocket::open(&GroupOptions { group, interface, ttl, buffer_bytes })?;
         // The least that a network may have if the system does not tell: what Ethernet has.
-        let datagram_bytes = settings.datagram_bytes.min(socket.packet_bytes().unwrap_or(ETHERNET_BYTES));
+        let whole = socket.packet_bytes().unwrap_or(ETHERNET_BYTES).max(limits::LEAST_CAST_BYTES);
+        let datagram_bytes = settings.datagram_bytes.min(whole);
         socket.set_longest(datagram_bytes);
         let loss_per_mille = settings.loss_per_mille.into();
         let (drawn, rehearsed) = (clock::random_bits() as u64, Rehearsed::default());

@@ -144,7 +144,8 @@ impl Plan {
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
             "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
-            "direct": self.direct, "transport": self.transport.name(), "network": self.network.name(), "raw_transport": self.raw_transport().name(),
+            "direct": self.direct, "transport": self.transport.name(), "network": self.network.name(),
+            "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,
             "optimised": !cfg!(debug_assertions),
         })
