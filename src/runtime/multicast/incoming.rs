@@ -1,4 +1,5 @@
-//! Receiving into chunks, whole super-datagrams at once, and cutting them into datagrams without copying.
+//! Receiving into chunks without copying: whole super-datagrams, which are cut into datagrams, or many single datagrams a
+//! call where the network delivers them one by one.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,8 +12,11 @@ use socket2::{SockAddr, SockAddrStorage};
 use super::super::socket::canonical;
 use super::{DATAGRAM_BYTES, GroupSocket, Received};
 
-/// Most datagrams of one call where the system does not coalesce.
-const SLOTS: usize = 16;
+/// Most single datagrams of one call.
+const SLOTS: usize = 32;
+/// So many that came by themselves in a row, and the next call looks for several. Fewer would be drawn in by the beacons
+/// between super-datagrams.
+const ALONE: usize = 8;
 /// Less room than this at the end of a chunk is not used.
 const LEAST_ROOM: usize = 4 * 1024;
 
@@ -72,6 +76,15 @@ impl Space {
     }
 }
 
+/// How single datagrams are received.
+#[derive(Debug, Default)]
+pub(super) struct Singles {
+    /// Datagrams in a row that were no part of a super-datagram.
+    alone: usize,
+    /// Where a super-datagram that comes in spite of that goes beyond its slot.
+    beyond: Vec<u8>,
+}
+
 /// Takes the first bytes of the spare room out, which the system has written.
 fn written(space: &mut BytesMut, length: usize) -> Bytes {
     if length == 0 {
@@ -93,13 +106,14 @@ union Control {
 }
 
 impl GroupSocket {
-    /// Receives once: a super-datagram, or several datagrams where the system does not coalesce.
+    /// Receives once: a super-datagram, or several datagrams where they come one by one.
     pub(super) fn receive_some(
         &mut self, most: usize, chunk: &mut dyn FnMut() -> BytesMut, out: &mut Vec<Received>,
     ) -> Got {
         self.space.prepare(chunk);
         let slots = SLOTS.min(most).min(self.space.now.capacity() / self.longest);
-        if self.coalesces || slots < 2 { self.receive_one(out) } else { self.receive_several(slots, out) }
+        let coalesced = self.coalesces && self.singles.alone < ALONE;
+        if coalesced || slots < 2 { self.receive_one(out) } else { self.receive_several(slots, out) }
     }
 
     fn receive_one(&mut self, out: &mut Vec<Received>) -> Got {
@@ -118,7 +132,9 @@ impl GroupSocket {
         // with their lengths.
         let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
         let Ok(length) = usize::try_from(length) else { return not_received() };
-        let segment = segment_of(&message).unwrap_or(length).max(1);
+        let segment = segment_of(&message);
+        self.singles.alone = if segment.is_some() { 0 } else { self.singles.alone + 1 };
+        let segment = segment.unwrap_or(length).max(1);
         let sender = address(from, message.msg_namelen);
         let cut = message.msg_flags & libc::MSG_TRUNC != 0;
         let Self { space, longest, too_long, .. } = self;
@@ -139,39 +155,76 @@ impl GroupSocket {
         Got::More
     }
 
-    /// Receives up to so many datagrams, each into a slot of the chunk that holds the longest.
+    /// Receives up to so many datagrams, each into a slot of the chunk that holds the longest. What is longer is a
+    /// super-datagram after all, and is copied: from then on they are looked for again.
     fn receive_several(&mut self, slots: usize, out: &mut Vec<Received>) -> Got {
+        let Self { space, singles, longest, .. } = self;
+        if singles.beyond.is_empty() {
+            // Zeroed by the system, page by page as they are touched, which is hardly ever.
+            singles.beyond = vec![0; SLOTS * DATAGRAM_BYTES];
+        }
+        let mut room = space.now.spare_capacity_mut().chunks_exact_mut(*longest);
+        let mut beyond = singles.beyond.chunks_exact_mut(DATAGRAM_BYTES);
+        let mut slices: [[libc::iovec; 2]; SLOTS] = std::array::from_fn(|_| {
+            let beyond = beyond.next().unwrap_or_default();
+            [
+                slice(room.next().unwrap_or_default()),
+                libc::iovec { iov_base: beyond.as_mut_ptr().cast(), iov_len: beyond.len() },
+            ]
+        });
+        let mut from: [SockAddrStorage; SLOTS] = std::array::from_fn(|_| SockAddrStorage::zeroed());
+        let mut controls = [Control { bytes: [0; 64] }; SLOTS];
         // SAFETY: structures of plain numbers and pointers, for which zero is a value.
         let mut messages: [libc::mmsghdr; SLOTS] = unsafe { std::mem::zeroed() };
-        let mut from: [SockAddrStorage; SLOTS] = std::array::from_fn(|_| SockAddrStorage::zeroed());
-        let mut room = self.space.now.spare_capacity_mut().chunks_exact_mut(self.longest);
-        let mut slices: [libc::iovec; SLOTS] = std::array::from_fn(|_| slice(room.next().unwrap_or_default()));
-        for ((message, slice), from) in messages.iter_mut().zip(&mut slices).zip(&mut from) {
-            message.msg_hdr.msg_iov = &raw mut *slice;
-            message.msg_hdr.msg_iovlen = 1;
-            message.msg_hdr.msg_name = (&raw mut *from).cast();
-            message.msg_hdr.msg_namelen = from.size_of();
+        for (at, message) in messages.iter_mut().enumerate() {
+            let header = &mut message.msg_hdr;
+            header.msg_iov = slices[at].as_mut_ptr();
+            header.msg_iovlen = slices[at].len() as _;
+            header.msg_name = (&raw mut from[at]).cast();
+            header.msg_namelen = from[at].size_of();
+            header.msg_control = (&raw mut controls[at]).cast();
+            header.msg_controllen = size_of::<Control>() as _;
         }
         self.calls += 1;
-        // SAFETY: the first `slots` messages point each to a slot of its own of the chunk's room and to an address, with
-        // their lengths; there are so many slots.
+        // SAFETY: the first `slots` messages point each to a slot of its own of the chunk's room, to a piece of its own of
+        // `beyond`, to an address and to control messages, all with their lengths; there are so many slots.
         let count = unsafe {
             let no_time = std::ptr::null_mut();
             libc::recvmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), slots as libc::c_uint, 0, no_time)
         };
         let Ok(count) = usize::try_from(count) else { return not_received() };
         for (at, (message, from)) in messages.iter().zip(from).take(count).enumerate() {
+            let (header, length) = (&message.msg_hdr, message.msg_len as usize);
             // The last one leaves the rest of its slot to the next call.
-            let last = at + 1 == count;
-            let length = message.msg_len as usize;
-            let mut slot = split_room(&mut self.space.now, if last { length } else { self.longest });
-            let bytes = written(&mut slot, length);
-            match address(from, message.msg_hdr.msg_namelen) {
-                Some(from) if message.msg_hdr.msg_flags & libc::MSG_TRUNC == 0 => out.push(Received { from, bytes }),
-                _ => self.too_long += 1,
+            let slot = if at + 1 == count { length.min(self.longest) } else { self.longest };
+            let mut slot = split_room(&mut self.space.now, slot);
+            let mut bytes = written(&mut slot, length.min(self.longest));
+            if length > self.longest {
+                let beyond = &self.singles.beyond[at * DATAGRAM_BYTES..][..length - self.longest];
+                bytes = [&bytes[..], beyond].concat().into();
             }
+            let segment = segment_of(header);
+            if segment.is_some() {
+                self.singles.alone = 0;
+            }
+            let cut = header.msg_flags & libc::MSG_TRUNC != 0;
+            self.keep(address(from, header.msg_namelen).filter(|_| !cut), bytes, segment, out);
         }
         Got::More
+    }
+
+    /// Keeps what came at once, cut into its datagrams; what is too long, or from nobody, is counted.
+    fn keep(&mut self, from: Option<SocketAddr>, mut bytes: Bytes, segment: Option<usize>, out: &mut Vec<Received>) {
+        loop {
+            let one = bytes.split_to(segment.unwrap_or(bytes.len()).min(bytes.len()));
+            match from {
+                Some(from) if one.len() <= self.longest => out.push(Received { from, bytes: one }),
+                _ => self.too_long += 1,
+            }
+            if bytes.is_empty() {
+                return;
+            }
+        }
     }
 }
 

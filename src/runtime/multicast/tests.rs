@@ -132,6 +132,27 @@ fn without_help_of_the_kernel_the_same_arrives() {
     assert!(to.calls() <= 5, "{} calls for 45 datagrams", to.calls());
 }
 
+/// As over a network whose drivers coalesce nothing, and then one that does: a bridge may have both behind it.
+#[test]
+fn what_comes_one_by_one_is_taken_many_at_once_and_super_datagrams_among_it_stay_whole() {
+    let options = options(16);
+    let (mut from, mut to) = (open(&options), open(&options));
+    to.set_longest(1_472);
+    let mut calls = |segments: bool, lengths: &[usize]| {
+        from.segments = segments;
+        let (sent, before) = (send(&mut from, lengths), to.calls());
+        assert_same(&receive(&mut to, lengths.len()), &sent);
+        to.calls() - before
+    };
+    let singles = vec![1_472; 100];
+    assert!(calls(false, &singles) >= 10, "the first ones are taken for what comes between super-datagrams");
+    assert!(calls(false, &singles) <= 6, "32 a call");
+    let mixed = [vec![1_472; 40], vec![700; 3], vec![90; 20], vec![10, 0, 1_471]].concat();
+    assert!(calls(true, &mixed) <= 6, "all wait in the socket, and the first call that looks for singles takes them");
+    assert_eq!(calls(true, &[1_472; 44]), 2, "one for the super-datagram, one that finds nothing more");
+    assert_eq!(to.too_long(), 0);
+}
+
 #[test]
 fn what_is_too_long_is_dropped_and_counted() {
     let options = options(7);
