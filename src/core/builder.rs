@@ -84,6 +84,11 @@ impl Builder {
         self.large.is_some()
     }
 
+    /// What has not been numbered of a long message that is under way.
+    pub(crate) fn large_bytes(&self) -> usize {
+        self.large.as_ref().map_or(0, |(pending, sent)| pending.payload.len() - sent + PENDING_OVERHEAD)
+    }
+
     /// Builds one batch of at most `room` bytes of messages (R3). `None` if nothing waits or nothing fits.
     pub(crate) fn build(
         &mut self, queue: Option<&mut Queue>, room: usize, tag: u64, sender: Seat, receiver: Seat,
@@ -97,8 +102,7 @@ impl Builder {
             return Some(self.close_block(block, tag, (sender, receiver)));
         }
         // At once as long as it can get: one that grows leaves gaps of every size behind, among what stays.
-        let large = self.large.as_ref().map_or(0, |(pending, sent)| pending.payload.len() - sent + PENDING_OVERHEAD);
-        let waiting = large + queue.as_ref().map_or(0, |queue| queue.bytes());
+        let waiting = self.large_bytes() + queue.as_ref().map_or(0, |queue| queue.bytes());
         let mut area = BytesMut::with_capacity(HEADER_BYTES + room.min(waiting));
         area.put_bytes(0, HEADER_BYTES);
         let mut packer = Packer { area, room, count: 0, ended: 0, fragments: false, level: None };

@@ -374,7 +374,8 @@ impl Fanout {
     pub(crate) fn send(&mut self, builder: &mut Builder, queue: Option<&mut Queue>, fx: &mut Effects) -> bool {
         let unstable = self.streams[self.me].retained_bytes();
         let cap = self.cast.as_ref().map_or(usize::MAX, |cast| cast.cap);
-        let room = self.window.room(unstable).min(cap.saturating_sub(unstable as usize));
+        let waiting = builder.large_bytes() + queue.as_ref().map_or(0, |queue| queue.bytes());
+        let room = self.window.room(unstable, cap, waiting);
         if self.frozen || room == 0 {
             return false;
         }

@@ -37,11 +37,18 @@ impl Window {
         self.reserved
     }
 
-    /// Bytes that may be numbered now. With nothing unstable at least a small batch always may.
-    pub(crate) fn room(&self, unstable: u64) -> usize {
-        let limit = self.reserved + self.credit;
-        let room = limit.saturating_sub(unstable);
-        if unstable == 0 { room.max(4096) as usize } else { room as usize }
+    /// Bytes that may be numbered now, of `waiting`. With nothing unstable at least a small batch always may. A window that opens
+    /// by little at a time stays shut until there is room for a whole batch, or a quarter of it: otherwise every report would let
+    /// out a batch as small as itself, whose reports do the same (RFC 1122, 4.2.3.4, has this for TCP).
+    pub(crate) fn room(&self, unstable: u64, cap: usize, waiting: usize) -> usize {
+        let limit = (self.reserved + self.credit).min(cap as u64);
+        let room = limit.saturating_sub(unstable) as usize;
+        let worth = waiting.min(limits::BATCH_BYTES).min(limit as usize / 4);
+        match unstable {
+            0 => room.max(4096).min(cap),
+            _ if room < worth => 0,
+            _ => room,
+        }
     }
 
     /// How much to ask the leader for, when something waits and the window does not take it.

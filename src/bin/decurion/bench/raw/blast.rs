@@ -59,7 +59,8 @@ impl End {
     fn new(spec: &Spec, blast: &Blast, links: Vec<Link>, orders: Orders) -> Result<End, Failure> {
         let interface = Some(IpAddr::V4(spec.host));
         let options = GroupOptions { group: blast.group, interface, ttl: 1, buffer_bytes: BUFFER_BYTES };
-        let socket = GroupSocket::open(&options)?;
+        let mut socket = GroupSocket::open(&options)?;
+        socket.set_longest(blast.datagram_bytes);
         // A quarter is left to what the system keeps beside the bytes. All processes are granted the same.
         let window = spec.tuning.window_bytes.min(socket.receive_buffer_bytes() / 4 * 3);
         let poll = Poll::new().map_err(environment)?;
@@ -291,7 +292,8 @@ pub fn receive(spec: &Spec, blast: &Blast, links: Vec<Link>, orders: Orders) -> 
     let end = End::new(spec, blast, links, orders)?;
     let deliver = Deliver::new(spec.mode, Receiving::new(spec.bytes, 1)).map_err(environment)?;
     let step = (end.window / 4) as u64;
-    let mut receiver = Receiver { end, deliver, chunks: Chunks::default(), taken: 0, credited: 0, step };
+    let at_once = (CHUNK_BYTES / blast.datagram_bytes).max(1);
+    let mut receiver = Receiver { end, deliver, chunks: Chunks::default(), at_once, taken: 0, credited: 0, step };
     say(&Said::Linked);
     let mut more = true;
     loop {
@@ -314,6 +316,8 @@ struct Receiver {
     end: End,
     deliver: Deliver,
     chunks: Chunks,
+    /// Most datagrams that are received before they are checked: what a chunk holds, so it is still in the cache.
+    at_once: usize,
     /// Bytes taken since the beginning, and how many of them the sender has been told of.
     taken: u64,
     credited: u64,
@@ -330,11 +334,11 @@ impl Receiver {
         }
     }
 
-    /// Takes what waits, one super-datagram after the other; answers whether more may wait.
+    /// Takes what waits, one chunk after the other; answers whether more may wait.
     fn take(&mut self) -> bool {
         let mut datagrams: Vec<Received> = Vec::with_capacity(SEGMENTS);
         for _ in 0..TURN {
-            let more = self.end.socket.receive(1, &mut || self.chunks.take(), &mut datagrams);
+            let more = self.end.socket.receive(self.at_once, &mut || self.chunks.take(), &mut datagrams);
             self.taken += datagrams.iter().map(|datagram| datagram.bytes.len() as u64).sum::<u64>();
             match &mut self.deliver {
                 Deliver::Here(receiving) => {
