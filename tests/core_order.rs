@@ -6,14 +6,11 @@ mod core_support;
 use core_support::{Cluster, Stream, pairs};
 use decurion::core::Event;
 use decurion::types::{Code, SessionId, millis};
-use decurion::wire::batch::{Entry, Level, Place, put_order};
+use decurion::wire::batch::{Entry, Level, Notice, Place};
 
 fn places(places: &[(u32, u64)]) -> Vec<u8> {
     let mut area = Vec::new();
-    put_order(
-        &places.iter().map(|(stream, upto)| Place { stream: *stream, upto: *upto }).collect::<Vec<_>>(),
-        &mut area,
-    );
+    Notice::Order(places.iter().map(|(stream, upto)| Place { stream: *stream, upto: *upto }).collect()).put(&mut area);
     area
 }
 
