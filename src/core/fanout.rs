@@ -398,7 +398,8 @@ impl Fanout {
             Notice::Want(_) if self.streams[s].at.reached > 0 => Err("room is wanted inside a message"),
             Notice::Want(bytes) if self.me == self.coordinator => self.grants.wanted(s, bytes),
             Notice::Want(_) => Ok(()),
-            Notice::Order(_) | Notice::Grant(_) => Err("an order or a grant by one that does not coordinate"),
+            Notice::Order(_) => Err("an order by one that does not coordinate"),
+            Notice::Grant(_) => Err("a grant by one that does not coordinate"),
         }
     }
 

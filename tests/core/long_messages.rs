@@ -1,10 +1,7 @@
 //! Messages over the bound up to which nobody is asked (R28): they take turns, however many send, and nothing is put together that has
 //! no room.
 
-#[allow(dead_code)] // other tests use more of it
-mod core_support;
-
-use core_support::{Cluster, Stream};
+use crate::support::{Cluster, Stream};
 use decurion::core::LargeRules;
 use decurion::types::{Code, millis};
 use decurion::wire::batch::{Entry, Fragment, Level, Notice};
@@ -150,7 +147,7 @@ fn who_takes_room_that_is_not_its_own_is_named() {
     };
     assert_eq!(fault(&c, first_part(ROOM + 1), 2, 1), "m2: a long message without a grant");
     assert_eq!(fault(&c, first_part(ROOM), 2, 1), "", "whether it was given room is known to the coordinator only");
-    let by_another = "m2: an order or a grant by one that does not coordinate";
+    let by_another = "m2: a grant by one that does not coordinate";
     assert_eq!(fault(&c, area(&Notice::Grant(2)), 2, 1), by_another);
     assert_eq!(fault(&c, area(&Notice::Want(ROOM as u32 + 1)), 2, 0), "m2: more room is wanted than there is");
     assert_eq!(fault(&c, area(&Notice::Want(ROOM as u32)), 2, 0), "");

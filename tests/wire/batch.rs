@@ -2,8 +2,8 @@
 
 use decurion::types::{Seat, limits};
 use decurion::wire::batch::{
-    Entries, Entry, FLAG_FRAGMENTS, FRAGMENT_BYTES, Fragment, HEADER_BYTES, Header, Level, PREFIX_BYTES, Place,
-    TOKEN_BYTES, Notice,
+    Entries, Entry, FLAG_FRAGMENTS, FRAGMENT_BYTES, Fragment, HEADER_BYTES, Header, Level, Notice, PREFIX_BYTES, Place,
+    TOKEN_BYTES,
 };
 use proptest::prelude::*;
 

@@ -1,9 +1,6 @@
 //! Members that say a wrong order, or mix levels: a fault that names them, and nothing is delivered out of its place.
 
-#[allow(dead_code)] // other tests use more of it
-mod core_support;
-
-use core_support::{Cluster, Stream, pairs};
+use crate::support::{Cluster, Stream, pairs};
 use decurion::core::Event;
 use decurion::types::{Code, SessionId, millis};
 use decurion::wire::batch::{Entry, Level, Notice, Place};

@@ -475,6 +475,22 @@ impl Cluster {
         self.say_bytes(from, to, &Control::DirectAck(ack).encode());
     }
 
+    /// `from` says this to another member.
+    pub fn say_control(&mut self, from: usize, to: usize, control: &Control) {
+        self.say_bytes(from, to, &control.encode());
+    }
+
+    /// The process of a member stands still, and takes nothing; or goes on.
+    pub fn stand_still(&mut self, node: usize, still: bool) {
+        self.nodes[node].alive = !still;
+    }
+
+    /// The host of a member says that it is ready.
+    pub fn host_ready(&mut self, node: usize) {
+        self.nodes[node].member.handle(self.now, Input::HostReady);
+        self.settle();
+    }
+
     /// Asks a member for something; its number.
     pub fn begin(&mut self, node: usize, id: SessionId, op: SessionOp) -> u64 {
         self.try_begin(node, id, op).expect("it takes requests")
