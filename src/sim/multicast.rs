@@ -18,7 +18,7 @@ use crate::types::{Micros, millis};
 /// Keeps all draws of multicast apart from all others.
 const SALT: u64 = 0x006d_6361_7374;
 /// Keeps the draw of small windows apart.
-const NARROW_SALT: u64 = 0x6e_6172_726f_77;
+const NARROW_SALT: u64 = 0x6e61_7272_6f77;
 const NARROW_BYTES: usize = 8 * 1024;
 /// A full socket has room again after this time.
 const ROOM: (Micros, Micros) = (50, 3_000);

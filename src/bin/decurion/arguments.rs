@@ -368,6 +368,9 @@ pub struct BenchArguments {
     /// The leader sends, so that nobody relays. `fanout` is so anyway.
     #[arg(long)]
     pub direct: bool,
+    /// Of `latency`: another member sends messages of so many bytes to everybody as fast as it can. The other of each pair is then ours without them.
+    #[arg(long, value_name = "BYTES", value_parser = count(64, 64 << 20))]
+    pub beside: Option<usize>,
     /// End with 1 where something was lost, duplicated or out of order, or a target of the design was missed.
     #[arg(long)]
     pub check: bool,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use decurion::types::limits;
+
 use super::payload::HEADER_BYTES;
 use super::protocol::{Mode, Tuning};
 use crate::arguments::{BenchArguments, Network, Transport, Workload};
@@ -47,6 +49,8 @@ pub struct Plan {
     pub mode: Mode,
     /// Whether the sender leads, so that nobody relays.
     pub direct: bool,
+    /// Length of the messages that another member sends as fast as it can, beside those that are measured.
+    pub beside: Option<usize>,
     /// What happens in a failover; nothing named: everything.
     pub faults: Vec<String>,
     /// How messages to everybody travel.
@@ -86,7 +90,14 @@ impl Plan {
         if bytes < HEADER_BYTES {
             return usage(format!("--bytes {bytes}: {HEADER_BYTES} or more, for the number and the time of a message"));
         }
+        if arguments.beside.is_some() && workload != Workload::Latency {
+            return usage(format!("--beside: {} has nothing beside it, only latency has", workload.name()));
+        }
         let mut settings = transport_settings(arguments.transport, arguments.network);
+        let longest = bytes.max(arguments.beside.unwrap_or(0));
+        if longest > limits::UNASKED_BYTES {
+            settings.push(("message.max_bytes".to_owned(), longest.to_string()));
+        }
         let mut config = decurion::Config::new();
         for (key, value) in &settings {
             config.set(key, value)?;
@@ -109,6 +120,7 @@ impl Plan {
             pairs: arguments.pairs.unwrap_or(pairs),
             window: arguments.window,
             mode: arguments.mode.into(),
+            beside: arguments.beside,
             direct: arguments.direct || workload == Workload::Fanout,
             faults: arguments.faults.clone(),
             transport: arguments.transport,
@@ -144,7 +156,7 @@ impl Plan {
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
             "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
-            "direct": self.direct, "transport": self.transport.name(), "network": self.network.name(),
+            "direct": self.direct, "beside_bytes": self.beside, "transport": self.transport.name(), "network": self.network.name(),
             "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,
             "optimised": !cfg!(debug_assertions),

@@ -83,6 +83,13 @@ pub enum Order {
         /// Tell the time in every message, not in a sample.
         stamp_all: bool,
     },
+    /// To a member: send messages of so many bytes as fast as possible, for so long.
+    Transfer {
+        /// For how long.
+        ms: u64,
+        /// Length of each.
+        bytes: usize,
+    },
     /// Change sessions for so long.
     Sessions {
         /// For how long.
