@@ -158,7 +158,7 @@ pub fn streamed(plan: &Plan, sent: &[Sent], received: &[Received]) -> Measured {
 
 /// Lets one member change sessions.
 fn write_sessions(plan: &Plan, fleet: &mut Fleet<'_>, ms: u64) -> Result<Measured, Failure> {
-    fleet.tell(0, &Order::Sessions { ms, window: plan.window });
+    fleet.tell(0, &Order::Sessions { ms, window: plan.window, sessions: plan.sessions });
     let patience = PATIENCE + std::time::Duration::from_millis(ms);
     loop {
         if let Said::Written(Written { writes, failed, first_ns, last_ns, latency }) =

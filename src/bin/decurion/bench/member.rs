@@ -158,8 +158,8 @@ impl Sender {
                 self.message = vec![0x5a; bytes];
                 self.stream(ms, 0, false);
             }
-            Order::Sessions { ms, window } => {
-                host.lock().writer.begin(ms, window, self.message.len(), &self.engine);
+            Order::Sessions { ms, window, sessions } => {
+                host.lock().writer.begin(ms, (window, sessions), self.message.len(), &self.engine);
             }
             Order::Watch => host.lock().watch(),
             Order::Mark => say_mark(&self.engine, self.copied_bytes, 0),
@@ -268,7 +268,9 @@ impl Looped {
                     self.message = vec![0x5a; bytes];
                     self.begin(ms, 0, false);
                 }
-                Order::Sessions { ms, window } => self.host.writer.begin(ms, window, self.message.len(), &self.engine),
+                Order::Sessions { ms, window, sessions } => {
+                    self.host.writer.begin(ms, (window, sessions), self.message.len(), &self.engine);
+                }
                 Order::Watch => self.host.watch(),
                 Order::Mark => say_mark(&self.engine, self.copied, self.calls),
                 Order::Link { .. } => trouble("members link by themselves"),

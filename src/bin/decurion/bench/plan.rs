@@ -23,6 +23,9 @@ const TUNING: Tuning = Tuning {
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long each process sends before anything is measured.
 pub const WARM_UP_MS: u64 = 300;
+/// Of all sessions, unless it is said; and what one may take beside its content.
+const SESSION_MEMORY_BYTES: usize = 512 << 20;
+const SESSION_EXTRA_BYTES: usize = 512;
 /// One message in so long, where latency is measured at low load.
 pub const PACE_US: u64 = 1_000;
 
@@ -45,6 +48,8 @@ pub struct Plan {
     pub pairs: usize,
     /// Changes of sessions under way.
     pub window: usize,
+    /// Sessions that are changed in turn.
+    pub sessions: usize,
     /// How the members are hosted.
     pub mode: Mode,
     /// Whether the sender leads, so that nobody relays.
@@ -98,6 +103,10 @@ impl Plan {
         if longest > limits::UNASKED_BYTES {
             settings.push(("message.max_bytes".to_owned(), longest.to_string()));
         }
+        let held = arguments.sessions * (bytes + SESSION_EXTRA_BYTES);
+        if workload == Workload::Sessions && held > SESSION_MEMORY_BYTES {
+            settings.push(("session.memory_bytes".to_owned(), held.to_string()));
+        }
         let mut config = decurion::Config::new();
         for (key, value) in &settings {
             config.set(key, value)?;
@@ -119,6 +128,7 @@ impl Plan {
             ms: (arguments.seconds.unwrap_or(seconds) * 1_000.0) as u64,
             pairs: arguments.pairs.unwrap_or(pairs),
             window: arguments.window,
+            sessions: arguments.sessions,
             mode: arguments.mode.into(),
             beside: arguments.beside,
             direct: arguments.direct || workload == Workload::Fanout,
@@ -155,7 +165,7 @@ impl Plan {
             self.settings.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
-            "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
+            "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "sessions": self.sessions, "mode": self.mode,
             "direct": self.direct, "beside_bytes": self.beside, "transport": self.transport.name(), "network": self.network.name(),
             "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,

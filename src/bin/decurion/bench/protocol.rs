@@ -96,6 +96,8 @@ pub enum Order {
         ms: u64,
         /// So many changes under way.
         window: usize,
+        /// So many sessions in turn; at least as many as are changed at a time.
+        sessions: usize,
     },
     /// Note the longest time without a delivery anew.
     Watch,
