@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use super::{input, status};
-use crate::runtime::thread;
+use crate::runtime::{lent, thread};
 use crate::types::{Code, Error, Result};
 
 /// Bytes of the text in a `dcn_error_t`, its NUL included.
@@ -42,7 +42,9 @@ pub(super) unsafe fn call(error: *mut dcn_error_t, body: impl FnOnce() -> Result
     let errno = Errno::keep();
     quiet_panics();
     INSIDE.with(|depth| depth.set(depth.get() + 1));
-    let answer = panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+    let caught = || panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+    // What the host has lent is given back before the text of this call is remembered: its function may call the library.
+    let answer = lent::inside(caught);
     INSIDE.with(|depth| depth.set(depth.get() - 1));
     let code = match answer {
         Ok(Code::Ok) => Code::Ok as i32,
