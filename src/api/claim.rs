@@ -102,3 +102,84 @@ impl Drop for Claim {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::api::{Config, Mode};
+    use crate::core::Event;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+    const QUEUE: usize = 64 * 1024;
+
+    /// A member that is alone: what it sends in the order of all comes to itself.
+    fn alone() -> Engine {
+        let mut config = Config::new();
+        config.set("node.bind", "127.0.0.1:0").unwrap();
+        config.set("send.queue_bytes", &QUEUE.to_string()).unwrap();
+        let engine = Engine::open(&config, Mode::Poll).unwrap();
+        until(&engine, |event| matches!(event, Event::View(_)).then_some(()));
+        engine
+    }
+
+    fn until<T>(engine: &Engine, mut found: impl FnMut(&Event) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut events = Vec::new();
+            engine.poll(&mut events, 1, PATIENCE).unwrap();
+            if let Some(answer) = events.iter().find_map(&mut found) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline);
+        }
+    }
+
+    fn claim(engine: &Engine, length: usize) -> std::result::Result<Claim, Code> {
+        engine.claim(To::Everybody, Level::Agreed, 7, length, Duration::ZERO).unwrap()
+    }
+
+    fn code_of<T>(result: Result<T>) -> Option<Code> {
+        result.err().map(|error| error.code())
+    }
+
+    #[test]
+    fn what_was_written_is_sent_and_what_is_dropped_gives_its_room_back() {
+        let engine = alone();
+        for length in [0, 100, 40_000] {
+            let mut claimed = claim(&engine, length).unwrap();
+            assert_eq!((claimed.length(), claimed.room().remaining_mut()), (length, length));
+            claimed.room().put_bytes(5, length / 2);
+            assert_eq!(claimed.room().remaining_mut(), length - length / 2);
+            assert_eq!(claimed.commit().unwrap(), Code::Ok);
+            let (token, payload) = until(&engine, |event| match event {
+                Event::Messages(run) => run.iter().next().map(|message| (message.token, message.payload.to_vec())),
+                _ => None,
+            });
+            assert_eq!((token, payload), (7, vec![5; length / 2]));
+        }
+        let full = claim(&engine, QUEUE - 64).unwrap();
+        assert_eq!(claim(&engine, 1).err(), Some(Code::Again));
+        drop(full);
+        until(&engine, |event| matches!(event, Event::Writable).then_some(()));
+        claim(&engine, QUEUE - 64).unwrap().abort();
+        assert!(claim(&engine, QUEUE - 64).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_claimed_is_an_error_and_so_is_a_commit_without_an_engine() {
+        let engine = alone();
+        let refused = |to, level, length| code_of(engine.claim(to, level, 0, length, Duration::ZERO));
+        assert_eq!(refused(To::Everybody, Level::Unreliable, 1), Some(Code::Unsupported));
+        assert_eq!(refused(To::Everybody, Level::Fifo, 1 << 30), Some(Code::TooLarge));
+        let nobody = To::Member(crate::types::Incarnation(1));
+        assert_eq!(refused(nobody, Level::Fifo, 1), Some(Code::NoSuchMember));
+        let (first, second, third) = (claim(&engine, 9), claim(&engine, 40_000), claim(&engine, 9));
+        engine.close();
+        assert_eq!(code_of(first.unwrap().commit()), Some(Code::Closed));
+        drop(engine);
+        assert_eq!(code_of(second.unwrap().commit()), Some(Code::Closed));
+        third.unwrap().abort();
+    }
+}

@@ -290,8 +290,11 @@ mod tests {
             builder.build(outbox.queue(To::Everybody), 60 * 1024, 5, Seat(1), Seat::EVERYBODY).expect("a batch");
         assert!(check_area(&built.header, &built.frame[HEADER_BYTES..], 0).is_ok());
         assert_eq!((builder.next_message, outbox.bytes(), outbox.is_empty()), (2, 0, true));
+        let copied = if built.copied == built.frame.len() { written } else { 0 };
+        assert_eq!(built.copied, built.frame.len() - written + copied);
         let (got, payload) = entries_of(&built.header, &built.frame).pop_front().expect("one message");
         assert_eq!(got, token);
+        assert_eq!(payload.as_ptr() == address, copied == 0 && written > 0, "what is counted is what was done");
         (payload.to_vec(), payload.as_ptr() == address)
     }
 
@@ -330,10 +333,24 @@ mod tests {
             }
             let block = outbox.queue(To::Everybody).and_then(|q| q.take_block(1 << 20)).expect("a block");
             assert_eq!(block.front().map(|first| first.payload.as_ptr()), Some(address));
+            assert_eq!(block.in_place, length);
             let rest = drain(&mut outbox, To::Everybody);
             assert_eq!(usize::from(block.count) - 1 + rest.len(), 100);
             assert!(rest.iter().all(|payload| *payload == [5; 100]));
         }
+    }
+
+    #[test]
+    fn a_block_that_is_cut_behind_such_a_message_counts_it_once() {
+        let mut outbox = open(1 << 20);
+        let space = claim(&mut outbox, 40_000).expect("there is room");
+        commit(&mut outbox, space, &[7; 40_000]);
+        assert_eq!(send(&mut outbox, &[5; 100]), Code::Ok);
+        let mut builder = Builder::new(1);
+        let mut build = || builder.build(outbox.queue(To::Everybody), 40_008, 5, Seat(1), Seat::EVERYBODY);
+        let (first, second) = (build().expect("the long one fits"), build().expect("the other one is left"));
+        assert_eq!((first.header.count, second.header.count), (1, 1));
+        assert_eq!((first.copied, second.copied), (first.frame.len(), second.frame.len()));
     }
 
     #[test]

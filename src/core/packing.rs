@@ -132,6 +132,8 @@ impl Block {
         self.frame[..HEADER_BYTES].fill(0);
         self.count -= count;
         self.payload_bytes -= payload_bytes;
+        // It was the first one.
+        self.in_place = 0;
     }
 
     /// The first message.
