@@ -2,7 +2,7 @@
    becomes of it. */
 #include "test.h"
 
-enum { LONG = 20000, QUEUE = 64 * 1024 };
+enum { LONG = 20000 };
 
 /* Memory that was lent, and how often it came back. */
 typedef struct {
@@ -62,6 +62,15 @@ static void await_freed(lent_t *lent, dcn_engine_t a, dcn_engine_t b) {
         CHECK(now_ms() < deadline);
     }
     CHECK(freed(lent) == 1);
+}
+
+/* Small windows and queues, so that little is enough to fill them. */
+static dcn_engine_t open_narrow(const char *name, const char *seeds) {
+    dcn_config_t config = member_config(name, seeds);
+    OK(dcn_config_set(config, "window.bytes", "65536", NULL));
+    OK(dcn_config_set(config, "window.reserved_bytes", "16384", NULL));
+    OK(dcn_config_set(config, "receive.queue_bytes", "65536", NULL));
+    return open_with(config, NULL, NULL);
 }
 
 static void what_is_never_sent_comes_back_with_its_handle(void) {
@@ -172,15 +181,9 @@ static void what_is_refused_comes_back_with_its_handle(void) {
 /* Accepted, and its engine ends before it can be sent: by a close, which gives back all that the host has no handle to; or in
    order, which returns messages as events. */
 static void what_waits_comes_back_when_the_engine_ends(int leave) {
-    dcn_config_t config = member_config("a", NULL);
-    OK(dcn_config_set(config, "window.bytes", "65536", NULL));
-    OK(dcn_config_set(config, "window.reserved_bytes", "16384", NULL));
-    OK(dcn_config_set(config, "receive.queue_bytes", "65536", NULL));
-    dcn_engine_t a = open_with(config, NULL, NULL);
+    dcn_engine_t a = open_narrow("a", NULL);
     await_members(a, 1);
-    config = member_config("b", address_of(a));
-    OK(dcn_config_set(config, "receive.queue_bytes", "65536", NULL));
-    dcn_engine_t b = open_with(config, NULL, NULL);
+    dcn_engine_t b = open_narrow("b", address_of(a));
     await_members(b, 2);
     await_members(a, 2);
     /* Nobody polls b: the window stays full, and the rest waits. */
@@ -207,7 +210,7 @@ static void what_waits_comes_back_when_the_engine_ends(int leave) {
             CHECK(code == DCN_OK);
             if (event.kind != DCN_EVENT_RETURNED) continue;
             returned++;
-            CHECK(event.token == 5 && event.data_bytes == LONG && event.data[0] == (event.data[1] - 31 & 255));
+            CHECK(event.token == 5 && event.data_bytes == LONG && event.data[0] == 1);
         }
         OK(dcn_engine_leave(a, PATIENCE_MS));
     }
