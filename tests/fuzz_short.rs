@@ -2,7 +2,7 @@
 //!
 //! Each run draws another seed, and prints it: `FUZZ_SEED=N cargo test --test fuzz_short` makes the same inputs again.
 //! `FUZZ_MS` is how long each target runs, `FUZZ_TARGETS` names those that run. An input that breaks a target is written to a file and printed as hexadecimal
-//! digits: put into `fuzz/corpus/TARGET` it is a test from then on, by `tests/wire_corpus.rs`.
+//! digits: put into `fuzz/corpus/TARGET` it is a test from then on, by `tests/wire/corpus.rs`.
 
 #[path = "../fuzz/src/lib.rs"]
 mod targets;

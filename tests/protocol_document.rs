@@ -48,6 +48,7 @@ fn limits_are_those_of_the_code() {
         ("CHUNK_BYTES", limits::CHUNK_BYTES),
         ("BATCH_BYTES", limits::BATCH_BYTES),
         ("MESSAGE_BYTES", limits::MESSAGE_BYTES),
+        ("UNASKED_BYTES", limits::UNASKED_BYTES),
         ("CONTROL_BYTES", limits::CONTROL_BYTES),
         ("GREETING_BYTES", limits::GREETING_BYTES),
         ("DATAGRAM_BYTES", limits::DATAGRAM_BYTES),

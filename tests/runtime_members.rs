@@ -98,6 +98,47 @@ fn big_messages_arrive_whole_and_longer_ones_are_refused() {
     assert!(error.text().contains("message.max_bytes = 1048576"), "{error}");
 }
 
+/// Three messages of up to 64 MiB share the room that there is at each, which is 64 MiB: they take turns, beside what needs none.
+#[test]
+fn the_longest_messages_take_turns_and_arrive_whole() {
+    const LONGEST: usize = 64 << 20;
+    let long = |name: &str, bytes: usize| -> Vec<u8> {
+        let salt = name.as_bytes()[1];
+        (0..bytes).map(|at| (at ^ (at >> 9)) as u8 ^ salt).collect()
+    };
+    let open = |name: &str, seeds: &[_]| {
+        let mut config = settings(name, 0, seeds);
+        config.set("message.max_bytes", "64 MiB").unwrap();
+        Node::with(&config).unwrap()
+    };
+    let mut nodes = vec![open("m0", &[])];
+    let seed = [nodes[0].address()];
+    nodes.extend(["m1", "m2"].map(|name| open(name, &seed)));
+    wait_view(&mut refs(&mut nodes), 3);
+    let lengths = [("m1", LONGEST), ("m2", 20 << 20)];
+    for (node, (name, bytes)) in nodes[1..].iter().zip(lengths) {
+        node.send(&long(name, bytes));
+        node.send(b"after");
+        let to = To::Member(nodes[0].incarnation());
+        let sent = node.engine.send(to, Level::Fifo, 0, &long(name, bytes), PATIENCE);
+        assert_eq!(sent.unwrap(), Code::Ok);
+    }
+    (0..100).for_each(|_| nodes[0].send(b"short"));
+    wait_until(&mut refs(&mut nodes), "all", |n| {
+        let of_others = n[1].seen.from("m2").len() == 2 && n[2].seen.from("m1").len() == 2;
+        let short = n[1].seen.from("m0").len() == 100 && n[2].seen.from("m0").len() == 100;
+        of_others && short && n[0].seen.from("m1").len() == 3 && n[0].seen.from("m2").len() == 3
+    });
+    for (name, bytes) in lengths {
+        let expected = long(name, bytes);
+        let whole = |node: &Node| node.seen.from(name).iter().filter(|got| **got == expected).count();
+        let got: Vec<usize> = nodes.iter().filter(|node| node.name() != name).map(whole).collect();
+        assert_eq!(got, [2, 1], "of {name}: to everybody, and to m0 besides");
+    }
+    let error = nodes[0].engine.send(To::Everybody, Level::Fifo, 0, &vec![0; LONGEST + 1], PATIENCE).unwrap_err();
+    assert!(error.code() == Code::TooLarge && error.text().contains("message.max_bytes = 67108864"), "{error}");
+}
+
 #[test]
 fn one_that_closes_without_a_word_is_removed_and_the_rest_goes_on() {
     let mut nodes = cluster(4);

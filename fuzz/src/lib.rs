@@ -1,4 +1,4 @@
-//! What the fuzz targets do with an input. `tests/wire_corpus.rs` includes this file to replay the committed corpus, so
+//! What the fuzz targets do with an input. `tests/wire/corpus.rs` includes this file to replay the committed corpus, so
 //! it uses nothing but the crate itself and what the crate depends on.
 
 mod calls;
@@ -8,7 +8,7 @@ mod member;
 mod sessions;
 
 #[allow(dead_code)] // the tests of the core use more of it
-#[path = "../../tests/core_support/mod.rs"]
+#[path = "../../tests/core/support.rs"]
 mod core_support;
 
 pub use self::calls::c_calls;
@@ -18,7 +18,7 @@ pub use self::member::{member_datagram, member_script, member_stream};
 pub use self::sessions::member_sessions;
 
 use decurion::types::limits;
-use decurion::wire::batch::{Entries, Entry, HEADER_BYTES, Header};
+use decurion::wire::batch::{Entries, Entry, HEADER_BYTES, Header, Notice};
 use decurion::wire::control::{self, Control};
 use decurion::wire::datagram::Datagram;
 use decurion::wire::session::Frame;
@@ -79,10 +79,16 @@ pub fn batch_header(data: &[u8]) {
     }
 }
 
-/// The message area of a batch; the first two bytes are the count that its header would claim.
+/// The message area of a batch, or what the library itself says in one; the first two bytes are the count that its header would claim.
 pub fn batch_entries(data: &[u8]) {
     let Some((count, area)) = data.split_first_chunk::<2>() else { return };
     let count = u16::from_le_bytes(*count);
+    if let Some(Ok(notice)) = Notice::of(area, count) {
+        let mut back = Vec::with_capacity(area.len());
+        notice.put(&mut back);
+        assert_eq!((&back[..], count), (area, 1));
+        assert!(Entries::new(area, count).all(|entry| entry.is_err()), "it is no message");
+    }
     let entries: Vec<_> = Entries::new(area, count).take(usize::from(count) + 2).collect();
     assert!(entries.len() <= usize::from(count) + 1, "the walk does not end");
     let Ok(entries) = entries.into_iter().collect::<Result<Vec<Entry<'_>>, _>>() else { return };

@@ -21,7 +21,7 @@ use tree::{Mutant, Tree};
 /// Files of tests that take minutes, or need no second look because the tool itself does what they do.
 const NOT_TESTS: &[&str] = &["sim_plants", "sim_swarm", "sim_scenarios"];
 /// What the names of tests begin with that concern the core.
-const TESTS: &[&str] = &["core_", "sim_", "session", "wire_", "runtime_"];
+const TESTS: &[&str] = &["core", "sim_", "session", "wire", "runtime_"];
 
 /// Changes the core in small ways, one at a time, and sees which seed, scenario or test notices.
 #[derive(Parser)]

@@ -14,9 +14,7 @@ use super::packing::Block;
 use super::plant::{Plant, Plants};
 use crate::types::{Seat, ViewId, limits};
 use crate::wire::Malformed;
-use crate::wire::batch::{
-    self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level, PLACE_BYTES, Place,
-};
+use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level, Notice, Place};
 
 /// Numbers one stream's batches and messages (R1).
 #[derive(Clone, Hash, Debug)]
@@ -27,6 +25,9 @@ pub(crate) struct Builder {
     large: Option<(Pending, usize)>,
     /// Most bytes of messages in one batch (R3).
     bound: usize,
+    /// A longer message needs a grant before it begins (R28), and whether the next one has it.
+    unasked: usize,
+    granted: bool,
     /// Long messages whose last part is in the batch just built.
     pub(crate) finished: Vec<Pending>,
 }
@@ -43,7 +44,13 @@ pub(crate) struct Built {
 
 impl Builder {
     pub(crate) fn new(next_message: u64) -> Builder {
-        Builder { next_batch: 1, next_message, large: None, bound: limits::BATCH_BYTES, finished: Vec::new() }
+        let (bound, unasked) = (limits::BATCH_BYTES, limits::UNASKED_BYTES);
+        Builder { next_batch: 1, next_message, large: None, bound, unasked, granted: false, finished: Vec::new() }
+    }
+
+    /// The same where messages over so many bytes need a grant.
+    pub(crate) fn asking_above(self, bytes: usize) -> Builder {
+        Builder { unasked: bytes, ..self }
     }
 
     /// The same with batches of at most so many bytes.
@@ -63,7 +70,7 @@ impl Builder {
 
     /// A new view begins: batches count from one again, and a message that was cut in two is sent again from its start (D6).
     pub(crate) fn restart(&mut self, plants: Plants) {
-        self.next_batch = 1;
+        (self.next_batch, self.granted) = (1, false);
         if let Some((_, sent)) = self.large.as_mut().filter(|_| !plants.has(Plant::GoOnInside)) {
             *sent = 0;
         }
@@ -71,7 +78,7 @@ impl Builder {
 
     /// A new incarnation numbers from one; what was under way is sent whole in its first view (D7).
     pub(crate) fn for_new_incarnation(&mut self) -> Builder {
-        let mut builder = Builder::new(1).bounded(self.bound);
+        let mut builder = Builder::new(1).bounded(self.bound).asking_above(self.unasked);
         builder.large = self.large.take().map(|(pending, _)| (pending, 0));
         builder
     }
@@ -84,6 +91,29 @@ impl Builder {
     /// Whether part of a long message waits.
     pub(crate) fn has_large(&self) -> bool {
         self.large.is_some()
+    }
+
+    /// Length of the message that comes next, if it needs a grant and has none.
+    pub(crate) fn lacks_grant(&self, queue: Option<&Queue>) -> Option<usize> {
+        let next = match (&self.large, queue.and_then(Queue::front)) {
+            (Some((pending, 0)), _) | (None, Some(Part::Whole(pending))) => pending.payload.len(),
+            _ => return None,
+        };
+        (next > self.unasked && !self.granted).then_some(next)
+    }
+
+    /// The long message that comes next may begin.
+    pub(crate) fn grant(&mut self) {
+        self.granted = true;
+    }
+
+    /// How much has been numbered of a long message that is under way.
+    pub(crate) fn under_way(&self) -> UnderWay {
+        let of = |(pending, sent): &(Pending, usize)| UnderWay {
+            reached: *sent as u32,
+            total: if *sent > 0 { pending.payload.len() as u32 } else { 0 },
+        };
+        self.large.as_ref().map(of).unwrap_or_default()
     }
 
     /// What has not been numbered of a long message that is under way.
@@ -143,10 +173,24 @@ impl Builder {
 
     /// Builds a batch that says what comes next in the order of all members.
     pub(crate) fn build_order(&mut self, places: &[Place], tag: u64, sender: Seat) -> Built {
-        let mut area = BytesMut::with_capacity(HEADER_BYTES + batch::PREFIX_BYTES + places.len() * PLACE_BYTES);
+        self.build_notice(Notice::Order(places.to_vec()), tag, (sender, Seat::EVERYBODY))
+    }
+
+    /// Builds a batch that asks for room for a message of so many bytes.
+    pub(crate) fn build_want(&mut self, bytes: u32, tag: u64, sender: Seat, receiver: Seat) -> Built {
+        self.build_notice(Notice::Want(bytes), tag, (sender, receiver))
+    }
+
+    /// Builds a batch that says whose turn it is.
+    pub(crate) fn build_grant(&mut self, stream: u32, tag: u64, sender: Seat) -> Built {
+        self.build_notice(Notice::Grant(stream), tag, (sender, Seat::EVERYBODY))
+    }
+
+    fn build_notice(&mut self, notice: Notice, tag: u64, seats: (Seat, Seat)) -> Built {
+        let mut area = BytesMut::new();
         area.put_bytes(0, HEADER_BYTES);
-        batch::put_order(places, &mut area);
-        self.close(area, Content::Order(places.to_vec()), (0, 1), tag, (sender, Seat::EVERYBODY))
+        notice.put(&mut area);
+        self.close(area, Content::Notice(notice), (0, 1), tag, seats)
     }
 
     fn close(
@@ -168,12 +212,13 @@ impl Builder {
     }
 
     fn fill(&mut self, mut queue: Option<&mut Queue>, packer: &mut Packer) {
-        loop {
+        while self.lacks_grant(queue.as_deref()).is_none() {
             if let Some((pending, sent)) = &mut self.large {
                 *sent += packer.part(pending, *sent);
                 if *sent < pending.payload.len() {
                     return;
                 }
+                self.granted &= pending.payload.len() <= self.unasked;
                 self.finished.extend(self.large.take().map(|(pending, _)| pending));
             }
             let Some(queue) = queue.as_deref_mut() else { return };
@@ -253,6 +298,14 @@ impl Packer {
 #[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Reassembly {
     parts: Option<BytesMut>,
+    total: usize,
+}
+
+/// How far a long message has come at the end of a batch: nothing of one, or so many of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct UnderWay {
+    pub(crate) reached: u32,
+    pub(crate) total: u32,
 }
 
 /// Where a run comes from, for the events made of it.
@@ -304,10 +357,15 @@ impl Reassembly {
     }
 
     fn add(&mut self, fragment: Fragment, part: &[u8], pool: &mut ChunkPool) -> Option<Bytes> {
-        let total = fragment.total as usize;
-        let whole = self.parts.get_or_insert_with(|| pool.memory(total));
+        self.total = fragment.total as usize;
+        let whole = self.parts.get_or_insert_with(|| pool.memory(self.total));
         whole.extend_from_slice(part);
-        if whole.len() < total { None } else { self.parts.take().map(BytesMut::freeze) }
+        if whole.len() < self.total { None } else { self.parts.take().map(BytesMut::freeze) }
+    }
+
+    /// Length of the message that is being put together; 0: none is.
+    pub(crate) fn total(&self) -> usize {
+        if self.parts.is_some() { self.total } else { 0 }
     }
 
     /// Drops what is incomplete: its sender sends it again in the next view (D6).
@@ -321,11 +379,11 @@ impl Reassembly {
     }
 }
 
-/// What a batch carries: messages of one level, or what comes next in the order of all members.
+/// What a batch carries: messages of one level, or what the library itself has to say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Content {
     Messages(Level),
-    Order(Vec<Place>),
+    Notice(Notice),
 }
 
 /// What the check of a batch finds out.
@@ -334,31 +392,36 @@ pub(crate) struct Area {
     /// Messages that end in it.
     pub(crate) ended: u64,
     /// How far a message under way is at its end.
-    pub(crate) reached: u32,
+    pub(crate) at: UnderWay,
+    /// Length of the longest message of which the first part, and not all, is in it.
+    pub(crate) begins: u32,
     pub(crate) content: Content,
 }
 
-/// Checks the messages of a batch before it is accepted: every entry legal, and fragments following each other from `reached`
-/// bytes of a message under way.
-pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Result<Area, Malformed> {
-    let whole = reached == 0 && header.flags & FLAG_FRAGMENTS == 0;
+/// Checks the messages of a batch before it is accepted: every entry legal, and fragments following each other from where a message
+/// under way has come.
+pub(crate) fn check_area(header: &Header, area: &[u8], mut at: UnderWay) -> Result<Area, Malformed> {
+    let mut begins = 0;
+    let whole = at.reached == 0 && header.flags & FLAG_FRAGMENTS == 0;
     if whole && let Some(level) = batch::plain_level(area, header.count) {
-        return Ok(Area { ended: header.count.into(), reached, content: Content::Messages(level) });
+        return Ok(Area { ended: header.count.into(), at, begins, content: Content::Messages(level) });
     }
     let mut ended = 0;
     let mut fragments = false;
     let mut level = None;
-    if let Some(places) = batch::order_of(area, header.count) {
-        return Ok(Area { ended, reached, content: Content::Order(places?) });
+    if let Some(notice) = Notice::of(area, header.count) {
+        return Ok(Area { ended, at, begins, content: Content::Notice(notice?) });
     }
     for entry in Entries::new(area, header.count) {
         let entry = entry?;
         match entry.fragment {
-            Some(fragment) if fragment.offset == reached => {
+            Some(part) if part.offset == at.reached && (part.offset == 0 || part.total == at.total) => {
                 fragments = true;
-                reached = if entry.ends_message() { 0 } else { fragment.offset + entry.payload.len() as u32 };
+                begins = begins.max(if part.offset == 0 { part.total } else { 0 });
+                let reached = part.offset + entry.payload.len() as u32;
+                at = if entry.ends_message() { UnderWay::default() } else { UnderWay { reached, total: part.total } };
             }
-            None if reached == 0 => {}
+            None if at.reached == 0 => {}
             _ => return Err(Malformed("fragments of a message do not follow each other")),
         }
         if *level.get_or_insert(entry.level) != entry.level {
@@ -369,7 +432,7 @@ pub(crate) fn check_area(header: &Header, area: &[u8], mut reached: u32) -> Resu
     if fragments != (header.flags & FLAG_FRAGMENTS != 0) {
         return Err(Malformed("the fragment flag of a batch is wrong"));
     }
-    Ok(Area { ended, reached, content: Content::Messages(level.unwrap_or(Level::Fifo)) })
+    Ok(Area { ended, at, begins, content: Content::Messages(level.unwrap_or(Level::Fifo)) })
 }
 
 /// The messages of a frame of ours, to hand them back to the host.
@@ -397,7 +460,7 @@ mod tests {
         let mut builder = Builder::new(1);
         let mut built = Vec::new();
         while let Some(next) = builder.build(outbox.queue(To::Everybody), 1_000, 5, Seat(1), Seat::EVERYBODY) {
-            let area = check_area(&next.header, &next.frame[HEADER_BYTES..], 0).expect("it is legal");
+            let area = check_area(&next.header, &next.frame[HEADER_BYTES..], UnderWay::default()).expect("it is legal");
             assert_eq!(area.content, next.content);
             built.push((next.header.first_message, next.header.count, next.content));
         }
@@ -405,8 +468,9 @@ mod tests {
         assert_eq!(built, [batch(1, 2, Level::Agreed), batch(3, 1, Level::Fifo), batch(4, 1, Level::Safe)]);
         let order = builder.build_order(&[Place { stream: 3, upto: 9 }], 5, Seat(1));
         assert_eq!((order.header.batch, order.header.first_message), (4, 5));
-        let area = check_area(&order.header, &order.frame[HEADER_BYTES..], 77).expect("it is legal");
-        assert_eq!((area.ended, area.reached), (0, 77), "it may come between two parts of a message");
+        let between = UnderWay { reached: 77, total: 100 };
+        let area = check_area(&order.header, &order.frame[HEADER_BYTES..], between).expect("it is legal");
+        assert_eq!((area.ended, area.at), (0, between), "it may come between two parts of a message");
         assert_eq!(area.content, order.content);
     }
 

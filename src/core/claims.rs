@@ -151,7 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::builder::{Builder, check_area, entries_of};
+    use crate::core::builder::{Builder, UnderWay, check_area, entries_of};
     use crate::core::outbox::{Gate, PENDING_OVERHEAD, Payload, Queue};
     use crate::core::packing::PACKED_BYTES;
     use crate::types::{Incarnation, Seat};
@@ -288,7 +288,7 @@ mod tests {
         let mut builder = Builder::new(1);
         let built =
             builder.build(outbox.queue(To::Everybody), 60 * 1024, 5, Seat(1), Seat::EVERYBODY).expect("a batch");
-        assert!(check_area(&built.header, &built.frame[HEADER_BYTES..], 0).is_ok());
+        assert!(check_area(&built.header, &built.frame[HEADER_BYTES..], UnderWay::default()).is_ok());
         assert_eq!((builder.next_message, outbox.bytes(), outbox.is_empty()), (2, 0, true));
         let copied = if built.copied == built.frame.len() { written } else { 0 };
         assert_eq!(built.copied, built.frame.len() - written + copied);

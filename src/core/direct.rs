@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::builder::{Area, Builder, Content, Reassembly, Source, check_area, cost_of, entries_of};
+use super::builder::{Builder, Content, Reassembly, Source, UnderWay, check_area, cost_of, entries_of};
 use super::fanout::{Budget, Verdict};
+use super::grants::Room;
 use super::io::{Event, MemberRef};
 use super::outbox::{Pending, Queue};
 use super::plant::{Plant, Plants};
+use super::setup::LargeRules;
 use crate::types::{Incarnation, Micros, Seat, Time, ViewId, millis, mix, pair_tag};
-use crate::wire::batch::{HEADER_BYTES, Header, Level};
+use crate::wire::batch::{HEADER_BYTES, Header, Level, Notice};
 use crate::wire::control::DirectAck;
 
 /// First wait for an acknowledgement before everything unacknowledged is sent again; doubled each time.
@@ -51,6 +53,8 @@ struct Outgoing {
     unacked_bytes: usize,
     /// Long messages until their last batch is acknowledged (R28), with its number.
     long: VecDeque<(u64, Pending)>,
+    /// The batch that asked for room for a long message, until it is acknowledged (R28).
+    asked: Option<u64>,
     /// The last message that was acknowledged.
     acked: u64,
     /// An acknowledgement that counts once we have taken what the receiver sent us before it.
@@ -67,7 +71,7 @@ struct Incoming {
     accepted: u64,
     taken: u64,
     next_message: u64,
-    reached: u32,
+    at: UnderWay,
     waiting: VecDeque<(Header, Bytes)>,
     waiting_bytes: usize,
     reassembly: Reassembly,
@@ -86,6 +90,7 @@ pub(crate) struct Direct {
     unsettled: BTreeSet<Incarnation>,
     /// Whose batches wait for the host, or for an acknowledgement by us.
     unanswered: BTreeSet<Incarnation>,
+    room: Room,
     pub(crate) delivered: u64,
     plants: Plants,
 }
@@ -100,9 +105,15 @@ impl Direct {
             incoming: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            room: Room::new(LargeRules::default()),
             delivered: 0,
             plants,
         }
+    }
+
+    /// With these rules for long messages.
+    pub(crate) fn with_large(self, rules: LargeRules) -> Direct {
+        Direct { room: Room::new(rules), ..self }
     }
 
     /// Numbers one batch for a member; the caller sends it on its way.
@@ -115,11 +126,12 @@ impl Direct {
         }
         let tag = self.kind.tag(self.me, to);
         let out = self.outgoing.entry(to).or_insert_with(|| Outgoing {
-            builder: Builder::new(1),
+            builder: Builder::new(1).asking_above(self.room.rules.unasked_bytes),
             tag,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
             long: VecDeque::new(),
+            asked: None,
             acked: 0,
             early: None,
             mended: false,
@@ -130,7 +142,14 @@ impl Direct {
         if room < 4096.min(self.window) {
             return None;
         }
-        let built = out.builder.build(queue, room, out.tag, seats.0, seats.1)?;
+        let built = match out.builder.lacks_grant(queue.as_deref()) {
+            Some(_) if out.asked.is_some() => return None,
+            Some(bytes) => {
+                out.asked = Some(out.builder.next_batch);
+                out.builder.build_want(bytes as u32, out.tag, seats.0, seats.1)
+            }
+            None => out.builder.build(queue, room, out.tag, seats.0, seats.1)?,
+        };
         if out.unacked.is_empty() {
             out.retry = FIRST_RETRY;
             out.retry_at = now + out.retry;
@@ -177,13 +196,13 @@ impl Direct {
             accepted: 0,
             taken: 0,
             next_message: 1,
-            reached: 0,
+            at: UnderWay::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             reassembly: Reassembly::default(),
             acknowledge: false,
         });
-        if self.plants.has(Plant::DirectRepeat) && header.batch == incoming.accepted && incoming.reached == 0 {
+        if self.plants.has(Plant::DirectRepeat) && header.batch == incoming.accepted && incoming.at.reached == 0 {
             incoming.waiting_bytes += frame.len();
             incoming.waiting.push_back((*header, frame));
             self.unanswered.insert(sender.incarnation);
@@ -201,19 +220,27 @@ impl Direct {
         if header.first_message != incoming.next_message {
             return Verdict::Bad("the numbers of its messages do not follow");
         }
-        match check_area(header, &frame[HEADER_BYTES..], incoming.reached) {
-            Ok(Area { ended, reached, content: Content::Messages(Level::Fifo) }) => {
-                incoming.accepted = header.batch;
-                incoming.next_message += ended;
-                incoming.reached = reached;
-                incoming.waiting_bytes += frame.len();
-                incoming.waiting.push_back((*header, frame));
-                self.unanswered.insert(sender.incarnation);
-                Verdict::Accepted
+        let area = match check_area(header, &frame[HEADER_BYTES..], incoming.at) {
+            Ok(area) => area,
+            Err(bad) => return Verdict::Bad(bad.0),
+        };
+        match area.content {
+            Content::Messages(Level::Fifo) if self.room.admits(sender.incarnation, area.begins) => {}
+            Content::Messages(Level::Fifo) => return Verdict::Bad("a long message without room for it"),
+            Content::Notice(Notice::Want(bytes)) if self.kind == Kind::Messages && incoming.at.reached == 0 => {
+                if bytes as usize > self.room.rules.room_bytes {
+                    return Verdict::Bad("more room is wanted than there is");
+                }
             }
-            Ok(_) => Verdict::Bad("a level that a stream to one member does not have"),
-            Err(bad) => Verdict::Bad(bad.0),
+            _ => return Verdict::Bad("a level that a stream to one member does not have"),
         }
+        incoming.accepted = header.batch;
+        incoming.next_message += area.ended;
+        incoming.at = area.at;
+        incoming.waiting_bytes += frame.len();
+        incoming.waiting.push_back((*header, frame));
+        self.unanswered.insert(sender.incarnation);
+        Verdict::Accepted
     }
 
     /// Moves accepted batches into the host's queue as far as its bound admits.
@@ -224,10 +251,19 @@ impl Direct {
                 if !budget.admits(cost_of(frame.len())) {
                     break;
                 }
-                let source = Source { sender: &incoming.sender, view, direct: true, level: Level::Fifo };
-                let before = events.len();
-                self.delivered += incoming.reassembly.deliver(&source, header, frame, &mut budget.pool, events);
-                budget.outstanding += events[before..].iter().map(Event::cost).sum::<usize>();
+                if let Some(bytes) = wanted(frame) {
+                    if !self.room.give(*from, bytes) {
+                        break;
+                    }
+                } else {
+                    let source = Source { sender: &incoming.sender, view, direct: true, level: Level::Fifo };
+                    let before = (events.len(), incoming.reassembly.total());
+                    self.delivered += incoming.reassembly.deliver(&source, header, frame, &mut budget.pool, events);
+                    if before.1 > incoming.reassembly.total() {
+                        self.room.free(*from);
+                    }
+                    budget.outstanding += events[before.0..].iter().map(Event::cost).sum::<usize>();
+                }
                 incoming.taken = header.batch;
                 incoming.acknowledge = true;
                 incoming.waiting_bytes -= frame.len();
@@ -246,9 +282,10 @@ impl Direct {
         !self.unanswered.is_empty()
     }
 
-    /// Whether something waits that the host's queue has no room for.
+    /// Whether something waits that the host's queue has no room for. Who wants room for a long message waits for others.
     pub(crate) fn held_back(&self) -> bool {
-        self.unanswered.iter().any(|from| self.incoming.get(from).is_some_and(|i| !i.waiting.is_empty()))
+        let next = |from| self.incoming.get(from)?.waiting.front();
+        self.unanswered.iter().filter_map(next).any(|(_, frame)| wanted(frame).is_none())
     }
 
     /// Acknowledgements that are due, and for whom. `before` says how many batches of another stream to that member belong before its
@@ -299,6 +336,10 @@ impl Direct {
         }
         while out.long.front().is_some_and(|(batch, _)| *batch <= ack.batch) {
             out.long.pop_front();
+        }
+        if out.asked.is_some_and(|batch| batch <= ack.batch) {
+            out.asked = None;
+            out.builder.grant();
         }
         if out.unacked.len() < before {
             (out.retry, out.mended) = (FIRST_RETRY, false);
@@ -358,6 +399,7 @@ impl Direct {
 
     /// Forgets everybody who is not among `present`; answers what they have not acknowledged.
     pub(crate) fn keep_only(&mut self, present: impl Fn(Incarnation) -> bool) -> Vec<(Incarnation, u64, Bytes)> {
+        self.incoming.keys().filter(|from| !present(**from)).for_each(|from| self.room.free(*from));
         self.incoming.retain(|from, _| present(*from));
         self.unanswered.retain(|from| present(*from));
         self.unsettled.retain(|to| present(*to));
@@ -379,5 +421,13 @@ impl Direct {
         let out: usize = self.outgoing.values().map(|o| o.unacked_bytes).sum();
         let waiting: usize = self.incoming.values().map(|i| i.waiting_bytes + i.reassembly.bytes()).sum();
         (out + waiting) as u64
+    }
+}
+
+/// For how much room an accepted batch asks, if it does.
+fn wanted(frame: &Bytes) -> Option<usize> {
+    match Notice::of(&frame[HEADER_BYTES..], 1) {
+        Some(Ok(Notice::Want(bytes))) => Some(bytes as usize),
+        _ => None,
     }
 }

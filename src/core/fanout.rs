@@ -7,17 +7,19 @@ use bytes::Bytes;
 use fixedbitset::FixedBitSet;
 
 use super::buffers::ChunkPool;
-use super::builder::{Area, Builder, Built, Content, Reassembly, Source, check_area, cost_of};
+use super::builder::{Area, Builder, Built, Content, Reassembly, Source, UnderWay, check_area, cost_of};
 use super::effects::Effects;
+use super::grants::Grants;
 use super::io::MemberRef;
 use super::order::Order;
 use super::outbox::Queue;
 use super::plant::{Plant, Plants};
 use super::reception::Reception;
+use super::setup::LargeRules;
 use super::stability::{Measure, Stability};
 use super::window::Window;
 use crate::types::{Index, Seat, Time, View};
-use crate::wire::batch::{self, HEADER_BYTES, Header, Level};
+use crate::wire::batch::{self, HEADER_BYTES, Header, Level, Notice};
 
 /// What the host has not taken yet, against its bound (D5).
 #[derive(Clone, Hash, Debug)]
@@ -75,7 +77,7 @@ pub(crate) struct Stream {
     /// Number of the first message of the next batch; unknown until the first batch a joiner gets.
     next_message: Option<u64>,
     /// How far a message under way has come, at the end of `accepted`.
-    reached: u32,
+    at: UnderWay,
     retained: VecDeque<Retained>,
     /// Bytes of the whole stream up to `accepted`.
     bytes: u64,
@@ -128,18 +130,27 @@ impl Stream {
         self.next().map(|next| next.level)
     }
 
+    /// Length of the message that is under way at the end of what is held, and of the one that is being put together; 0: none.
+    pub(crate) fn under_way(&self) -> usize {
+        self.at.total as usize
+    }
+
+    pub(crate) fn reassembly_total(&self) -> usize {
+        self.reassembly.total()
+    }
+
     pub(crate) fn retained_bytes(&self) -> u64 {
         self.retained.front().map_or(0, |front| self.bytes - (front.end - front.frame.len() as u64))
     }
 
-    fn keep(&mut self, header: Header, level: Level, frame: Bytes, ended: u64, reached: u32) {
+    fn keep(&mut self, header: Header, level: Level, frame: Bytes, ended: u64, at: UnderWay) {
         // Batches are found by how far they are from the first one that is kept.
         let follows = self.retained.back().is_none_or(|last| last.header.batch + 1 == header.batch);
         assert!(follows, "a batch is kept that does not follow the one before");
         self.bytes += frame.len() as u64;
         self.accepted = header.batch;
         self.next_message = Some(header.first_message + ended);
-        self.reached = reached;
+        self.at = at;
         self.retained.push_back(Retained { header, level, frame, end: self.bytes });
     }
 
@@ -204,6 +215,7 @@ pub(crate) struct Fanout {
     /// Who says what comes next in the order of all members.
     pub(crate) coordinator: Index,
     pub(crate) order: Order,
+    pub(super) grants: Grants,
     pub(crate) stability: Stability,
     /// The same of what is held, while somebody sends what must be held by all first.
     pub(super) holding: Option<Stability>,
@@ -227,6 +239,7 @@ impl Fanout {
             kept: 0,
             coordinator: view.coordinator(),
             order: Order::new(view.len()),
+            grants: Grants::new(LargeRules::default()),
             stability: Stability::new(&view, me, Measure::Taken, plants).for_window(window.reserved()),
             holding: None,
             view,
@@ -327,7 +340,7 @@ impl Fanout {
             stream.taken = stream.taken.min(header.batch - 1);
             stream.next_message = Some(header.first_message);
             stream.retained.pop_back();
-            stream.reached = 0;
+            stream.at = UnderWay::default();
         } else if header.batch > stream.accepted + 1 && !self.plants.has(Plant::RelayOverGap) {
             return Verdict::Gap;
         } else if header.batch > stream.accepted + 1 {
@@ -336,7 +349,10 @@ impl Fanout {
         if stream.next_message.is_some_and(|next| next != header.first_message) {
             return Verdict::Bad("the numbers of its messages do not follow");
         }
-        match check_area(header, &frame[HEADER_BYTES..], stream.reached) {
+        match check_area(header, &frame[HEADER_BYTES..], stream.at) {
+            Ok(area) if self.grants.concerns(area.begins) && !self.has_room_for(area.begins) => {
+                Verdict::Bad("a long message without a grant")
+            }
             Ok(area) => self.keep(s, *header, area, frame),
             Err(bad) => Verdict::Bad(bad.0),
         }
@@ -345,10 +361,7 @@ impl Fanout {
     /// Keeps a batch that is the next one of its stream, and reads what concerns the order of all members.
     fn keep(&mut self, s: Index, header: Header, area: Area, frame: Bytes) -> Verdict {
         let level = match area.content {
-            Content::Order(_) if s != self.coordinator => {
-                return Verdict::Bad("an order by one that does not coordinate");
-            }
-            Content::Order(places) => match self.order.learn(header.batch, &places) {
+            Content::Notice(notice) => match self.note(s, header.batch, notice) {
                 Ok(()) => Level::Fifo,
                 Err(bad) => return Verdict::Bad(bad),
             },
@@ -362,7 +375,8 @@ impl Fanout {
         }
         let bytes = frame.len();
         self.kept += bytes as u64;
-        self.streams[s].keep(header, level, frame, area.ended, area.reached);
+        self.streams[s].keep(header, level, frame, area.ended, area.at);
+        self.grants.passed(s, header.batch, area.at);
         self.note_behind(s);
         if let Some(holding) = &mut self.holding {
             holding.touched(s, bytes);
@@ -370,8 +384,33 @@ impl Fanout {
         Verdict::Accepted
     }
 
-    /// Numbers one batch of our own and sends it on its way. False when nothing waits or the window is full.
+    /// What the library itself says in a stream.
+    fn note(&mut self, s: Index, batch: u64, notice: Notice) -> Result<(), &'static str> {
+        let coordinates = s == self.coordinator;
+        match notice {
+            Notice::Order(places) if coordinates => self.order.learn(batch, &places),
+            Notice::Grant(to) if coordinates => {
+                if to as usize == self.me {
+                    self.grants.granted();
+                }
+                Ok(())
+            }
+            Notice::Want(_) if self.streams[s].at.reached > 0 => Err("room is wanted inside a message"),
+            Notice::Want(bytes) if self.me == self.coordinator => self.grants.wanted(s, bytes),
+            Notice::Want(_) => Ok(()),
+            Notice::Order(_) => Err("an order by one that does not coordinate"),
+            Notice::Grant(_) => Err("a grant by one that does not coordinate"),
+        }
+    }
+
+    /// Numbers one batch of our own and sends it on its way. False when nothing waits, the window is full, or a long message has to wait for
+    /// its turn.
     pub(crate) fn send(&mut self, builder: &mut Builder, queue: Option<&mut Queue>, fx: &mut Effects) -> bool {
+        if let Some(bytes) = builder.lacks_grant(queue.as_deref())
+            && (self.frozen || !self.has_grant(bytes, builder, fx))
+        {
+            return false;
+        }
         let unstable = self.streams[self.me].retained_bytes();
         let cap = self.cast.as_ref().map_or(usize::MAX, |cast| cast.cap);
         let waiting = builder.large_bytes() + queue.as_ref().map_or(0, |queue| queue.bytes());
@@ -390,7 +429,8 @@ impl Fanout {
     /// Keeps a batch of our own, and sends it on its way.
     pub(super) fn keep_own(&mut self, builder: &Builder, built: Built, fx: &mut Effects) {
         let Built { header, content, frame, copied } = built;
-        let area = Area { ended: builder.next_message - header.first_message, reached: 0, content };
+        let ended = builder.next_message - header.first_message;
+        let area = Area { ended, at: builder.under_way(), begins: 0, content };
         self.keep(self.me, header, area, frame.clone());
         fx.copied += copied;
         fx.end_run();
@@ -444,8 +484,8 @@ impl Fanout {
         let stream = &mut self.streams[s];
         let Some(next) = stream.next() else { return false };
         let (header, level, frame) = (next.header, next.level, next.frame.clone());
-        let (own, order) = (s == self.me, batch::is_order(&frame[HEADER_BYTES..]));
-        if !order && !(own && (level == Level::Fifo || self.plants.has(Plant::KeepOwnBack))) {
+        let (own, messages) = (s == self.me, batch::has_messages(&frame[HEADER_BYTES..]));
+        if messages && !(own && (level == Level::Fifo || self.plants.has(Plant::KeepOwnBack))) {
             let admitted = budget.admits(cost_of(frame.len())) || self.plants.has(Plant::QueueWithoutBound);
             if !ending && !admitted {
                 self.refused = true;
@@ -471,7 +511,7 @@ impl Fanout {
 
     /// Whether nothing came that is to be taken or told now.
     pub(crate) fn is_at_rest(&self, now: Time) -> bool {
-        let taken = self.behind.is_clear() && !self.refused && !self.order.is_waiting();
+        let taken = self.behind.is_clear() && !self.refused && !self.order.is_waiting() && !self.grants.is_waiting();
         let cast = self.cast.as_ref().is_none_or(|cast| self.frozen || cast.is_at_rest(now));
         taken && cast && self.holding.is_none() && !self.stability.is_due(now)
     }
@@ -574,7 +614,7 @@ fn new_stream(view: &View, me: Index, s: Index, plants: Plants) -> Stream {
         held_by_all: 0,
         bound: u64::MAX,
         next_message: None,
-        reached: 0,
+        at: UnderWay::default(),
         retained: VecDeque::new(),
         bytes: 0,
         reassembly: Reassembly::default(),
@@ -662,7 +702,7 @@ mod tests {
             let (flags, count, length, tag) = (0, 1, bytes as u32, 7);
             let (sender, receiver) = (Seat(2), Seat::EVERYBODY);
             let header = Header { flags, count, length, tag, sender, receiver, batch, first_message: batch };
-            stream.keep(header, Level::Fifo, Bytes::from(vec![7; bytes]), 1, 0);
+            stream.keep(header, Level::Fifo, Bytes::from(vec![7; bytes]), 1, UnderWay::default());
         }
         assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [123, 23, 3, 0]);
         stream.forget_up_to(2);
@@ -676,7 +716,7 @@ mod tests {
         let (flags, count, length, tag, batch, first_message) = (0, 1, 100, 7, 1, 1);
         let (sender, receiver) = (Seat(2), Seat::EVERYBODY);
         let header = Header { flags, count, length, tag, sender, receiver, batch, first_message };
-        fanout.streams[1].keep(header, Level::Fifo, Bytes::from(vec![7; HEADER_BYTES + 100]), 1, 0);
+        fanout.streams[1].keep(header, Level::Fifo, Bytes::from(vec![7; HEADER_BYTES + 100]), 1, UnderWay::default());
         fanout.note_behind(1);
         fanout.release(1, 1);
         assert_eq!((fanout.streams[1].stable, fanout.retained_bytes()), (0, HEADER_BYTES as u64 + 100));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::direct::Kind;
 use super::effects::Effects;
-use super::fanout::Verdict;
+use super::fanout::{Fanout, Verdict};
 use super::io::{Event, MemberRef};
 use super::member::Member;
 use super::outbox::{Gate, Outbox, To};
@@ -132,7 +132,7 @@ impl Member {
             }
             let before = self.builder.next_message;
             if !f.send(&mut self.builder, queue, &mut fx) {
-                blocked = true;
+                blocked = !f.waits_for_grant();
                 break;
             }
             self.stats.messages_sent += self.builder.next_message - before;
@@ -431,12 +431,14 @@ impl Member {
 
     /// Moves what was accepted towards the host, and tells others how far we are.
     pub(super) fn flow(&mut self) {
+        self.hurry |= self.fanout.as_mut().is_some_and(Fanout::take_turn);
         if self.fanout.as_ref().is_some_and(|f| f.is_at_rest(self.now)) && self.direct.is_at_rest(self.now) {
             return self.tell_stable();
         }
         let mut fx = std::mem::take(&mut self.spare_effects);
         if let Some(f) = &mut self.fanout {
             f.say_order(&mut self.builder, &mut fx);
+            f.say_grants(&mut self.builder, &mut fx);
             f.tell_holding(self.now, &mut fx);
             f.ask_repair(self.now, &mut fx);
             f.pay(self.now, &mut fx);

@@ -180,8 +180,9 @@ impl Member {
             fanout: None,
             pool: None,
             slow: SlowWatch::default(),
-            builder: Builder::new(1).bounded(batch_bytes),
-            direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes, plants),
+            builder: Builder::new(1).bounded(batch_bytes).asking_above(setup.large.unasked_bytes),
+            direct: Direct::new(Kind::Messages, setup.incarnation, setup.direct_window_bytes, plants)
+                .with_large(setup.large),
             loose: LooseEnds::default(),
             sessions: Sessions::new(
                 setup.sessions.clone(),
@@ -467,7 +468,7 @@ impl Member {
         {
             return Err(format!("{}: stable {} taken {} accepted {}", s.sender.name, s.stable, s.taken, s.accepted));
         }
-        Ok(())
+        self.fanout.as_ref().map_or(Ok(()), Fanout::check_large)
     }
 
     /// The links as this member sees them.
@@ -576,7 +577,8 @@ impl Member {
         self.pool = None;
         self.builder = self.builder.for_new_incarnation();
         self.stable_told = 0;
-        self.direct = Direct::new(Kind::Messages, self.incarnation, self.setup.direct_window_bytes, self.plants);
+        let direct = Direct::new(Kind::Messages, self.incarnation, self.setup.direct_window_bytes, self.plants);
+        self.direct = direct.with_large(self.setup.large);
         self.sessions.expelled(self.now, self.incarnation);
         self.was_primary = false;
         self.seeking = Some(Seeking::new(self.now, &self.setup, at));

@@ -18,6 +18,7 @@ mod fanout;
 #[cfg(feature = "sim")]
 mod fingerprint;
 mod flow;
+mod grants;
 mod greeting;
 mod heartbeat;
 mod io;
@@ -58,7 +59,7 @@ pub use outbox::{Gate, Outbox, PENDING_OVERHEAD, Payload, Pending, To};
 pub use packing::PACKED_BYTES;
 pub use plant::Plant;
 pub use sessions::{Asynchronous, SessionAnswer, SessionCounts, SessionOp, SessionRequest, SessionRules};
-pub use setup::{MinorityPolicy, Multicast, ReadyPolicy, Seed, Setup};
+pub use setup::{LargeRules, MinorityPolicy, Multicast, ReadyPolicy, Seed, Setup};
 
 /// Counters of one member since it started. Plain numbers, cheap to copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -303,7 +303,8 @@ impl Member {
         self.keep_counts(before.as_ref());
         self.marks.reach(if before.is_some() { Mark::Installed } else { Mark::InstalledFirst });
         let (reserved, pool) = split(&view, self.setup.window_bytes, self.setup.window_reserved_bytes);
-        let mut fanout = Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants);
+        let mut fanout =
+            Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants).with_large(self.setup.large);
         if let Some(before) = &before {
             fanout.continue_from(before);
         }

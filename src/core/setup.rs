@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::types::{Incarnation, Micros, Name, Tags, millis};
+use crate::types::{Incarnation, Micros, Name, Tags, limits, millis};
 
 /// A well-known or listed address, as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +46,21 @@ pub struct Multicast {
     pub receive_bytes: usize,
     /// Bytes a second at most that a member sends others for what they have lost.
     pub repair_bytes_per_s: u64,
+}
+
+/// How long messages come (R28).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LargeRules {
+    /// Whoever sends a longer message asks first. At least [`limits::BATCH_BYTES`].
+    pub unasked_bytes: usize,
+    /// Bytes of such messages that one member may have to put together at a time; at least the longest message.
+    pub room_bytes: usize,
+}
+
+impl Default for LargeRules {
+    fn default() -> LargeRules {
+        LargeRules { unasked_bytes: limits::UNASKED_BYTES, room_bytes: limits::MESSAGE_BYTES }
+    }
 }
 
 /// Everything a [`super::Member`] is told.
@@ -111,6 +126,8 @@ pub struct Setup {
     pub send_queue_bytes: usize,
     /// Longest message.
     pub message_bytes: usize,
+    /// Room for the longest ones.
+    pub large: LargeRules,
     /// Whether `Stable` events are wanted.
     pub stable_events: bool,
     /// What holds for sessions.
@@ -159,6 +176,7 @@ impl Setup {
             receive_queue_bytes: 8 * 1024 * 1024,
             send_queue_bytes: 1024 * 1024,
             message_bytes: 1024 * 1024,
+            large: LargeRules::default(),
             stable_events: false,
             sessions: super::SessionRules::default(),
             agreed_settings: Vec::new(),

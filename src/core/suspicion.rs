@@ -510,10 +510,16 @@ impl Member {
 
     /// Whether this member takes another for dead or gone, or for one that does not hear it, by what it saw itself.
     pub(super) fn believed_gone(&self, whom: Incarnation) -> bool {
-        let unlinked = || self.detector.unlinked_for(self.now, whom).is_none_or(|t| t >= self.setup.silence);
+        let silence = self.setup.silence;
+        // Nothing takes back by itself what is thought of somebody whom this member does not watch; who does watch it asks again while
+        // it is silent.
+        let lasts = |at: Time| match self.detector.unlinked_for(self.now, whom) {
+            Some(unlinked) => unlinked >= silence,
+            None => self.now.since(at) < silence * 2,
+        };
         self.suspicion.opinions.get(&whom).is_some_and(|o| match o.sight {
             Sight::Dead => true,
-            Sight::Silent => unlinked(),
+            Sight::Silent => lasts(o.at),
             _ => false,
         })
     }

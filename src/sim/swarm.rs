@@ -12,8 +12,8 @@ use super::node::State;
 use super::random::Random;
 use super::trim::Trim;
 use super::world::{Settings, World};
-use crate::core::{Asynchronous, MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
-use crate::types::{Incarnation, Micros, Name, millis};
+use crate::core::{Asynchronous, LargeRules, MinorityPolicy, Plant, ReadyPolicy, Seed, Setup};
+use crate::types::{Incarnation, Micros, Name, limits, millis};
 
 /// Each run lasts at least this long, in microseconds of virtual time.
 const DURATION: Micros = millis(60_000);
@@ -27,6 +27,8 @@ const WITNESS_SALT: u64 = 0x0077_6974_6e65;
 const LOOSE_SALT: u64 = 0x006c_6f6f_7365;
 /// Keeps the draw of the time that starters have apart.
 const JOIN_TIMEOUT_SALT: u64 = 0x6a6f_696e;
+/// Keeps the draw of the room for long messages apart.
+const LARGE_SALT: u64 = 0x6c_6172_6765;
 /// When faults stop there is this long for everything to come together, with the `lan` profile.
 const CONVERGENCE: Micros = millis(30_000);
 
@@ -124,6 +126,7 @@ impl Swarm {
         if drill.is_none() {
             draw_witnesses(&mut world, seed);
         }
+        draw_large(&mut world, seed);
         start_nodes(&mut world, &mut random, count, quiet_until, faults_stop_at);
         world.settings.levels = draw_levels(seed);
         draw_visitors(&mut world, seed, trim.visitors);
@@ -162,7 +165,7 @@ impl Swarm {
         let witnesses: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].setup.witness).collect();
         let waiting: Vec<usize> = (0..slots.len()).filter(|node| slots[*node].ready_after_us.is_some()).collect();
         format!(
-            "{} nodes, {} voters (witnesses: {witnesses:?}), {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, hosts say ready: \
+            "{} nodes, {} voters (witnesses: {witnesses:?}), {}, groups of {}, {} seeds (only: {}), {:?}, two serve: {}, refusal proves: {}, {:?}, hosts say ready: \
              {waiting:?}, window {}+{}, receive queue {}, {:?}, multicast: {:?}, drill: {:?}, faults stop at {} ms",
             slots.len(),
             setup.voters.len(),
@@ -173,6 +176,7 @@ impl Swarm {
             setup.minority,
             setup.two_members_serve,
             setup.refusal_proves_death,
+            setup.large,
             setup.window_bytes,
             setup.window_reserved_bytes,
             setup.receive_queue_bytes,
@@ -299,6 +303,21 @@ fn draw_levels(seed: u64) -> Levels {
         _ => (0, 0),
     };
     Levels { agreed, safe, unreliable }
+}
+
+/// In some seeds long messages are frequent and ask for room, of which there is little. Drawn apart from all else.
+fn draw_large(world: &mut World, seed: u64) {
+    let mut random = Random::new(seed ^ LARGE_SALT);
+    if !random.chance(250) {
+        return;
+    }
+    let room_bytes = *random.pick(&[200_000, 300_000, 600_000]);
+    for slot in &mut world.nodes {
+        slot.setup.large = LargeRules { unasked_bytes: limits::BATCH_BYTES, room_bytes };
+        if let Some(load) = &mut slot.load {
+            load.large += 20;
+        }
+    }
 }
 
 /// In some seeds one or two of the voters carry no messages. Drawn apart from all else.

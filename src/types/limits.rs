@@ -10,8 +10,10 @@ pub const MEMBERS: usize = 10_000;
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Largest area of messages in one batch (R3): with its header it fits a chunk.
 pub const BATCH_BYTES: usize = 60 * 1024;
-/// Longest message that can be sent until reassembly grants exist (R28).
-pub const MESSAGE_BYTES: usize = 1024 * 1024;
+/// Longest message.
+pub const MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Longest message for which nobody is asked before it is sent (R28).
+pub const UNASKED_BYTES: usize = 1024 * 1024;
 /// Longest control frame between members that know each other.
 pub const CONTROL_BYTES: usize = 2 * 1024 * 1024;
 /// Longest frame from a peer that has not introduced itself yet.
@@ -31,4 +33,4 @@ pub const TOKENS: usize = 8;
 /// What a session's frame needs beside its attributes, at most.
 pub const SESSION_OVERHEAD_BYTES: usize = 512;
 /// Longest session: with its frame it is a message.
-pub const SESSION_BYTES: usize = MESSAGE_BYTES - SESSION_OVERHEAD_BYTES;
+pub const SESSION_BYTES: usize = UNASKED_BYTES - SESSION_OVERHEAD_BYTES;

@@ -198,7 +198,11 @@ impl Entry<'_> {
 pub const KIND_MESSAGE: u8 = 0;
 /// The kind of an entry that says what comes next in the order (R29): alone in its batch, and no message.
 pub const KIND_ORDER: u8 = 1;
-/// Bytes of one place in it.
+/// The kind of an entry that asks for room for a long message (R28), likewise.
+pub const KIND_WANT: u8 = 2;
+/// The kind of an entry that says whose turn it is to send one, likewise.
+pub const KIND_GRANT: u8 = 3;
+/// Bytes of one place in the order.
 pub const PLACE_BYTES: usize = 12;
 
 /// A place in the order of all members: next come the batches of one stream up to this one.
@@ -210,38 +214,68 @@ pub struct Place {
     pub upto: u64,
 }
 
-/// Appends an entry that says what comes next.
-pub fn put_order(places: &[Place], out: &mut impl BufMut) {
-    out.put_slice(&((places.len() * PLACE_BYTES) as u32).to_le_bytes());
-    out.put_slice(&[Level::Fifo as u8, KIND_ORDER, 0, 0]);
-    for place in places {
-        out.put_slice(&place.stream.to_le_bytes());
-        out.put_slice(&place.upto.to_le_bytes());
+/// What the library itself says in a stream, in a batch of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// What comes next in the order of all members.
+    Order(Vec<Place>),
+    /// Its sender wants to send a message of so many bytes.
+    Want(u32),
+    /// It is the turn of the member at this position of the view.
+    Grant(u32),
+}
+
+impl Notice {
+    /// Appends its entry.
+    pub fn put(&self, out: &mut impl BufMut) {
+        let (kind, bytes) = match self {
+            Notice::Order(places) => (KIND_ORDER, places.len() * PLACE_BYTES),
+            Notice::Want(_) => (KIND_WANT, 4),
+            Notice::Grant(_) => (KIND_GRANT, 4),
+        };
+        out.put_slice(&(bytes as u32).to_le_bytes());
+        out.put_slice(&[Level::Fifo as u8, kind, 0, 0]);
+        match self {
+            Notice::Want(number) | Notice::Grant(number) => out.put_slice(&number.to_le_bytes()),
+            Notice::Order(places) => places.iter().for_each(|place| {
+                out.put_slice(&place.stream.to_le_bytes());
+                out.put_slice(&place.upto.to_le_bytes());
+            }),
+        }
+    }
+
+    /// What a message area says, if it is no messages.
+    pub fn of(area: &[u8], count: u16) -> Option<Result<Notice, Malformed>> {
+        let (prefix, rest) = area.split_first_chunk::<PREFIX_BYTES>()?;
+        let kind = prefix[5];
+        if !matches!(kind, KIND_ORDER | KIND_WANT | KIND_GRANT) {
+            return None;
+        }
+        let len = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
+        let legal = count == 1 && prefix[4] == Level::Fifo as u8 && prefix[6..] == [0, 0] && len == rest.len();
+        let notice = match (kind, rest.try_into()) {
+            _ if !legal => None,
+            (KIND_ORDER, _) => places(rest).map(Notice::Order),
+            (KIND_WANT, Ok(number)) => Some(Notice::Want(u32::from_le_bytes(number))),
+            (_, Ok(number)) => Some(Notice::Grant(u32::from_le_bytes(number))),
+            _ => None,
+        };
+        Some(notice.ok_or(Malformed("an entry of the library's own")))
     }
 }
 
-/// Whether a checked message area says what comes next.
-pub(crate) fn is_order(area: &[u8]) -> bool {
-    area.get(5) == Some(&KIND_ORDER)
-}
-
-/// What comes next, if that is what a message area says.
-pub fn order_of(area: &[u8], count: u16) -> Option<Result<Vec<Place>, Malformed>> {
-    let (prefix, rest) = area.split_first_chunk::<PREFIX_BYTES>()?;
-    if prefix[5] != KIND_ORDER {
-        return None;
-    }
-    let len = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]) as usize;
-    let (places, odd) = rest.as_chunks::<PLACE_BYTES>();
-    let legal = count == 1 && prefix[4] == Level::Fifo as u8 && prefix[6..] == [0, 0] && len == rest.len();
-    if !legal || !odd.is_empty() || places.is_empty() {
-        return Some(Err(Malformed("an entry of the order of all members")));
-    }
+fn places(bytes: &[u8]) -> Option<Vec<Place>> {
+    let (places, odd) = bytes.as_chunks::<PLACE_BYTES>();
     let place = |p: &[u8; PLACE_BYTES]| Place {
         stream: u32::from_le_bytes([p[0], p[1], p[2], p[3]]),
         upto: u64::from_le_bytes([p[4], p[5], p[6], p[7], p[8], p[9], p[10], p[11]]),
     };
-    Some(Ok(places.iter().map(place).collect()))
+    (odd.is_empty() && !places.is_empty()).then(|| places.iter().map(place).collect())
+}
+
+/// Whether a checked message area holds messages.
+pub(crate) fn has_messages(area: &[u8]) -> bool {
+    area.get(5) == Some(&KIND_MESSAGE)
 }
 
 /// The level of an area of exactly `count` whole messages of one level, none of them with a token, as nearly all are: one look at each prefix. `None`:

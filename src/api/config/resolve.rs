@@ -99,6 +99,13 @@ impl Config {
         setup.send_queue_bytes = self.parsed("send.queue_bytes");
         setup.receive_queue_bytes = self.parsed("receive.queue_bytes");
         setup.message_bytes = self.parsed("message.max_bytes");
+        setup.large.room_bytes = self.parsed("message.large_bytes");
+        if setup.large.room_bytes < setup.message_bytes {
+            return Err(self.conflict(
+                &["message.large_bytes", "message.max_bytes"],
+                "the longest message would never find room: allowed is at least its length",
+            ));
+        }
         let asynchronous = (self.text("session.mode") == "asynchronous").then(|| Asynchronous {
             window_bytes: self.parsed("session.window_bytes"),
             window: millis(self.parsed("session.window_ms")),

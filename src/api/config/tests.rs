@@ -41,7 +41,7 @@ fn a_wrong_value_names_key_value_and_range() {
     assert!(text.contains("group.size") && text.contains("'ten'") && text.contains("0 to 10000"), "{text}");
     let text = refused("detector.profile", "lann");
     assert!(text.contains("did you mean 'lan'?") && text.contains("lan, wan, weblogic, tribes"), "{text}");
-    assert!(refused("message.max_bytes", "2 MiB").contains("1 byte to 1 MiB"));
+    assert!(refused("message.max_bytes", "65 MiB").contains("1 byte to 64 MiB"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Replays the committed corpus of every fuzz target, on stable, with every run of the tests.
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,5 @@
 //! What a member takes by multicast, to the letter: when it asks for what was lost, how much it keeps, and what it does not believe.
 
-#[allow(dead_code)] // the tests of sessions use more of it
-mod core_support;
-
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -12,7 +9,7 @@ use decurion::wire::batch::{Entry, HEADER_BYTES, Header, Level, PREFIX_BYTES};
 use decurion::wire::cast::{self, Beacon, HEAD_BYTES};
 use decurion::wire::control::{Control, Repair};
 
-use self::core_support::{Cluster, incarnation};
+use crate::support::{Cluster, incarnation};
 
 /// Who leads the one group, who sends, and who is looked at.
 const LEADER: usize = 0;

@@ -1,9 +1,6 @@
 //! A sender whose window is small goes on as soon as everybody has taken what is in it: no pause of those who report stands in its way.
 
-#[allow(dead_code)] // other tests use more of it
-mod core_support;
-
-use core_support::Cluster;
+use crate::support::Cluster;
 use decurion::types::{Code, Micros, millis};
 use decurion::wire::batch::Level;
 

@@ -2,10 +2,7 @@
 //!
 //! `0` is asked and told; `1` is a member whose batches do not arrive, and in whose name the tests speak.
 
-#[allow(dead_code)] // others use more of it
-mod core_support;
-
-use core_support::{Cluster, Stream, pairs, tag};
+use crate::support::{Cluster, Stream, pairs, tag};
 use decurion::core::{SessionOp, Setup};
 use decurion::types::{Code, Epoch, MemberTag, SessionId, limits, millis};
 use decurion::wire::session::{

@@ -1,9 +1,6 @@
 //! Who leaves gives away what it owns before it goes, without waiting for a time to run out, and acts for nobody afterwards (S6, V3).
 
-#[allow(dead_code)] // others use more of it
-mod core_support;
-
-use core_support::{Cluster, pairs};
+use crate::support::{Cluster, pairs};
 use decurion::types::{Code, Name, SessionId, millis};
 
 const SESSIONS: u64 = 40;

@@ -2,8 +2,8 @@
 
 use decurion::types::{Seat, limits};
 use decurion::wire::batch::{
-    Entries, Entry, FLAG_FRAGMENTS, FRAGMENT_BYTES, Fragment, HEADER_BYTES, Header, Level, PREFIX_BYTES, Place,
-    TOKEN_BYTES, order_of, put_order,
+    Entries, Entry, FLAG_FRAGMENTS, FRAGMENT_BYTES, Fragment, HEADER_BYTES, Header, Level, Notice, PREFIX_BYTES, Place,
+    TOKEN_BYTES,
 };
 use proptest::prelude::*;
 
@@ -215,7 +215,8 @@ fn entry_rules() {
     let bad: Vec<(&str, Vec<u8>)> = vec![
         ("a level that is not built", prefix(0, [4, 0, 0, 0])),
         ("level zero", prefix(0, [0, 0, 0, 0])),
-        ("an unknown kind", prefix(0, [1, 2, 0, 0])),
+        ("an unknown kind", prefix(0, [1, 4, 0, 0])),
+        ("room for a long message among messages", prefix(0, [1, 2, 0, 0])),
         ("a place in the order among messages", prefix(0, [1, 1, 0, 0])),
         ("an unknown flag", prefix(0, [1, 0, 4, 0])),
         ("a reserved byte", prefix(0, [1, 0, 0, 1])),
@@ -240,9 +241,9 @@ fn entry_rules() {
 fn order_rules() {
     let places = [Place { stream: 3, upto: 9 }, Place { stream: 0, upto: u64::MAX }];
     let mut area = Vec::new();
-    put_order(&places, &mut area);
-    assert_eq!(order_of(&area, 1), Some(Ok(places.to_vec())));
-    let refused = |area: &[u8], count| matches!(order_of(area, count), Some(Err(_)));
+    Notice::Order(places.to_vec()).put(&mut area);
+    assert_eq!(Notice::of(&area, 1), Some(Ok(Notice::Order(places.to_vec()))));
+    let refused = |area: &[u8], count| matches!(Notice::of(area, count), Some(Err(_)));
     assert!(refused(&area, 2) && refused(&area, 0), "alone in its batch");
     assert!((PREFIX_BYTES..area.len()).all(|cut| refused(&area[..cut], 1)), "cut anywhere");
     assert!(refused(&[&area[..], &[0]].concat(), 1), "something behind it");
@@ -252,13 +253,31 @@ fn order_rules() {
         assert!(refused(&bad, 1), "byte {at}");
     }
     let mut empty = Vec::new();
-    put_order(&[], &mut empty);
+    Notice::Order(Vec::new()).put(&mut empty);
     assert!(refused(&empty, 1), "no place");
     let entry = Entry { level: Level::Safe, token: 0, fragment: None, payload: b"x" };
     let mut message = Vec::new();
     entry.put(&mut message);
-    assert_eq!(order_of(&message, 1), None, "a message is none");
-    assert_eq!(order_of(&message[..5], 1), None);
+    assert_eq!(Notice::of(&message, 1), None, "a message is none");
+    assert_eq!(Notice::of(&message[..5], 1), None);
+}
+
+/// What is said about room for long messages, likewise.
+#[test]
+fn room_rules() {
+    for notice in [Notice::Want(70_000), Notice::Grant(u32::MAX)] {
+        let mut area = Vec::new();
+        notice.put(&mut area);
+        assert_eq!((area.len(), Notice::of(&area, 1)), (PREFIX_BYTES + 4, Some(Ok(notice.clone()))));
+        let refused = |area: &[u8], count| matches!(Notice::of(area, count), Some(Err(_)));
+        assert!(refused(&area, 2) && (PREFIX_BYTES..area.len()).all(|cut| refused(&area[..cut], 1)), "{notice:?}");
+        assert!(refused(&[&area[..], &[0]].concat(), 1), "something behind it");
+        for (at, byte) in [(0, 3), (4, 2), (6, 1), (7, 1)] {
+            let mut bad = area.clone();
+            bad[at] = byte;
+            assert!(refused(&bad, 1), "byte {at} of {notice:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! What a member says of its sessions after a loss, and when sessions that nobody uses go: with many of them, in the core's time.
 
-#[allow(dead_code)] // others use more of it
-mod core_support;
-
-use core_support::{Cluster, pairs};
+use crate::support::{Cluster, pairs};
 use decurion::core::{Event, SessionOp};
 use decurion::types::{Code, SessionId, Time, millis};
 

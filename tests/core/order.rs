@@ -1,19 +1,13 @@
 //! Members that say a wrong order, or mix levels: a fault that names them, and nothing is delivered out of its place.
 
-#[allow(dead_code)] // other tests use more of it
-mod core_support;
-
-use core_support::{Cluster, Stream, pairs};
+use crate::support::{Cluster, Stream, pairs};
 use decurion::core::Event;
 use decurion::types::{Code, SessionId, millis};
-use decurion::wire::batch::{Entry, Level, Place, put_order};
+use decurion::wire::batch::{Entry, Level, Notice, Place};
 
 fn places(places: &[(u32, u64)]) -> Vec<u8> {
     let mut area = Vec::new();
-    put_order(
-        &places.iter().map(|(stream, upto)| Place { stream: *stream, upto: *upto }).collect::<Vec<_>>(),
-        &mut area,
-    );
+    Notice::Order(places.iter().map(|(stream, upto)| Place { stream: *stream, upto: *upto }).collect()).put(&mut area);
     area
 }
 

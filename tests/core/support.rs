@@ -23,11 +23,13 @@ const WAKES_AT_ONCE: usize = 10_000;
 /// A longer payload goes in parts.
 const PART_BYTES: usize = 48 * 1024;
 
-/// The streams of sessions between two members.
-#[derive(Clone, Copy)]
+/// The streams between two members.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stream {
     Frames,
     Objections,
+    /// What hosts send.
+    Messages,
 }
 
 #[derive(Clone)]
@@ -47,7 +49,7 @@ pub struct Cluster {
     ends: BTreeMap<(usize, ConnId), (usize, ConnId)>,
     requests: u64,
     /// What was sent by hand: the number of the last batch, and of the last message, from whom to whom.
-    by_hand: BTreeMap<(usize, usize, bool), (u64, u64)>,
+    by_hand: BTreeMap<(usize, usize, Stream), (u64, u64)>,
     /// At which level messages are said by hand.
     pub level: Level,
     /// Between these two no batches travel, from the first to the second.
@@ -87,11 +89,17 @@ fn mix(state: u64, word: u64) -> u64 {
 fn stream_tag(stream: Stream, from: usize, to: usize) -> u64 {
     let (from, to) = (incarnation(from).0, incarnation(to).0);
     let words = [from as u64, (from >> 64) as u64, to as u64, (to >> 64) as u64];
-    let kind = match stream {
-        Stream::Frames => 0x7365_7373,
-        Stream::Objections => 0x6f62_6a65,
-    };
-    mix(words.into_iter().fold(0x006f_6e65, mix), kind)
+    let pair = words.into_iter().fold(0x006f_6e65, mix);
+    match stream {
+        Stream::Frames => mix(pair, 0x7365_7373),
+        Stream::Objections => mix(pair, 0x6f62_6a65),
+        Stream::Messages => pair,
+    }
+}
+
+/// The flags of a batch with this area.
+fn flags_of(area: &[u8]) -> u8 {
+    if area[6] & 2 != 0 { FLAG_FRAGMENTS } else { 0 }
 }
 
 pub fn pairs(pairs: &[(&str, &[u8])]) -> Attributes {
@@ -340,6 +348,26 @@ impl Cluster {
         code
     }
 
+    /// The host of a member sends to another member, and is answered.
+    pub fn send_to(&mut self, node: usize, to: usize, payload: &[u8]) -> Code {
+        let to = To::Member(incarnation(to));
+        let code = self.nodes[node].outbox.push(to, Level::Fifo, 0, Payload::Borrowed(payload));
+        self.settle();
+        code
+    }
+
+    /// The messages that a member's host was given since the last look: whose, and what.
+    pub fn messages(&mut self, node: usize) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        for event in self.events(node) {
+            if let Event::Messages(messages) = event {
+                let sender = messages.sender.name.to_string();
+                all.extend(messages.iter().map(|message| (sender.clone(), message.payload.to_vec())));
+            }
+        }
+        all
+    }
+
     /// The host of a member takes what it has not taken yet.
     pub fn consume(&mut self, node: usize) {
         let bytes = self.member(node).stats().delivery_queue_bytes as usize;
@@ -385,29 +413,34 @@ impl Cluster {
     pub fn say_raw(&mut self, stream: Stream, from: usize, to: usize, payload: &[u8]) {
         let parts: Vec<&[u8]> = if payload.is_empty() { vec![payload] } else { payload.chunks(PART_BYTES).collect() };
         for (at, part) in parts.iter().enumerate() {
-            let number = self.by_hand.entry((from, to, matches!(stream, Stream::Frames))).or_insert((0, 1));
-            number.0 += 1;
-            let (batch, first_message) = *number;
-            number.1 += u64::from(at + 1 == parts.len());
             let fragment =
                 (parts.len() > 1).then_some(Fragment { total: payload.len() as u32, offset: (at * PART_BYTES) as u32 });
             let mut area = Vec::new();
             Entry { level: self.level, token: 0, fragment, payload: part }.put(&mut area);
-            let Some((view, _)) = self.nodes[to].member.view() else { return };
-            let Some(sender) = view.index_of(incarnation(from)) else { return };
-            let receiver = view.index_of(incarnation(to)).expect("its own view");
-            let header = Header {
-                flags: if fragment.is_some() { FLAG_FRAGMENTS } else { 0 },
-                count: 1,
-                length: area.len() as u32,
-                tag: stream_tag(stream, from, to),
-                sender: view.members[sender].seat,
-                receiver: view.members[receiver].seat,
-                batch,
-                first_message,
-            };
-            self.say_bytes(from, to, &[&header.encode()[..], &area].concat());
+            self.say_area(stream, (from, to), &area, u64::from(at + 1 == parts.len()));
         }
+    }
+
+    /// One batch with this area, in which so many messages end, likewise.
+    pub fn say_area(&mut self, stream: Stream, (from, to): (usize, usize), area: &[u8], ended: u64) {
+        let number = self.by_hand.entry((from, to, stream)).or_insert((0, 1));
+        number.0 += 1;
+        let (batch, first_message) = *number;
+        number.1 += ended;
+        let Some((view, _)) = self.nodes[to].member.view() else { return };
+        let Some(sender) = view.index_of(incarnation(from)) else { return };
+        let receiver = view.index_of(incarnation(to)).expect("its own view");
+        let header = Header {
+            flags: flags_of(area),
+            count: 1,
+            length: area.len() as u32,
+            tag: stream_tag(stream, from, to),
+            sender: view.members[sender].seat,
+            receiver: view.members[receiver].seat,
+            batch,
+            first_message,
+        };
+        self.say_bytes(from, to, &[&header.encode()[..], area].concat());
     }
 
     /// A batch with this area in the stream of `sender` to everybody, which must not use it itself: its first one, as it comes to one of
@@ -416,7 +449,7 @@ impl Cluster {
         let Some((view, _)) = self.nodes[to].member.view() else { return };
         let sender = view.index_of(incarnation(sender)).expect("in the view");
         let header = Header {
-            flags: 0,
+            flags: flags_of(area),
             count,
             length: area.len() as u32,
             tag: view.tag(),
@@ -440,6 +473,22 @@ impl Cluster {
     pub fn acknowledge(&mut self, from: usize, to: usize, batch: u64) {
         let ack = DirectAck { tag: stream_tag(Stream::Frames, to, from), receiver: incarnation(from), batch, after: 0 };
         self.say_bytes(from, to, &Control::DirectAck(ack).encode());
+    }
+
+    /// `from` says this to another member.
+    pub fn say_control(&mut self, from: usize, to: usize, control: &Control) {
+        self.say_bytes(from, to, &control.encode());
+    }
+
+    /// The process of a member stands still, and takes nothing; or goes on.
+    pub fn stand_still(&mut self, node: usize, still: bool) {
+        self.nodes[node].alive = !still;
+    }
+
+    /// The host of a member says that it is ready.
+    pub fn host_ready(&mut self, node: usize) {
+        self.nodes[node].member.handle(self.now, Input::HostReady);
+        self.settle();
     }
 
     /// Asks a member for something; its number.

@@ -1,0 +1,14 @@
+//! The core alone: members without sockets, clocks or threads, and what they tell each other and their hosts.
+
+mod casts;
+mod deaf_peer;
+mod hand_over;
+mod last_words;
+mod late_answer;
+mod long_messages;
+mod order;
+mod session_counts;
+mod session_frames;
+#[allow(dead_code, reason = "the fuzz targets use more of it")]
+mod support;
+mod windows;
