@@ -195,7 +195,7 @@ fn long_messages_are_copied_by_the_call_into_the_batch_and_by_each_receiver() {
 /// What the host writes is one copy of its own here.
 #[test]
 fn what_is_written_into_a_claim_is_copied_no_more_if_it_fits_a_batch() {
-    assert_eq!(complaint(copies(32_768, "claim", "nothing"), 1.0, 0.0), None);
+    assert_eq!(complaint(copies(60_000, "claim", "nothing"), 1.0, 0.0), None);
     assert_eq!(complaint(copies(65_536, "claim", "nothing"), 2.0, 1.0), None);
 }
 
@@ -210,6 +210,9 @@ fn a_copy_that_is_planted_is_noticed() {
         assert!(complaint(copies(1_024, "send", planted), 1.0, 0.0).is_some(), "1 KiB, once more by the {planted}");
         assert!(complaint(copies(65_536, "send", planted), 2.0, 1.0).is_some(), "64 KiB, once more by the {planted}");
     }
-    assert!(complaint(copies(32_768, "claim", "sender"), 1.0, 0.0).is_some(), "32 KiB, once more before it is written");
-    assert!(complaint(copies(32_768, "send", "nothing"), 1.0, 0.0).is_some(), "a send copies what a claim does not");
+    assert!(
+        complaint(copies(60_000, "claim", "sender"), 1.0, 0.0).is_some(),
+        "60,000 bytes, once more before it is written"
+    );
+    assert!(complaint(copies(60_000, "send", "nothing"), 1.0, 0.0).is_some(), "a send copies what a claim does not");
 }

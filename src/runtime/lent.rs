@@ -39,6 +39,11 @@ pub fn inside<T>(work: impl FnOnce() -> T) -> T {
     answer
 }
 
+/// Whether this thread is inside the library.
+pub fn is_inside() -> bool {
+    DEPTH.get() > 0
+}
+
 /// One by one: the host may call the library meanwhile, and so add to them.
 #[cold]
 fn drop_waiting() {
@@ -73,7 +78,7 @@ impl AsRef<[u8]> for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         let mut owner = self.0.take();
-        if DEPTH.get() == 0 {
+        if !is_inside() {
             return drop(owner);
         }
         // A thread that is ending keeps nothing for later.
