@@ -883,6 +883,8 @@ int32_t dcn_send_buf(struct dcn_engine_t engine,
 // What a claim saves: a message longer than 16 KiB and no longer than a batch (60 KiB with what comes before it; by multicast less, where
 // packets are short) is not copied any more on its way out. A shorter one is copied into a batch when it is committed, a longer one by the
 // engine when it is cut into batches: once each, as `dcn_send` copies a short one; a long one `dcn_send` copies twice.
+// For a short message two calls and memory of its own cost more than the one copy of `dcn_send`, which then is the better choice unless the bytes
+// would have to be put together for it first.
 //
 // A claim has no place in the order of messages before it is committed, and nothing waits for it: no other message, no view, no leave. Until
 // it is ended it counts against `send.queue_bytes` like a message of this length that waits to the same receiver: when that is full, sends and
