@@ -130,6 +130,54 @@ static void room_that_is_given_back_is_told(void) {
     OK(dcn_engine_close(a));
 }
 
+/* Turns an engine in a loop until nothing but its own deadlines is left, and takes its events; says whether room was told. */
+static int is_told_in_loop(dcn_engine_t engine) {
+    int told = 0;
+    int32_t timeout_ms = 0;
+    int64_t deadline = now_ms() + PATIENCE_MS;
+    while (timeout_ms == 0) {
+        dcn_event_t event;
+        size_t count;
+        OK(dcn_engine_turn(engine));
+        while (dcn_engine_poll(engine, &event, sizeof event, 1, 0, &count) == DCN_OK) told |= event.kind == DCN_EVENT_WRITABLE;
+        OK(dcn_engine_next_timeout_ms(engine, &timeout_ms));
+        CHECK(now_ms() < deadline);
+    }
+    return told;
+}
+
+/* A commit, and an abort that somebody waits for, leave something to do: an engine that sleeps is woken. */
+static void who_ends_a_claim_wakes_the_engine(void) {
+    dcn_config_t config = member_config("loop", NULL);
+    dcn_engine_t loop;
+    int64_t deadline = now_ms() + PATIENCE_MS;
+    OK(dcn_config_set(config, "send.queue_bytes", "65536", NULL));
+    OK(dcn_engine_open_in_loop(config, &loop, NULL));
+    OK(dcn_config_free(config));
+    while (ready_members(loop) != 1) {
+        is_told_in_loop(loop);
+        CHECK(now_ms() < deadline);
+    }
+    for (int round = 0; round < 20; round++) {
+        dcn_claim_t claim, none;
+        uint8_t *data;
+        int32_t timeout_ms = -1;
+        claim = claim_from(loop, DCN_TO_ALL, 0, QUEUE - 64, &data);
+        EXPECT(DCN_AGAIN, dcn_claim(loop, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, 8, 0, &none, &data));
+        CHECK(!is_told_in_loop(loop));
+        OK(dcn_abort(claim));
+        OK(dcn_engine_next_timeout_ms(loop, &timeout_ms));
+        CHECK(timeout_ms == 0 && is_told_in_loop(loop));
+        claim = claim_from(loop, DCN_TO_ALL, 0, 8, &data);
+        write_bytes(data, 8, 1);
+        CHECK(!is_told_in_loop(loop));
+        OK(dcn_commit(claim, 8));
+        OK(dcn_engine_next_timeout_ms(loop, &timeout_ms));
+        CHECK(timeout_ms == 0 && !is_told_in_loop(loop));
+    }
+    OK(dcn_engine_close(loop));
+}
+
 typedef struct {
     dcn_engine_t engine;
     uint32_t me;
@@ -290,6 +338,7 @@ int main(void) {
     OK(dcn_engine_close(a));
     OK(dcn_engine_close(b));
     room_that_is_given_back_is_told();
+    who_ends_a_claim_wakes_the_engine();
     a_claim_outlives_its_receiver_and_its_engine();
     return 0;
 }
