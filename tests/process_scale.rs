@@ -61,6 +61,23 @@ fn a_target_that_is_not_met_is_named_and_ends_with_one() {
 }
 
 #[test]
+fn cost_is_measured_as_members_and_sessions_become_more() {
+    let ended = run(&["scale", "growth", "--processes", "2,3", "--sessions", "70", "--seconds", "0.1", "--json"]);
+    let rows = figures(&ended);
+    assert_eq!((ended.code, rows.len()), (Some(0), 5), "{ended:?}");
+    let of = |figure: &str| rows.iter().filter(|row| row["figure"] == figure).collect::<Vec<_>>();
+    let [fanout, sessions, idle] = ["growth-fanout", "growth-sessions", "growth-idle"].map(of);
+    for row in fanout.iter().chain(&sessions) {
+        let ours = &row["ours"];
+        assert!(ours["deliveries"].as_u64() > Some(100), "{row}");
+        assert!(["lost", "duplicated", "out_of_order"].iter().all(|key| ours[key] == 0), "{row}");
+    }
+    assert!(idle.iter().all(|row| row["rss_anon_mb_most"].as_f64() > Some(0.1)), "{idle:?}");
+    let connections = idle.iter().map(|row| row["connections_most"].as_f64()).collect::<Vec<_>>();
+    assert_eq!(connections, [Some(1.0), Some(2.0)]);
+}
+
+#[test]
 fn sizes_are_compared_and_what_is_no_figure_is_refused() {
     let ended = run(&["scale", "cost", "--sizes", "5,20", "--json"]);
     let rows = figures(&ended);

@@ -130,8 +130,8 @@ impl Plant {
         (Plant::CastOverGap, "cast-over-gap", "D1", "goes on after what was lost on its way by multicast"),
         (Plant::RepairNothing, "repair-nothing", "D7", "sends nothing of what others have lost on its way by multicast"),
         (Plant::LooseTwice, "loose-twice", "D4", "takes a message outside of streams as often as it comes"),
-        (Plant::BeginUnasked, "begin-unasked", "D5", "begins long messages before it is its turn"),
-        (Plant::KeepGrants, "keep-grants", "D6", "as the coordinator never takes room for a long message back"),
+        (Plant::BeginUnasked, "begin-unasked", "D7", "begins long messages before it is its turn"),
+        (Plant::KeepGrants, "keep-grants", "D7", "as the coordinator never takes room for a long message back"),
     ];
 
     /// Finds a plant by its name.

@@ -17,6 +17,9 @@ use crate::types::{Micros, millis};
 
 /// Keeps all draws of multicast apart from all others.
 const SALT: u64 = 0x006d_6361_7374;
+/// Keeps the draw of small windows apart.
+const NARROW_SALT: u64 = 0x6e61_7272_6f77;
+const NARROW_BYTES: usize = 8 * 1024;
 /// A full socket has room again after this time.
 const ROOM: (Micros, Micros) = (50, 3_000);
 /// Longest datagrams that an interface may pass.
@@ -162,6 +165,7 @@ pub(super) fn draw(world: &mut World, seed: u64, faults_stop_at: Micros) {
             multicast.datagram_bytes = *random.pick(&LENGTHS);
         }
     }
+    draw_narrow(world, seed);
     world.reach.lost_to_all = *random.pick(&[0, 0, 20, 100, 250]);
     world.reach.full = *random.pick(&[0, 0, 100, 500]);
     let hosts = world.network.hosts() as u16;
@@ -175,6 +179,21 @@ pub(super) fn draw(world: &mut World, seed: u64, faults_stop_at: Micros) {
                 world.after(until - at, move |world| world.hear_again(&pairs));
             }
         });
+    }
+}
+
+/// In some of them windows are small and everybody fills them: what comes before the news of what all have taken has no place. Drawn apart.
+fn draw_narrow(world: &mut World, seed: u64) {
+    if !Random::new(seed ^ NARROW_SALT).chance(150) {
+        return;
+    }
+    let members = world.nodes.len();
+    for slot in &mut world.nodes {
+        slot.setup.window_bytes = members * NARROW_BYTES;
+        slot.setup.window_reserved_bytes = NARROW_BYTES;
+        if let Some(load) = &mut slot.load {
+            (load.burst, load.burst_messages) = (100, 60);
+        }
     }
 }
 

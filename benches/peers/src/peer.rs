@@ -160,6 +160,14 @@ pub const PEERS: &[Peer] = &[
         ..NATIVE
     },
     Peer {
+        name: "aeron-ethernet",
+        title: "Aeron, multicast, 1,408",
+        way: Way::Direct,
+        needs: Needs::Feature("aeron"),
+        config: "The same with datagrams of 1,408 bytes, which is its default.",
+        ..NATIVE
+    },
+    Peer {
         name: "zmq-direct",
         title: "ZeroMQ, direct",
         way: Way::Direct,

@@ -259,7 +259,7 @@ pub struct SimulateArguments {
 #[derive(Args, Debug)]
 pub struct ScaleArguments {
     /// What to measure.
-    #[arg(value_name = "FIGURES", default_value = "all", value_parser = ["detection", "processes", "removals", "boot", "cost", "all"])]
+    #[arg(value_name = "FIGURES", default_value = "all", value_parser = ["detection", "processes", "removals", "boot", "cost", "growth", "all"])]
     pub figures: String,
     /// Deaths of each kind on the simulator.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -282,6 +282,15 @@ pub struct ScaleArguments {
     /// Sizes of the simulated clusters whose members' cost is measured.
     #[arg(long, value_name = "N,N", default_values_t = [10, 100, 1_000], value_delimiter = ',', value_parser = count(3, 10_000))]
     pub sizes: Vec<usize>,
+    /// Processes among which a fan-out, and rest, are measured as the cluster grows.
+    #[arg(long, value_name = "N,N", default_values_t = [2, 5, 10, 20, 50, 100], value_delimiter = ',', value_parser = count(2, 100))]
+    pub processes: Vec<usize>,
+    /// Sessions of one owner, as they become more.
+    #[arg(long, value_name = "N,N", default_values_t = [1_000, 10_000, 100_000, 1_000_000], value_delimiter = ',', value_parser = count(1, 1_000_000))]
+    pub sessions: Vec<usize>,
+    /// How long each of these measurements lasts.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
     /// Put tables and pictures in the place of the old ones in this page.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
@@ -350,6 +359,9 @@ pub struct BenchArguments {
     /// Changes of sessions under way at a time.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(1, 4_096))]
     pub window: usize,
+    /// Of `sessions`: how many are changed in turn.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(1, 1_000_000))]
+    pub sessions: usize,
     /// How the members are hosted.
     #[arg(long, value_name = "handler|poll|loop", default_value = "handler", hide_possible_values = true)]
     pub mode: HostMode,
@@ -368,6 +380,9 @@ pub struct BenchArguments {
     /// The leader sends, so that nobody relays. `fanout` is so anyway.
     #[arg(long)]
     pub direct: bool,
+    /// Of `latency`: another member sends messages of so many bytes to everybody as fast as it can. The other of each pair is then ours without them.
+    #[arg(long, value_name = "BYTES", value_parser = count(64, 64 << 20))]
+    pub beside: Option<usize>,
     /// End with 1 where something was lost, duplicated or out of order, or a target of the design was missed.
     #[arg(long)]
     pub check: bool,

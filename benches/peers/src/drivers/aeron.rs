@@ -44,6 +44,8 @@ mod linked {
     const STREAM: i32 = 10;
     /// Datagrams as long as they may be: on the loopback device nothing cuts them.
     const MTU: usize = 65_504;
+    /// As long as they are on an Ethernet, by Aeron's own default.
+    const ETHERNET_MTU: usize = 1_408;
     const TERM_BYTES: usize = 8 << 20;
     const WINDOW_BYTES: usize = 2 << 20;
     /// Larger than the window, so that the system drops none of it.
@@ -69,7 +71,7 @@ mod linked {
             context.set_dir_delete_on_start(true)?;
             context.set_threading_mode(aeron_threading_mode_t::AERON_THREADING_MODE_SHARED)?;
             context.set_shared_idle_strategy(c"yield")?;
-            context.set_mtu_length(MTU)?;
+            context.set_mtu_length(mtu(job))?;
             context.set_socket_so_rcvbuf(SOCKET_BYTES)?;
             context.set_socket_so_sndbuf(SOCKET_BYTES)?;
             context.set_rcv_initial_window_length(WINDOW_BYTES)?;
@@ -100,6 +102,10 @@ mod linked {
         }
     }
 
+    fn mtu(job: &Job) -> usize {
+        if job.peer == "aeron-ethernet" { ETHERNET_MTU } else { MTU }
+    }
+
     /// Where a publication goes, and where its subscribers listen: to the first port directly, or to a group of receivers.
     fn to_one(port: u16) -> String {
         format!("aeron:udp?endpoint=127.0.0.1:{port}|mtu={MTU}|term-length={TERM_BYTES}")
@@ -107,9 +113,9 @@ mod linked {
 
     fn to_group(job: &Job) -> String {
         let receivers = job.members - 1;
-        let port = job.ports[0];
+        let (port, mtu) = (job.ports[0], mtu(job));
         format!(
-            "aeron:udp?endpoint={GROUP}:{port}|interface=127.0.0.1|ttl=0|mtu={MTU}|term-length={TERM_BYTES}|fc=min,g:/{receivers}"
+            "aeron:udp?endpoint={GROUP}:{port}|interface=127.0.0.1|ttl=0|mtu={mtu}|term-length={TERM_BYTES}|fc=min,g:/{receivers}"
         )
     }
 

@@ -13,13 +13,32 @@ use crate::demo::connections;
 use crate::output::{Failure, Outcome, Output};
 
 /// What one process cost in one rest.
-struct Cost {
+pub struct Cost {
     pid: u32,
     /// Of one core, in percent.
-    cpu_percent: f64,
-    calls_per_s: f64,
-    rss_bytes: u64,
-    connections: usize,
+    pub cpu_percent: f64,
+    /// System calls.
+    pub calls_per_s: f64,
+    /// Anonymous memory.
+    pub rss_bytes: u64,
+    /// Connections that it holds.
+    pub connections: usize,
+}
+
+/// Ours, raw, and the groups of ours.
+pub type Pair = (Vec<Cost>, Vec<Cost>, Vec<Vec<usize>>);
+
+/// Lets ours rest, and then raw processes with the same links.
+pub fn pair(stage: &Stage, number: u32) -> Result<Pair, Failure> {
+    let plan = &stage.plan;
+    let mut fleet = Fleet::ours(stage, 2 * number)?;
+    let groups = fleet.groups.clone();
+    // Forming a view is work: what follows is not.
+    fleet.rest(Duration::from_secs(1))?;
+    let ours = rest(plan, &mut fleet)?;
+    drop(fleet);
+    let raw = rest(plan, &mut Fleet::raw(stage, 2 * number + 1, &groups)?)?;
+    Ok((ours, raw, groups))
 }
 
 /// Ours and raw in turn.
@@ -34,11 +53,9 @@ pub fn run(stage: &Stage, output: &Output) -> Outcome {
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
     let mut groups = Vec::new();
     for number in 0..plan.pairs as u32 {
-        let mut fleet = Fleet::ours(stage, 2 * number)?;
-        groups = fleet.groups.clone();
-        // Forming a view is work: what follows is not.
-        fleet.rest(Duration::from_secs(1))?;
-        let pair = (rest(plan, &mut fleet)?, rest(plan, &mut Fleet::raw(stage, 2 * number + 1, &groups)?)?);
+        let (rested, raw_rested, formed) = pair(stage, number)?;
+        let pair = (rested, raw_rested);
+        groups = formed;
         let told = |cost: &Cost| {
             json!({ "pid": cost.pid, "cpu_percent": cost.cpu_percent, "syscalls_per_s": cost.calls_per_s,
                 "rss_anon_bytes": cost.rss_bytes, "connections": cost.connections })
@@ -103,10 +120,12 @@ fn rest(plan: &Plan, fleet: &mut Fleet<'_>) -> Result<Vec<Cost>, Failure> {
     Ok(costs.collect())
 }
 
-fn mean(costs: &[Cost], what: fn(&Cost) -> f64) -> f64 {
+/// The mean over all processes.
+pub fn mean(costs: &[Cost], what: fn(&Cost) -> f64) -> f64 {
     costs.iter().map(what).sum::<f64>() / costs.len().max(1) as f64
 }
 
-fn most(costs: &[Cost], what: fn(&Cost) -> f64) -> f64 {
+/// The most of any process.
+pub fn most(costs: &[Cost], what: fn(&Cost) -> f64) -> f64 {
     costs.iter().map(what).fold(0.0, f64::max)
 }

@@ -72,19 +72,24 @@ impl Measured {
     }
 }
 
-/// Measures ours, and then raw with links of the same shape.
+/// Measures ours, and then raw with links of the same shape; or ours beside a transfer, and then without one.
 pub fn pair(stage: &Stage, number: usize) -> Result<(Measured, Measured), Failure> {
-    let ours = one(stage, Fleet::ours(stage, 2 * number as u32)?)?;
-    let raw = one(stage, Fleet::raw(stage, 2 * number as u32 + 1, &ours.groups)?)?;
-    Ok((ours, raw))
+    let numbers = [2 * number as u32, 2 * number as u32 + 1];
+    let ours = one(stage, Fleet::ours(stage, numbers[0])?, stage.plan.beside)?;
+    let other = match stage.plan.beside {
+        Some(_) => Fleet::ours(stage, numbers[1])?,
+        None => Fleet::raw(stage, numbers[1], &ours.groups)?,
+    };
+    let other = one(stage, other, None)?;
+    Ok((ours, other))
 }
 
-fn one(stage: &Stage, mut fleet: Fleet<'_>) -> Result<Measured, Failure> {
+fn one(stage: &Stage, mut fleet: Fleet<'_>, beside: Option<usize>) -> Result<Measured, Failure> {
     let plan = &stage.plan;
     let senders = senders(plan, &fleet.groups);
     let run = |fleet: &mut Fleet<'_>, ms| match plan.workload {
         Workload::Sessions => write_sessions(plan, fleet, ms),
-        _ => stream(plan, fleet, &senders, ms),
+        _ => stream(plan, fleet, &senders, beside, ms),
     };
     run(&mut fleet, WARM_UP_MS)?;
     fleet.rss_peak = 0;
@@ -105,22 +110,33 @@ pub fn senders(plan: &Plan, groups: &[Vec<usize>]) -> Vec<usize> {
     }
 }
 
-/// Lets the senders send, and waits until everybody else has everything.
-fn stream(plan: &Plan, fleet: &mut Fleet<'_>, senders: &[usize], ms: u64) -> Result<Measured, Failure> {
+/// Lets the senders send, and waits until everybody else has everything. What somebody else transfers beside them does not count.
+fn stream(
+    plan: &Plan, fleet: &mut Fleet<'_>, senders: &[usize], beside: Option<usize>, ms: u64,
+) -> Result<Measured, Failure> {
     let paced = plan.workload == Workload::Latency;
     let every_us = if paced { PACE_US } else { 0 };
     for sender in senders {
         fleet.tell(*sender, &Order::Stream { ms, every_us, stamp_all: paced });
     }
-    let (mut sent, mut received): (Vec<Sent>, Vec<Received>) = (Vec::new(), Vec::new());
+    let leads = |at: &usize| fleet.groups.iter().any(|group| group[0] == *at);
+    let transfers = (0..plan.members).rev().find(|at| !senders.contains(at) && !leads(at));
+    let transfer = beside.zip(transfers);
+    if let Some((bytes, by)) = transfer {
+        fleet.tell(by, &Order::Transfer { ms, bytes });
+    }
+    let sending = senders.len() + usize::from(transfer.is_some());
+    let (mut sent, mut received): (Vec<(usize, Sent)>, Vec<Received>) = (Vec::new(), Vec::new());
     let patience = PATIENCE + std::time::Duration::from_millis(ms);
-    while sent.len() < senders.len() || received.len() < senders.len() * (plan.members - 1) {
-        match fleet.next(patience, "the last messages")?.1 {
-            Said::Sent(one) => sent.push(one),
-            Said::Received(one) => received.push(one),
+    while sent.len() < sending || received.len() < sending * (plan.members - 1) {
+        match fleet.next(patience, "the last messages")? {
+            (by, Said::Sent(one)) => sent.push((by, one)),
+            (_, Said::Received(one)) => received.push(one),
             _ => {}
         }
     }
+    received.retain(|one| senders.contains(&usize::from(one.sender)));
+    let sent: Vec<Sent> = sent.into_iter().filter(|(by, _)| senders.contains(by)).map(|(_, one)| one).collect();
     Ok(streamed(plan, &sent, &received))
 }
 
@@ -142,7 +158,7 @@ pub fn streamed(plan: &Plan, sent: &[Sent], received: &[Received]) -> Measured {
 
 /// Lets one member change sessions.
 fn write_sessions(plan: &Plan, fleet: &mut Fleet<'_>, ms: u64) -> Result<Measured, Failure> {
-    fleet.tell(0, &Order::Sessions { ms, window: plan.window });
+    fleet.tell(0, &Order::Sessions { ms, window: plan.window, sessions: plan.sessions });
     let patience = PATIENCE + std::time::Duration::from_millis(ms);
     loop {
         if let Said::Written(Written { writes, failed, first_ns, last_ns, latency }) =

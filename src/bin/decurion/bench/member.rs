@@ -154,8 +154,12 @@ impl Sender {
     fn obey(&mut self, order: Order, host: &Mutex<Host>) {
         match order {
             Order::Stream { ms, every_us, stamp_all } => self.stream(ms, every_us, stamp_all),
-            Order::Sessions { ms, window } => {
-                host.lock().writer.begin(ms, window, self.message.len(), &self.engine);
+            Order::Transfer { ms, bytes } => {
+                self.message = vec![0x5a; bytes];
+                self.stream(ms, 0, false);
+            }
+            Order::Sessions { ms, window, sessions } => {
+                host.lock().writer.begin(ms, (window, sessions), self.message.len(), &self.engine);
             }
             Order::Watch => host.lock().watch(),
             Order::Mark => say_mark(&self.engine, self.copied_bytes, 0),
@@ -259,17 +263,25 @@ impl Looped {
         self.calls += 1;
         for order in self.orders.take() {
             match order {
-                Order::Stream { ms, every_us, stamp_all } => {
-                    let source = Source::new(self.number, self.message.len(), ms, stamp_all);
-                    let (every_ns, due_ns) = (every_us * 1_000, monotonic_ns());
-                    self.sending = Some(Sending { source, every_ns, due_ns, waits: false });
+                Order::Stream { ms, every_us, stamp_all } => self.begin(ms, every_us, stamp_all),
+                Order::Transfer { ms, bytes } => {
+                    self.message = vec![0x5a; bytes];
+                    self.begin(ms, 0, false);
                 }
-                Order::Sessions { ms, window } => self.host.writer.begin(ms, window, self.message.len(), &self.engine),
+                Order::Sessions { ms, window, sessions } => {
+                    self.host.writer.begin(ms, (window, sessions), self.message.len(), &self.engine);
+                }
                 Order::Watch => self.host.watch(),
                 Order::Mark => say_mark(&self.engine, self.copied, self.calls),
                 Order::Link { .. } => trouble("members link by themselves"),
             }
         }
+    }
+
+    fn begin(&mut self, ms: u64, every_us: u64, stamp_all: bool) {
+        let source = Source::new(self.number, self.message.len(), ms, stamp_all);
+        let (every_ns, due_ns) = (every_us * 1_000, monotonic_ns());
+        self.sending = Some(Sending { source, every_ns, due_ns, waits: false });
     }
 
     /// Sends a burst; answers how long the loop may wait for its sake.

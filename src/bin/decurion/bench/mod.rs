@@ -6,8 +6,8 @@ mod child;
 mod failover;
 mod figures;
 mod fleet;
-mod idle;
-mod measure;
+pub mod idle;
+pub mod measure;
 pub mod member;
 mod payload;
 mod plan;
@@ -26,7 +26,9 @@ use signal_hook::iterator::Signals;
 
 use crate::arguments::{BenchArguments, HostMode, Network, Workload};
 use crate::output::{Exit, Failure, Outcome, Output};
+use clap::{Args, FromArgMatches};
 use fleet::Stage;
+use measure::Measured;
 use plan::Plan;
 use process::Heard;
 use report::Report;
@@ -43,6 +45,24 @@ pub fn run(arguments: &BenchArguments, output: &Output) -> Outcome {
         Workload::Idle => idle::run(&stage, output),
         _ => pairs(&stage, output),
     }
+}
+
+/// What the words of a command line measure, for the tables of another verb.
+fn planned(words: &[String]) -> Result<Stage, Failure> {
+    let usage = |error: clap::Error| Failure::new(Exit::Usage, error.to_string());
+    let command = BenchArguments::augment_args(clap::Command::new("decurion bench").no_binary_name(true));
+    let matches = command.try_get_matches_from(words).map_err(usage)?;
+    stage(Plan::new(&BenchArguments::from_arg_matches(&matches).map_err(usage)?)?)
+}
+
+/// One pair of what `decurion bench` with these words measures: ours and raw.
+pub fn measure(words: &[String]) -> Result<(Measured, Measured), Failure> {
+    measure::pair(&planned(words)?, 0)
+}
+
+/// The same of members that rest.
+pub fn rest(words: &[String]) -> Result<idle::Pair, Failure> {
+    idle::pair(&planned(words)?, 0)
 }
 
 fn stage(plan: Plan) -> Result<Stage, Failure> {

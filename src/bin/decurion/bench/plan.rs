@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use decurion::types::limits;
+
 use super::payload::HEADER_BYTES;
 use super::protocol::{Mode, Tuning};
 use crate::arguments::{BenchArguments, Network, Transport, Workload};
@@ -21,6 +23,9 @@ const TUNING: Tuning = Tuning {
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long each process sends before anything is measured.
 pub const WARM_UP_MS: u64 = 300;
+/// Of all sessions, unless it is said; and what one may take beside its content.
+const SESSION_MEMORY_BYTES: usize = 512 << 20;
+const SESSION_EXTRA_BYTES: usize = 512;
 /// One message in so long, where latency is measured at low load.
 pub const PACE_US: u64 = 1_000;
 
@@ -43,10 +48,14 @@ pub struct Plan {
     pub pairs: usize,
     /// Changes of sessions under way.
     pub window: usize,
+    /// Sessions that are changed in turn.
+    pub sessions: usize,
     /// How the members are hosted.
     pub mode: Mode,
     /// Whether the sender leads, so that nobody relays.
     pub direct: bool,
+    /// Length of the messages that another member sends as fast as it can, beside those that are measured.
+    pub beside: Option<usize>,
     /// What happens in a failover; nothing named: everything.
     pub faults: Vec<String>,
     /// How messages to everybody travel.
@@ -86,7 +95,18 @@ impl Plan {
         if bytes < HEADER_BYTES {
             return usage(format!("--bytes {bytes}: {HEADER_BYTES} or more, for the number and the time of a message"));
         }
+        if arguments.beside.is_some() && workload != Workload::Latency {
+            return usage(format!("--beside: {} has nothing beside it, only latency has", workload.name()));
+        }
         let mut settings = transport_settings(arguments.transport, arguments.network);
+        let longest = bytes.max(arguments.beside.unwrap_or(0));
+        if longest > limits::UNASKED_BYTES {
+            settings.push(("message.max_bytes".to_owned(), longest.to_string()));
+        }
+        let held = arguments.sessions * (bytes + SESSION_EXTRA_BYTES);
+        if workload == Workload::Sessions && held > SESSION_MEMORY_BYTES {
+            settings.push(("session.memory_bytes".to_owned(), held.to_string()));
+        }
         let mut config = decurion::Config::new();
         for (key, value) in &settings {
             config.set(key, value)?;
@@ -108,7 +128,9 @@ impl Plan {
             ms: (arguments.seconds.unwrap_or(seconds) * 1_000.0) as u64,
             pairs: arguments.pairs.unwrap_or(pairs),
             window: arguments.window,
+            sessions: arguments.sessions,
             mode: arguments.mode.into(),
+            beside: arguments.beside,
             direct: arguments.direct || workload == Workload::Fanout,
             faults: arguments.faults.clone(),
             transport: arguments.transport,
@@ -143,8 +165,8 @@ impl Plan {
             self.settings.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
-            "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "mode": self.mode,
-            "direct": self.direct, "transport": self.transport.name(), "network": self.network.name(),
+            "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "sessions": self.sessions, "mode": self.mode,
+            "direct": self.direct, "beside_bytes": self.beside, "transport": self.transport.name(), "network": self.network.name(),
             "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,
             "optimised": !cfg!(debug_assertions),

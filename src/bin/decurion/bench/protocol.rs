@@ -83,12 +83,21 @@ pub enum Order {
         /// Tell the time in every message, not in a sample.
         stamp_all: bool,
     },
+    /// To a member: send messages of so many bytes as fast as possible, for so long.
+    Transfer {
+        /// For how long.
+        ms: u64,
+        /// Length of each.
+        bytes: usize,
+    },
     /// Change sessions for so long.
     Sessions {
         /// For how long.
         ms: u64,
         /// So many changes under way.
         window: usize,
+        /// So many sessions in turn; at least as many as are changed at a time.
+        sessions: usize,
     },
     /// Note the longest time without a delivery anew.
     Watch,

@@ -7,8 +7,6 @@ use super::child::{say, trouble};
 use super::payload::monotonic_ns;
 use super::protocol::{Said, Written};
 
-/// So many sessions are changed in turn, or as many as are under way.
-const SESSIONS: usize = 64;
 /// The attribute that each change replaces.
 const NAME: &str = "data";
 
@@ -38,20 +36,20 @@ pub struct Writer {
 
 impl Writer {
     /// Makes the sessions if there are none yet, and then changes them for so long.
-    pub fn begin(&mut self, ms: u64, window: usize, bytes: usize, engine: &Engine) {
+    pub fn begin(&mut self, ms: u64, (window, sessions): (usize, usize), bytes: usize, engine: &Engine) {
         self.data = vec![0x5a; bytes];
         (self.window, self.ns, self.until_ns, self.next) = (window, ms * 1_000_000, 0, 0);
         self.written = Written::default();
         if self.slots.is_empty() {
             let slot = || Slot { cookie: None, version: 0, asked_ns: 0 };
-            self.slots = std::iter::repeat_with(slot).take(SESSIONS.max(window)).collect();
+            self.slots = std::iter::repeat_with(slot).take(sessions.max(window)).collect();
         }
         let wanting = self.slots.iter().filter(|slot| slot.cookie.is_none()).count();
         if wanting == 0 {
             return self.start(engine);
         }
-        for at in 0..self.slots.len() {
-            self.ask(at, engine);
+        while self.under_way < window {
+            self.change_next(engine);
         }
     }
 
@@ -99,7 +97,10 @@ impl Writer {
             trouble(format!("a session was answered with {:?}, version {}", answer.code, answer.version));
         }
         if self.until_ns == 0 {
-            if self.under_way == 0 {
+            // Once round: each of them has been asked for.
+            if self.changes < self.slots.len() as u64 {
+                self.change_next(engine);
+            } else if self.under_way == 0 {
                 self.start(engine);
             }
             return;

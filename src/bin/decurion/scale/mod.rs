@@ -2,6 +2,7 @@
 
 mod detection;
 mod figure;
+mod growth;
 mod page;
 mod plot;
 mod processes;
@@ -58,6 +59,11 @@ pub fn run(arguments: &ScaleArguments, output: &Output) -> Outcome {
     }
     if wanted("cost") {
         take(size::cost(&arguments.sizes))?;
+    }
+    if wanted("growth") {
+        take(growth::fanout(arguments, output)?)?;
+        take(growth::sessions(arguments, output)?)?;
+        take(growth::idle(arguments, output)?)?;
     }
     Ok(conclude(&figures, output))
 }

@@ -88,7 +88,7 @@ impl End {
     fn obey(&mut self, spec: &Spec) -> std::io::Result<()> {
         for order in self.orders.take() {
             match order {
-                Order::Sessions { ms, window } => {
+                Order::Sessions { ms, window, .. } => {
                     let mut asking = Asking::new(self.asked, ms, window, spec.bytes);
                     asking.ask(&mut self.wire, monotonic_ns())?;
                     self.asking = Some(asking);

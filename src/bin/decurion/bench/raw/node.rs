@@ -102,7 +102,9 @@ impl Node {
                 }
                 Order::Watch => self.deliver.watch(),
                 Order::Mark => say(&Said::Mark(child::mark(self.calls, 0))),
-                Order::Link { .. } | Order::Sessions { .. } => trouble("a raw node only streams"),
+                Order::Link { .. } | Order::Transfer { .. } | Order::Sessions { .. } => {
+                    trouble("a raw node only streams")
+                }
             }
         }
     }
