@@ -250,6 +250,9 @@
 // Most parts of one `dcn_sendv`.
 #define DCN_PARTS_MAX 1024
 
+// Where the memory of a claim begins is a multiple of so many bytes.
+#define DCN_CLAIM_ALIGN_BYTES 8
+
 // `list` of `dcn_view_member`: the members, in the order of their admission.
 #define DCN_VIEW_MEMBERS 0
 
@@ -372,11 +375,21 @@ typedef struct dcn_slice_t {
     size_t bytes;
 } dcn_slice_t;
 
-// Bytes that the host keeps, counted; also when their engine is gone. All zero = no buffer.
+// Bytes that the host keeps, or hands over, counted; also when their engine is gone. All zero = no buffer.
 typedef struct dcn_buf_t {
     // Opaque.
     uint64_t id;
 } dcn_buf_t;
+
+// Room for one message, and memory to write it into. All zero = no claim.
+typedef struct dcn_claim_t {
+    // Opaque.
+    uint64_t id;
+} dcn_claim_t;
+
+// Takes memory back that was wrapped: `context`, `data` and `bytes` are as `dcn_buf_wrap` got them. It must not block, throw or longjmp. It
+// may call the library: on an engine's own thread timeouts count as 0, as in a handler.
+typedef void (*dcn_free_fn)(void *context, uint8_t *data, size_t bytes);
 
 // An immutable snapshot of the membership. All zero = no view.
 typedef struct dcn_view_t {
@@ -847,6 +860,75 @@ int32_t dcn_sendv(struct dcn_engine_t engine,
                   size_t count,
                   uint32_t timeout_ms);
 
+// Sends the bytes of a buffer, wrapped (`dcn_buf_wrap`) or retained (`dcn_buf_retain`).
+//
+// What is longer than 16 KiB is not copied at the call; the engine copies it once, into batches (`dcn_send` copies it twice). Shorter ones are copied at
+// the call, which is cheaper.
+//
+// Parameters: `buffer`, of whatever engine; all others as for `dcn_send`.
+// Ownership: the handle stays the caller's, to be released as without this call, at once or later, and may be sent again. The bytes are
+// kept, and must not change, until the engine needs them no more; what is kept so does not count against `memory.held_bytes`.
+// Threads: any. What one thread sends to the same receiver is delivered in that order.
+// Blocking: blocks up to timeout.
+// Returns: as `dcn_send`; `DCN_ERR_BAD_HANDLE` also for the buffer. Nothing was taken unless it is `DCN_OK`.
+int32_t dcn_send_buf(struct dcn_engine_t engine,
+                     uint32_t to,
+                     uint32_t level,
+                     uint64_t token,
+                     struct dcn_buf_t buffer,
+                     uint32_t timeout_ms);
+
+// Reserves room for a message and gives memory to write it into. `dcn_commit` sends it, `dcn_abort` does not.
+//
+// What a claim saves: a message longer than 16 KiB and no longer than a batch (60 KiB with what comes before it; by multicast less, where
+// packets are short) is not copied any more on its way out. A shorter one is copied into a batch when it is committed, a longer one by the
+// engine when it is cut into batches: once each, as `dcn_send` copies a short one; a long one `dcn_send` copies twice.
+// For a short message two calls and memory of its own cost more than the one copy of `dcn_send`, which then is the better choice unless the bytes
+// would have to be put together for it first.
+//
+// A claim has no place in the order of messages before it is committed, and nothing waits for it: no other message, no view, no leave. Until
+// it is ended it counts against `send.queue_bytes` like a message of this length that waits to the same receiver: when that is full, sends and
+// claims are answered with `DCN_AGAIN`, however long the host keeps its claims.
+//
+// Parameters: `to`, `level`, `token`, `timeout_ms`, as for `dcn_send`, but no `DCN_LEVEL_UNRELIABLE`; `bytes`, how long the message is
+// at most, 0 to `message.max_bytes`; `claim` and `data`, not NULL: where the handle and the address of the memory go.
+// Ownership: `*data` has room for `bytes` bytes, aligned to `DCN_CLAIM_ALIGN_BYTES`. It is the caller's alone, to write and read, until it
+// ends the claim, also when the engine is closed meanwhile; what is in it at first is not defined. The caller ends every claim with
+// `dcn_commit` or `dcn_abort`, also after the engine was closed.
+// Threads: any; the claim may be ended on another thread. Blocking: blocks up to timeout.
+// Returns: as `dcn_send`; `DCN_ERR_UNSUPPORTED` also for `DCN_LEVEL_UNRELIABLE`; `DCN_ERR_HELD_LIMIT` when there are some millions
+// of claims. Nothing is reserved or written unless it is `DCN_OK`.
+int32_t dcn_claim(struct dcn_engine_t engine,
+                  uint32_t to,
+                  uint32_t level,
+                  uint64_t token,
+                  size_t bytes,
+                  uint32_t timeout_ms,
+                  struct dcn_claim_t *claim,
+                  uint8_t **data);
+
+// Sends what was written into a claim, and ends it. The message's place among others is that of this call.
+//
+// Parameters: `bytes`, how long the message is: the first so many bytes of the claimed memory, all of them written; 0 to what was
+// claimed. If it is less, the rest of the room is given back.
+// Ownership: the memory is the library's from the begin of this call on: nobody writes there or reads there any more. Only after
+// `DCN_ERR_INVALID_ARGUMENT` it is the caller's as before.
+// Threads: any. What one thread sends and commits to the same receiver is delivered in that order. Blocking: never blocks.
+// Returns: `DCN_OK`: accepted in order; for lack of room it is never refused. What has changed since the claim is answered as by `dcn_send`:
+// `DCN_NOT_READY`; `DCN_NOT_PRIMARY`; `DCN_ERR_NO_SUCH_MEMBER`; `DCN_ERR_UNSUPPORTED`; `DCN_ERR_CLOSED`, also where the engine was
+// closed; `DCN_ERR_PANICKED`: the claim is ended then all the same, and the message is gone. `DCN_ERR_INVALID_ARGUMENT` for more bytes than were claimed:
+// the claim goes on. `DCN_ERR_BAD_HANDLE`, also for a claim that was ended; `DCN_ERR_FORKED`.
+int32_t dcn_commit(struct dcn_claim_t claim,
+                   size_t bytes);
+
+// Ends a claim without sending anything: its room is given back, which `DCN_EVENT_WRITABLE` tells to whoever was refused for lack of it.
+//
+// Ownership: the memory is the library's from the begin of this call on.
+// Threads: any, also after the engine was closed. Blocking: never blocks.
+// Returns: `DCN_OK`, also when the engine is closed; `DCN_ERR_BAD_HANDLE`, also for a claim that was committed or aborted;
+// `DCN_ERR_FORKED`.
+int32_t dcn_abort(struct dcn_claim_t claim);
+
 // Keeps the payload of an event beyond the next poll, without a copy where that is cheaper than one.
 //
 // Parameters: `event`, as the last poll of this engine (or the running handler) gave it, not changed; `buffer`, not NULL:
@@ -861,17 +943,38 @@ int32_t dcn_buf_retain(struct dcn_engine_t engine,
                        const struct dcn_event_t *event,
                        struct dcn_buf_t *buffer);
 
+// Makes a buffer of the caller's memory, to be sent with `dcn_send_buf` without a copy at the call.
+//
+// Parameters: `data`, `bytes`, where the memory lies and how long it is; NULL only if `bytes` is 0. `free_fn`, called when nobody needs
+// it any more; NULL: nothing is called, for memory that stays as long as the process. `context`, handed to it as it is. `buffer`, not NULL:
+// where the handle goes.
+// Ownership: the memory is lent until `free_fn` is called: it stays readable and does not change. That is exactly once, whether the
+// buffer was sent, refused, or never sent, and whatever has become of the engine: when the handle was released (`dcn_buf_release`) and no
+// message that was made of it needs it. It counts against no bound until it is sent, and then against that of its stream.
+// Threads: any. `free_fn` is called on the thread that let go last: one of the caller's that is inside a call of the library
+// (`dcn_buf_release` of a buffer that nothing needs any more, `dcn_engine_poll`, `dcn_engine_turn`, `dcn_engine_close`, ...), at the end of
+// that call; or the thread of an engine that it was sent by, between two turns. No lock of the library is held then. After
+// `dcn_engine_close` has returned it is not called on that engine's thread any more. In a forked child it is never called.
+// Blocking: never blocks.
+// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_HELD_LIMIT` when there are some millions of buffers;
+// `DCN_ERR_PANICKED`. After an error the memory is the caller's, and `free_fn` is not called.
+int32_t dcn_buf_wrap(const uint8_t *data,
+                     size_t bytes,
+                     dcn_free_fn free_fn,
+                     void *context,
+                     struct dcn_buf_t *buffer);
+
 // Tells where the bytes of a buffer are.
 //
 // Parameters: `data` and `bytes`, not NULL: where the address and the length go.
-// Ownership: the library's; valid until `dcn_buf_release` of this handle, also after the engine was closed.
+// Ownership: the library's, or what was wrapped; valid until `dcn_buf_release` of this handle, also after the engine was closed.
 // Threads: any. Blocking: never blocks.
 // Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is written after an error.
 int32_t dcn_buf_data(struct dcn_buf_t buffer,
                      const uint8_t **data,
                      size_t *bytes);
 
-// Gives a buffer back.
+// Gives a buffer back. Messages that were made of it go on.
 //
 // Threads: any, also after the engine was closed. Blocking: never blocks.
 // Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second release; `DCN_ERR_FORKED`.

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use decurion::{Code, Config, Engine, Event, Level, Mode, To};
 use serde_json::Value;
 
-/// What the process below is to do, in words: length and number of the messages, and who copies them once more.
+/// What the process below is to do, in words: length and number of the messages, how they are sent, and who copies them once more.
 const TASK: &str = "COPIES_TASK";
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ const GROWTH: f64 = 1.0;
 #[test]
 fn a_cluster_that_the_tests_below_run() {
     let Ok(task) = std::env::var(TASK) else { return };
-    let [bytes, count, planted] = task.split(' ').collect::<Vec<_>>()[..] else { panic!("{TASK}={task}") };
+    let [bytes, count, how, planted] = task.split(' ').collect::<Vec<_>>()[..] else { panic!("{TASK}={task}") };
     let (bytes, count): (usize, usize) = (bytes.parse().expect("bytes"), count.parse().expect("a count"));
     let mut hosts = Host::cluster();
     let payload = vec![7; bytes];
@@ -37,7 +37,7 @@ fn a_cluster_that_the_tests_below_run() {
     let deadline = Instant::now() + PATIENCE;
     while hosts.iter().map(|host| host.got).sum::<usize>() < 2 * count {
         assert!(Instant::now() < deadline, "{sent} of {count} were sent");
-        while sent < count && hosts[1].sends(&payload, planted == "sender") {
+        while sent < count && hosts[1].sends(&payload, how, planted == "sender") {
             sent += 1;
         }
         hosts.iter_mut().for_each(|host| host.pump(planted == "receivers"));
@@ -81,10 +81,24 @@ impl Host {
     }
 
     /// Whether the message was taken.
-    fn sends(&self, payload: &[u8], copies: bool) -> bool {
+    fn sends(&self, payload: &[u8], how: &str, copies: bool) -> bool {
         let copy = copies.then(|| Bytes::copy_from_slice(black_box(payload)));
         let payload = copy.as_deref().unwrap_or(payload);
-        let code = self.engine.send(To::Everybody, Level::Fifo, 0, payload, Duration::ZERO).expect("it is open");
+        let (to, level) = (To::Everybody, Level::Fifo);
+        let sent = match how {
+            "claim" => {
+                self.engine.claim(to, level, 0, payload.len(), Duration::ZERO).and_then(|claimed| match claimed {
+                    Ok(mut claim) => {
+                        claim.room().put_slice(payload);
+                        claim.commit()
+                    }
+                    Err(code) => Ok(code),
+                })
+            }
+            "lend" => self.engine.send_bytes(to, level, 0, lent(payload), Duration::ZERO),
+            _ => self.engine.send(to, level, 0, payload, Duration::ZERO),
+        };
+        let code = sent.expect("it is open");
         assert!(matches!(code, Code::Ok | Code::Again), "{code:?}");
         code == Code::Ok
     }
@@ -109,6 +123,11 @@ impl Host {
     }
 }
 
+/// A host's memory that is handed over. Filling it is no copy that is counted.
+fn lent(payload: &[u8]) -> Bytes {
+    Bytes::from(vec![payload[0]; payload.len()])
+}
+
 /// Bytes that were copied for each byte that was sent: by blocks that grew, and by all else.
 #[derive(Clone, Copy, Debug)]
 struct Copies {
@@ -117,15 +136,15 @@ struct Copies {
 }
 
 /// Runs the cluster above under dhat.
-fn copies(bytes: usize, planted: &str) -> Copies {
+fn copies(bytes: usize, how: &str, planted: &str) -> Copies {
     let count = SENT_BYTES / bytes;
-    let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("copies-{bytes}-{planted}.json"));
+    let report = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("copies-{bytes}-{how}-{planted}.json"));
     let output = Command::new("valgrind")
         .args(["--tool=dhat", "--mode=copy", "--quiet"])
         .arg(format!("--dhat-out-file={}", report.display()))
         .arg(std::env::current_exe().expect("this program has a path"))
         .args(["a_cluster_that_the_tests_below_run", "--exact", "--nocapture"])
-        .env(TASK, format!("{bytes} {count} {planted}"))
+        .env(TASK, format!("{bytes} {count} {how} {planted}"))
         .output()
         .expect("valgrind is installed: `make tools`");
     assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
@@ -134,7 +153,7 @@ fn copies(bytes: usize, planted: &str) -> Copies {
     assert_eq!(report["mode"], "copy");
     let sums = sums(&report);
     let [growth, rest] = sums.map(|sum| sum as f64 / (count * bytes) as f64);
-    println!("{bytes} bytes, planted: {planted}: {rest:.3} copies, and {growth:.3} by blocks that grew");
+    println!("{bytes} bytes by {how}, planted: {planted}: {rest:.3} copies, and {growth:.3} by blocks that grew");
     Copies { growth, rest }
 }
 
@@ -165,18 +184,35 @@ fn complaint(copies: Copies, by_the_sender: f64, by_each_receiver: f64) -> Optio
 
 #[test]
 fn short_messages_are_copied_into_the_batch_and_at_the_ends_of_chunks() {
-    assert_eq!(complaint(copies(1_024, "nothing"), 1.0, 0.0), None);
+    assert_eq!(complaint(copies(1_024, "send", "nothing"), 1.0, 0.0), None);
 }
 
 #[test]
 fn long_messages_are_copied_by_the_call_into_the_batch_and_by_each_receiver() {
-    assert_eq!(complaint(copies(65_536, "nothing"), 2.0, 1.0), None);
+    assert_eq!(complaint(copies(65_536, "send", "nothing"), 2.0, 1.0), None);
+}
+
+/// What the host writes is one copy of its own here.
+#[test]
+fn what_is_written_into_a_claim_is_copied_no_more_if_it_fits_a_batch() {
+    assert_eq!(complaint(copies(60_000, "claim", "nothing"), 1.0, 0.0), None);
+    assert_eq!(complaint(copies(65_536, "claim", "nothing"), 2.0, 1.0), None);
+}
+
+#[test]
+fn what_is_handed_over_is_copied_into_the_batch_only() {
+    assert_eq!(complaint(copies(65_536, "lend", "nothing"), 1.0, 1.0), None);
 }
 
 #[test]
 fn a_copy_that_is_planted_is_noticed() {
     for planted in ["sender", "receivers"] {
-        assert!(complaint(copies(1_024, planted), 1.0, 0.0).is_some(), "1 KiB, once more by the {planted}");
-        assert!(complaint(copies(65_536, planted), 2.0, 1.0).is_some(), "64 KiB, once more by the {planted}");
+        assert!(complaint(copies(1_024, "send", planted), 1.0, 0.0).is_some(), "1 KiB, once more by the {planted}");
+        assert!(complaint(copies(65_536, "send", planted), 2.0, 1.0).is_some(), "64 KiB, once more by the {planted}");
     }
+    assert!(
+        complaint(copies(60_000, "claim", "sender"), 1.0, 0.0).is_some(),
+        "60,000 bytes, once more before it is written"
+    );
+    assert!(complaint(copies(60_000, "send", "nothing"), 1.0, 0.0).is_some(), "a send copies what a claim does not");
 }

@@ -64,6 +64,16 @@ fn hosts_with_sessions() {
 }
 
 #[test]
+fn messages_written_in_place() {
+    under_sanitizers("claim");
+}
+
+#[test]
+fn memory_of_the_hosts_that_is_handed_over() {
+    under_sanitizers("wrap");
+}
+
+#[test]
 fn many_threads() {
     under_sanitizers("threads");
 }

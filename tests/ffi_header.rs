@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// In the order in which the header shows them.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "status",
     "guard",
     "logging",
@@ -14,6 +14,7 @@ const SOURCES: [&str; 12] = [
     "engine",
     "turn",
     "send",
+    "claim",
     "buffer",
     "view",
     "attribute",

@@ -11,8 +11,6 @@
 typedef struct {
     int epoll;
     dcn_engine_t engine;
-    uint8_t input[4096]; /* Read, and not sent yet. */
-    size_t input_bytes;
 } host_t;
 
 static int watch(const host_t *host, int fd) {
@@ -31,23 +29,23 @@ static int open_member(host_t *host, const char *address, const char *seeds) {
     return opened && !dcn_engine_fd(host->engine, &fd) && !watch(host, fd);
 }
 
-/* Until there is room for what was read, no more is read: whoever writes to us waits, and the loop does not. */
-static void send_input(host_t *host) {
-    if (host->input_bytes == 0) return;
-    if (dcn_send(host->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, host->input, host->input_bytes, 0) != DCN_OK) return;
-    host->input_bytes = 0;
-    watch(host, STDIN_FILENO);
-}
-
+/* Reads into the message itself. While there is no room for one nothing is read: whoever writes to us waits, and the loop does not. */
 static void on_input(host_t *host) {
-    ssize_t bytes = read(STDIN_FILENO, host->input, sizeof host->input);
-    epoll_ctl(host->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    if (bytes <= 0) {
-        dcn_engine_leave(host->engine, 0); /* Only begins it: DCN_EVENT_CLOSED follows. */
+    enum { MOST_BYTES = 4096 };
+    dcn_claim_t claim;
+    uint8_t *data;
+    if (dcn_claim(host->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, MOST_BYTES, 0, &claim, &data) != DCN_OK) {
+        epoll_ctl(host->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL); /* An event says when to try again. */
         return;
     }
-    host->input_bytes = (size_t)bytes;
-    send_input(host);
+    ssize_t bytes = read(STDIN_FILENO, data, MOST_BYTES);
+    if (bytes > 0) {
+        dcn_commit(claim, (size_t)bytes);
+        return;
+    }
+    dcn_abort(claim);
+    epoll_ctl(host->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    dcn_engine_leave(host->engine, 0); /* Only begins it: DCN_EVENT_CLOSED follows. */
 }
 
 static void on_event(host_t *host, const dcn_event_t *event) {
@@ -57,10 +55,10 @@ static void on_event(host_t *host, const dcn_event_t *event) {
             break;
         case DCN_EVENT_VIEW:
             printf("view %llu has %u members\n", (unsigned long long)event->view, (unsigned)event->detail);
-            send_input(host); /* It may have been too early. */
+            watch(host, STDIN_FILENO); /* It may have been too early; once more does no harm. */
             break;
         case DCN_EVENT_WRITABLE:
-        case DCN_EVENT_PRIMARY: send_input(host); break;
+        case DCN_EVENT_PRIMARY: watch(host, STDIN_FILENO); break;
         case DCN_EVENT_CLOSED: printf("ended: %s\n", event->text); break;
         default: break;
     }

@@ -244,7 +244,11 @@ impl Engine {
         self.offer(to, level, token, &Source::Parts(parts), timeout)
     }
 
-    /// As [`Engine::send`], handing the bytes over: without a copy above 16 KiB, below it is cheaper to copy.
+    /// As [`Engine::send`], handing the bytes over: above 16 KiB the call copies nothing, and the engine copies them once, into batches; below it
+    /// is cheaper to copy.
+    ///
+    /// The engine drops its reference on its own thread, inside of a turn: an owner that acts when it is dropped
+    /// ([`Bytes::from_owner`]) must not call the engine then, nor block.
     ///
     /// # Errors
     /// As [`Engine::send`].
@@ -261,24 +265,20 @@ impl Engine {
         }
         let patience = if !timeout.is_zero() && self.may_wait() { timeout } else { Duration::ZERO };
         match shared.send(to, level, token, source, patience) {
-            code @ (Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary) => Ok(code),
             Code::TooLarge if level == batch::Level::Unreliable => {
                 let (length, bound) = (source.length(), shared.loose_bound());
                 let text =
                     format!("{length} bytes are too long for one datagram, which takes {bound}: send it as Fifo");
                 Err(Error::new(Code::TooLarge, text))
             }
-            Code::TooLarge => Err(Error::new(
-                Code::TooLarge,
-                format!(
-                    "a message of {} bytes is over message.max_bytes = {}",
-                    source.length(),
-                    self.handle.message_bytes
-                ),
-            )),
-            Code::Unsupported => Err(a_witness()),
-            _ => Err(self.ended_error()),
+            Code::TooLarge => Err(self.too_large(source.length())),
+            code => refused(shared, code),
         }
+    }
+
+    pub(super) fn too_large(&self, length: usize) -> Error {
+        let bound = self.handle.message_bytes;
+        Error::new(Code::TooLarge, format!("a message of {length} bytes is over message.max_bytes = {bound}"))
     }
 
     /// The installed view, our place in it, and whether it is primary here; `None` before the first one.
@@ -384,17 +384,10 @@ impl Engine {
     }
 
     pub(super) fn ended_error(&self) -> Error {
-        match self.handle.shared.life() {
-            Life::Failed(text) => Error::new(Code::Panicked, text),
-            Life::Ended(Some(reason)) => {
-                Error::new(Code::Closed, format!("the engine has ended: it {}", runtime::ended_text(&reason)))
-            }
-            Life::Ended(None) => Error::new(Code::Closed, "the engine is closed"),
-            Life::Running => Error::new(Code::Closed, "the engine is leaving"),
-        }
+        ended_error(&self.handle.shared)
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
 
@@ -414,10 +407,7 @@ impl Engine {
     }
 
     pub(super) fn check_fork(&self) -> Result<()> {
-        if self.handle.generation == fork::generation() {
-            return Ok(());
-        }
-        Err(Error::new(Code::Forked, "this process was forked from the one that opened the engine: open one here"))
+        check_generation(self.handle.generation)
     }
 }
 
@@ -437,6 +427,34 @@ impl Drop for Handle {
     }
 }
 
+/// What an outcome of a send or a commit is to its caller: some are expected, the others errors.
+pub(super) fn refused(shared: &Shared, code: Code) -> Result<Code> {
+    match code {
+        Code::Ok | Code::Again | Code::NotReady | Code::NotPrimary => Ok(code),
+        Code::Unsupported => Err(a_witness()),
+        _ => Err(ended_error(shared)),
+    }
+}
+
+fn ended_error(shared: &Shared) -> Error {
+    match shared.life() {
+        Life::Failed(text) => Error::new(Code::Panicked, text),
+        Life::Ended(Some(reason)) => {
+            Error::new(Code::Closed, format!("the engine has ended: it {}", runtime::ended_text(&reason)))
+        }
+        Life::Ended(None) => Error::new(Code::Closed, "the engine is closed"),
+        Life::Running => Error::new(Code::Closed, "the engine is leaving"),
+    }
+}
+
+/// Refuses what was made in the process that this one was forked from.
+pub(super) fn check_generation(generation: u32) -> Result<()> {
+    if generation == fork::generation() {
+        return Ok(());
+    }
+    Err(Error::new(Code::Forked, "this process was forked from the one that opened the engine: open one here"))
+}
+
 /// What a host of a witness is told that wants more of it.
 pub(super) fn a_witness() -> Error {
     let text = "this member is a witness (node.witness = true): it votes, and neither sends messages nor holds sessions; \
@@ -444,7 +462,7 @@ pub(super) fn a_witness() -> Error {
     Error::new(Code::Unsupported, text)
 }
 
-fn built(level: Level, to: To) -> Result<batch::Level> {
+pub(super) fn built(level: Level, to: To) -> Result<batch::Level> {
     match level {
         Level::Fifo => Ok(batch::Level::Fifo),
         Level::Agreed if to == To::Everybody => Ok(batch::Level::Agreed),
@@ -457,7 +475,7 @@ fn built(level: Level, to: To) -> Result<batch::Level> {
     }
 }
 
-fn check_receiver(view: Option<&ViewSnapshot>, to: crate::types::Incarnation) -> Result<()> {
+pub(super) fn check_receiver(view: Option<&ViewSnapshot>, to: crate::types::Incarnation) -> Result<()> {
     // Before the first view the answer is `NotReady`, which the outbox gives.
     let Some(snapshot) = view else { return Ok(()) };
     match snapshot.view.index_of(to) {

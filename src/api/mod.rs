@@ -1,10 +1,12 @@
 //! The Rust face: what a host holds in its hands.
 
+mod claim;
 pub mod config;
 mod engine;
 mod resolved;
 mod session;
 
+pub use claim::Claim;
 pub use config::Config;
 pub use engine::{Engine, Level, Mode};
 pub use resolved::{GroupSettings, Resolved};

@@ -38,6 +38,8 @@ pub(crate) struct Built {
     pub(crate) header: Header,
     pub(crate) content: Content,
     pub(crate) frame: Bytes,
+    /// Bytes of it that the library has copied there.
+    pub(crate) copied: usize,
 }
 
 impl Builder {
@@ -162,8 +164,9 @@ impl Builder {
     }
 
     fn close_block(&mut self, block: Block, tag: u64, seats: (Seat, Seat)) -> Built {
-        let (count, content) = (block.count, Content::Messages(block.level));
-        let built = self.close(block.into_frame(), content, (0, count), tag, seats);
+        let (count, content, in_place) = (block.count, Content::Messages(block.level), block.in_place);
+        let mut built = self.close(block.into_frame(), content, (0, count), tag, seats);
+        built.copied -= in_place;
         self.next_message += u64::from(count);
         built
     }
@@ -205,7 +208,7 @@ impl Builder {
         };
         self.next_batch += 1;
         frame[..HEADER_BYTES].copy_from_slice(&header.encode());
-        Built { header, content, frame: frame.freeze() }
+        Built { header, content, copied: frame.len(), frame: frame.freeze() }
     }
 
     fn fill(&mut self, mut queue: Option<&mut Queue>, packer: &mut Packer) {

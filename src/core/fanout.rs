@@ -420,17 +420,19 @@ impl Fanout {
         }
         let seat = self.view.members[self.me].seat;
         let Some(built) = builder.build(queue, room, self.view.tag(), seat, Seat::EVERYBODY) else { return false };
+        // All of them is in batches now: what a host has lent is not kept until there is a next one.
+        builder.finished.clear();
         self.keep_own(builder, built, fx);
         true
     }
 
     /// Keeps a batch of our own, and sends it on its way.
     pub(super) fn keep_own(&mut self, builder: &Builder, built: Built, fx: &mut Effects) {
-        let Built { header, content, frame } = built;
+        let Built { header, content, frame, copied } = built;
         let ended = builder.next_message - header.first_message;
         let area = Area { ended, at: builder.under_way(), begins: 0, content };
         self.keep(self.me, header, area, frame.clone());
-        fx.copied += frame.len();
+        fx.copied += copied;
         fx.end_run();
         fx.data.extend(self.streams[self.me].targets.iter().map(|to| (*to, frame.clone())));
         if let Some(cast) = &mut self.cast {

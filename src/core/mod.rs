@@ -10,6 +10,7 @@
 mod ballot;
 mod buffers;
 mod builder;
+mod claims;
 mod detector;
 mod direct;
 mod effects;
@@ -48,6 +49,7 @@ mod suspicion;
 mod views;
 mod window;
 
+pub use claims::{SPACE_ALIGN, Space};
 pub use io::{CloseCause, Ended, Event, Input, LinkReport, MemberRef, Output, Received, ViewChange};
 pub use mark::{Mark, Marks};
 pub use member::Member;

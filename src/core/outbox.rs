@@ -49,6 +49,19 @@ pub enum Gate {
     Witness,
 }
 
+impl Gate {
+    /// What a send is answered with.
+    pub(super) fn answer(self) -> Code {
+        match self {
+            Gate::Open => Code::Ok,
+            Gate::NotReady => Code::NotReady,
+            Gate::NotPrimary => Code::NotPrimary,
+            Gate::Closed => Code::Closed,
+            Gate::Witness => Code::Unsupported,
+        }
+    }
+}
+
 /// Bounded queues of accepted sends, one per stream, each in order.
 #[derive(Clone, Hash, Debug)]
 pub struct Outbox {
@@ -91,8 +104,10 @@ pub(crate) struct Queue {
     packed_bytes: usize,
     /// How long the next block becomes, probably: as the last one, or half as long as was expected of that.
     usual: usize,
-    /// A send was answered with `Again`: a `Writable` event is due once this stream has room, whatever others have.
-    starved: bool,
+    /// What claims have reserved: their lengths, each with what a message costs beside its payload.
+    reserved: usize,
+    /// The shortest message that was answered with `Again`: a `Writable` event is due once this stream has room for it, whatever others have.
+    starved: Option<usize>,
 }
 
 impl Default for Queue {
@@ -103,7 +118,8 @@ impl Default for Queue {
             block_bytes: limits::BATCH_BYTES,
             packed_bytes: PACKED_BYTES,
             usual: 0,
-            starved: false,
+            reserved: 0,
+            starved: None,
         }
     }
 }
@@ -172,12 +188,8 @@ impl Outbox {
 
     /// Accepts a request about a session, or says why not. `Code::Ok`: an answer will come.
     pub fn ask(&mut self, request: SessionRequest) -> Code {
-        match self.gate {
-            Gate::Open => {}
-            Gate::NotReady => return Code::NotReady,
-            Gate::NotPrimary => return Code::NotPrimary,
-            Gate::Closed => return Code::Closed,
-            Gate::Witness => return Code::Unsupported,
+        if self.gate != Gate::Open {
+            return self.gate.answer();
         }
         if self.request_bytes > 0 && self.request_bytes + request.bytes() > self.bound {
             self.requests_starved = true;
@@ -197,12 +209,8 @@ impl Outbox {
     /// What a message is answered with now, before anything of it is copied. After `Again` a `Writable` event is due.
     #[inline]
     pub fn answer(&mut self, to: To, level: Level, len: usize) -> Code {
-        match self.gate {
-            Gate::Open => {}
-            Gate::NotReady => return Code::NotReady,
-            Gate::NotPrimary => return Code::NotPrimary,
-            Gate::Closed => return Code::Closed,
-            Gate::Witness => return Code::Unsupported,
+        if self.gate != Gate::Open {
+            return self.gate.answer();
         }
         if level == Level::Unreliable { self.answer_loose(len) } else { self.answer_stream(to, len) }
     }
@@ -212,11 +220,10 @@ impl Outbox {
         if len > self.message_bound {
             return Code::TooLarge;
         }
-        // An empty queue takes any legal message, so that one larger than the bound can be sent at all.
         let bound = self.bound;
         match self.queue(to) {
-            Some(queue) if queue.bytes > 0 && queue.bytes + len + PENDING_OVERHEAD > bound => {
-                queue.starved = true;
+            Some(queue) if !queue.has_room(len, bound) => {
+                queue.starved = Some(queue.starved.map_or(len, |least| least.min(len)));
                 Code::Again
             }
             _ => Code::Ok,
@@ -232,16 +239,23 @@ impl Outbox {
                 self.push_loose(to, token, payload);
                 return answer;
             }
-            let queue = match to {
-                To::Everybody => &mut self.everybody,
-                To::Member(member) => self.members.entry(member).or_default(),
-            };
+            let (queue, pool) = self.queue_and_pool(to);
             match payload.as_slice().len() <= queue.packed_bytes {
-                true => queue.pack(level, token, payload.as_slice(), &mut self.pool),
+                true => queue.pack(level, token, payload.as_slice(), pool),
                 false => queue.push(Pending { level, token, payload: payload.into_bytes() }),
             }
         }
         answer
+    }
+
+    /// The queue of a stream, also of one in which nothing was ever sent, and where long blocks lie.
+    #[inline]
+    pub(super) fn queue_and_pool(&mut self, to: To) -> (&mut Queue, &mut ChunkPool) {
+        let queue = match to {
+            To::Everybody => &mut self.everybody,
+            To::Member(member) => self.members.entry(member).or_default(),
+        };
+        (queue, &mut self.pool)
     }
 
     #[cold]
@@ -306,6 +320,11 @@ impl Outbox {
         self.gate
     }
 
+    /// Bytes that may wait in one stream.
+    pub(super) fn bound(&self) -> usize {
+        self.bound
+    }
+
     pub(crate) fn set_gate(&mut self, gate: Gate) {
         self.gate = gate;
     }
@@ -330,20 +349,47 @@ impl Outbox {
         everybody.into_iter().chain(members)
     }
 
-    /// Takes everything of a stream, to hand it back to the host.
+    /// Takes everything of a stream, to hand it back to the host. What claims have reserved stays until they end.
     pub(crate) fn withdraw(&mut self, to: To) -> VecDeque<Pending> {
         let mut gone = match to {
             To::Everybody => {
-                let Queue { block_bytes, packed_bytes, .. } = self.everybody;
-                std::mem::replace(&mut self.everybody, Queue { block_bytes, packed_bytes, ..Queue::default() })
+                let Queue { block_bytes, packed_bytes, reserved, .. } = self.everybody;
+                let rest = Queue { block_bytes, packed_bytes, reserved, ..Queue::default() };
+                std::mem::replace(&mut self.everybody, rest)
             }
-            To::Member(member) => self.members.remove(&member).unwrap_or_default(),
+            To::Member(member) => {
+                let gone = self.members.remove(&member).unwrap_or_default();
+                if gone.reserved > 0 {
+                    self.members.insert(member, Queue { reserved: gone.reserved, ..Queue::default() });
+                }
+                gone
+            }
         };
-        self.starved_gone |= gone.starved;
+        self.starved_gone |= gone.starved.is_some();
         std::iter::from_fn(|| gone.pop()).collect()
     }
 
-    /// Whether a starved sender can be told to try again: its queue is no more than half full, or gone.
+    /// Takes out what nobody will send any more, for the caller to drop. What claims have reserved stays until they end.
+    pub fn drain(&mut self) -> impl Sized + use<> {
+        let queues = std::iter::once(&mut self.everybody).chain(self.members.values_mut());
+        let parts = |queue: &mut Queue| {
+            queue.bytes = 0;
+            std::mem::take(&mut queue.sends)
+        };
+        (queues.map(parts).collect::<Vec<_>>(), self.take_loose())
+    }
+
+    /// Forgets the queue of a member in which nothing is.
+    pub(super) fn forget_unused(&mut self, to: To) {
+        if let To::Member(member) = to
+            && self.members.get(&member).is_some_and(|q| q.is_empty() && q.reserved == 0 && q.starved.is_none())
+        {
+            self.members.remove(&member);
+        }
+    }
+
+    /// Whether a starved sender can be told to try again: what it wanted has room in its queue, which is no more than half full (of what
+    /// claims have left), or gone.
     pub(crate) fn take_writable(&mut self) -> bool {
         if self.gate != Gate::Open {
             return false;
@@ -358,8 +404,8 @@ impl Outbox {
             writable = true;
         }
         let queues = std::iter::once(&mut self.everybody).chain(self.members.values_mut());
-        for queue in queues.filter(|q| q.starved && q.bytes <= self.bound / 2) {
-            queue.starved = false;
+        for queue in queues.filter(|q| q.is_writable_due(self.bound)) {
+            queue.starved = None;
             writable = true;
         }
         writable
@@ -373,9 +419,43 @@ impl Queue {
         self.sends.push_back(Part::Whole(pending));
     }
 
+    /// Whether a message has room. An empty queue takes any legal one, so that one larger than the bound can be sent at all.
+    #[inline]
+    fn has_room(&self, len: usize, bound: usize) -> bool {
+        let held = self.bytes + self.reserved;
+        held == 0 || held + len + PENDING_OVERHEAD <= bound
+    }
+
+    fn is_writable_due(&self, bound: usize) -> bool {
+        let half = bound.saturating_sub(self.reserved) / 2;
+        self.starved.is_some_and(|least| self.bytes <= half && self.has_room(least, bound))
+    }
+
+    /// Counts a message that is still to be written.
+    pub(super) fn reserve(&mut self, len: usize) {
+        self.reserved += len + PENDING_OVERHEAD;
+    }
+
+    /// Ends that. Answers whether somebody who was told `Again` has room by it.
+    pub(super) fn release(&mut self, len: usize, bound: usize) -> bool {
+        self.reserved -= len + PENDING_OVERHEAD;
+        self.is_writable_due(bound)
+    }
+
+    /// Accepts a block that was made elsewhere.
+    pub(super) fn push_block(&mut self, block: Block) {
+        self.bytes += block.payload_bytes + usize::from(block.count) * PENDING_OVERHEAD;
+        self.sends.push_back(Part::Packed(block));
+    }
+
+    /// Most bytes of a block, and of a message that is packed into one.
+    pub(super) fn block_bounds(&self) -> (usize, usize) {
+        (self.block_bytes, self.packed_bytes)
+    }
+
     /// Accepts a message of at most [`PACKED_BYTES`] as part of a batch to be.
     #[inline]
-    fn pack(&mut self, level: Level, token: u64, payload: &[u8], pool: &mut ChunkPool) {
+    pub(super) fn pack(&mut self, level: Level, token: u64, payload: &[u8], pool: &mut ChunkPool) {
         self.bytes += payload.len() + PENDING_OVERHEAD;
         if let Some(Part::Packed(block)) = self.sends.back_mut()
             && block.push(level, token, payload)

@@ -26,6 +26,8 @@ pub(crate) struct Block {
     pub(crate) level: Level,
     /// Bytes of a full one.
     most: usize,
+    /// Bytes of a message that its host has written here.
+    pub(crate) in_place: usize,
 }
 
 impl Block {
@@ -38,7 +40,14 @@ impl Block {
             BytesMut::with_capacity(probably.max(LEAST_BYTES))
         };
         frame.put_bytes(0, HEADER_BYTES);
-        Block { frame, count: 0, payload_bytes: 0, level, most }
+        Block { frame, count: 0, payload_bytes: 0, level, most, in_place: 0 }
+    }
+
+    /// A block of one message that was written where it lies, behind room for a header and its prefix. It takes further ones only as far as
+    /// its memory reaches, so that this one is never copied.
+    pub(crate) fn written(level: Level, frame: BytesMut, payload_bytes: usize, bound: usize) -> Block {
+        let most = frame.capacity().min(HEADER_BYTES + bound);
+        Block { frame, count: 1, payload_bytes, level, most, in_place: payload_bytes }
     }
 
     /// Appends a message, unless it has no place here.
@@ -96,17 +105,25 @@ impl Block {
         let mut frame = BytesMut::with_capacity(HEADER_BYTES + used);
         frame.extend_from_slice(&self.frame[..HEADER_BYTES + used]);
         self.drop_front(used, count, payload_bytes);
-        Some(Block { frame, count, payload_bytes, level: self.level, most: self.most })
+        Some(Block { frame, count, payload_bytes, level: self.level, most: self.most, in_place: 0 })
     }
 
     /// Takes the first message out.
     pub(crate) fn pop(&mut self) -> Option<Pending> {
         let entry = self.entries().next()?;
         let used = Entry::encoded_len(entry.payload.len(), entry.token, false);
-        let pending =
-            Pending { level: entry.level, token: entry.token, payload: Bytes::copy_from_slice(entry.payload) };
-        self.drop_front(used, 1, pending.payload.len());
-        Some(pending)
+        let (level, token, len) = (entry.level, entry.token, entry.payload.len());
+        let payload = if self.count == 1 && len > PACKED_BYTES {
+            // Nothing else is in its memory.
+            let frame = std::mem::take(&mut self.frame).freeze();
+            (self.count, self.payload_bytes) = (0, 0);
+            frame.slice(frame.len() - len..)
+        } else {
+            let payload = Bytes::copy_from_slice(entry.payload);
+            self.drop_front(used, 1, len);
+            payload
+        };
+        Some(Pending { level, token, payload })
     }
 
     /// What was cut off leaves the room for the next header.
@@ -115,6 +132,8 @@ impl Block {
         self.frame[..HEADER_BYTES].fill(0);
         self.count -= count;
         self.payload_bytes -= payload_bytes;
+        // It was the first one.
+        self.in_place = 0;
     }
 
     /// The first message.

@@ -1,5 +1,6 @@
-//! `dcn_buf_t`: a payload that the host keeps beyond its event.
+//! `dcn_buf_t`: a payload that the host keeps beyond its event, or memory of the host's that it hands over.
 
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,9 +13,10 @@ use super::guard::call;
 use super::handle::{Kind, Table};
 use super::input;
 use super::shown::Kept;
+use crate::runtime::lent;
 use crate::types::{Code, Error, Result, limits};
 
-/// Bytes that the host keeps, counted; also when their engine is gone. All zero = no buffer.
+/// Bytes that the host keeps, or hands over, counted; also when their engine is gone. All zero = no buffer.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct dcn_buf_t {
@@ -51,10 +53,51 @@ pub unsafe extern "C" fn dcn_buf_retain(
     })
 }
 
+/// Takes memory back that was wrapped: `context`, `data` and `bytes` are as `dcn_buf_wrap` got them. It must not block, throw or longjmp. It
+/// may call the library: on an engine's own thread timeouts count as 0, as in a handler.
+pub type dcn_free_fn = Option<unsafe extern "C" fn(context: *mut c_void, data: *mut u8, bytes: usize)>;
+
+/// Makes a buffer of the caller's memory, to be sent with `dcn_send_buf` without a copy at the call.
+///
+/// Parameters: `data`, `bytes`, where the memory lies and how long it is; NULL only if `bytes` is 0. `free_fn`, called when nobody needs
+/// it any more; NULL: nothing is called, for memory that stays as long as the process. `context`, handed to it as it is. `buffer`, not NULL:
+/// where the handle goes.
+/// Ownership: the memory is lent until `free_fn` is called: it stays readable and does not change. That is exactly once, whether the
+/// buffer was sent, refused, or never sent, and whatever has become of the engine: when the handle was released (`dcn_buf_release`) and no
+/// message that was made of it needs it. It counts against no bound until it is sent, and then against that of its stream.
+/// Threads: any. `free_fn` is called on the thread that let go last: one of the caller's that is inside a call of the library
+/// (`dcn_buf_release` of a buffer that nothing needs any more, `dcn_engine_poll`, `dcn_engine_turn`, `dcn_engine_close`, ...), at the end of
+/// that call; or the thread of an engine that it was sent by, between two turns. No lock of the library is held then. After
+/// `dcn_engine_close` has returned it is not called on that engine's thread any more. In a forked child it is never called.
+/// Blocking: never blocks.
+/// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_HELD_LIMIT` when there are some millions of buffers;
+/// `DCN_ERR_PANICKED`. After an error the memory is the caller's, and `free_fn` is not called.
+///
+/// # Safety
+/// `data` is null or points to `bytes` readable bytes that do not change before `free_fn` is called, which may be on any thread; `buffer` is null
+/// or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_buf_wrap(
+    data: *const u8, bytes: usize, free_fn: dcn_free_fn, context: *mut c_void, buffer: *mut dcn_buf_t,
+) -> i32 {
+    let body = || {
+        let out = input::place(buffer, "buffer")?;
+        // SAFETY: the caller's promise. Only the check is wanted.
+        unsafe { input::bytes(data, bytes, "data")? };
+        let lend = || Retained { payload: lent::lend(HostMemory { data, bytes, free_fn, context }), _charge: None };
+        let id = BUFFERS.insert_with(lend)?;
+        // SAFETY: checked above, writable by the caller's promise.
+        unsafe { out.write(dcn_buf_t { id }) };
+        Ok(Code::Ok)
+    };
+    // SAFETY: a null error is allowed.
+    unsafe { call(ptr::null_mut(), body) }
+}
+
 /// Tells where the bytes of a buffer are.
 ///
 /// Parameters: `data` and `bytes`, not NULL: where the address and the length go.
-/// Ownership: the library's; valid until `dcn_buf_release` of this handle, also after the engine was closed.
+/// Ownership: the library's, or what was wrapped; valid until `dcn_buf_release` of this handle, also after the engine was closed.
 /// Threads: any. Blocking: never blocks.
 /// Returns: `DCN_OK`; `DCN_ERR_INVALID_ARGUMENT`; `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is written after an error.
 ///
@@ -76,7 +119,7 @@ pub unsafe extern "C" fn dcn_buf_data(buffer: dcn_buf_t, data: *mut *const u8, b
     unsafe { call(ptr::null_mut(), body) }
 }
 
-/// Gives a buffer back.
+/// Gives a buffer back. Messages that were made of it go on.
 ///
 /// Threads: any, also after the engine was closed. Blocking: never blocks.
 /// Returns: `DCN_OK`; `DCN_ERR_BAD_HANDLE`, also for a second release; `DCN_ERR_FORKED`.
@@ -90,6 +133,41 @@ pub extern "C" fn dcn_buf_release(buffer: dcn_buf_t) -> i32 {
 pub(super) fn keep(payload: Bytes, budget: &Arc<Budget>) -> Result<dcn_buf_t> {
     let kept = Kept { at: 0, len: payload.len(), area: payload, in_chunk: false };
     Ok(dcn_buf_t { id: BUFFERS.insert(Retained::new(kept, budget)?)? })
+}
+
+/// The bytes of a buffer, to be sent.
+pub(super) fn payload(buffer: dcn_buf_t) -> Result<Bytes> {
+    BUFFERS.get(buffer.id).map(|retained| retained.payload.clone())
+}
+
+/// Memory that the host has lent.
+struct HostMemory {
+    data: *const u8,
+    bytes: usize,
+    free_fn: dcn_free_fn,
+    context: *mut c_void,
+}
+
+// SAFETY: whoever wraps memory promises that it does not change and that its function may be called on any thread.
+unsafe impl Send for HostMemory {}
+
+impl AsRef<[u8]> for HostMemory {
+    fn as_ref(&self) -> &[u8] {
+        if self.bytes == 0 {
+            return &[];
+        }
+        // SAFETY: not null; readable and unchanged until it is given back, by the promise of whoever wrapped it.
+        unsafe { std::slice::from_raw_parts(self.data, self.bytes) }
+    }
+}
+
+impl Drop for HostMemory {
+    fn drop(&mut self) {
+        if let Some(free) = self.free_fn {
+            // SAFETY: the promise of whoever wrapped it; this runs once.
+            unsafe { free(self.context, self.data.cast_mut(), self.bytes) };
+        }
+    }
 }
 
 static BUFFERS: Table<Retained> = Table::new(Kind::Buffer);
@@ -143,7 +221,8 @@ impl Drop for Charge {
 
 struct Retained {
     payload: Bytes,
-    _charge: Charge,
+    /// `None` for memory of the host's own.
+    _charge: Option<Charge>,
 }
 
 impl Retained {
@@ -151,14 +230,14 @@ impl Retained {
         let range = kept.at..kept.at + kept.len;
         if kept.in_chunk && kept.len >= COPY_BELOW_BYTES {
             let charge = budget.charge(limits::CHUNK_BYTES)?;
-            return Ok(Retained { payload: kept.area.slice(range), _charge: charge });
+            return Ok(Retained { payload: kept.area.slice(range), _charge: Some(charge) });
         }
         let charge = budget.charge(kept.len)?;
         let payload = match kept.in_chunk {
             true => Bytes::copy_from_slice(&kept.area[range]),
             false => kept.area.slice(range),
         };
-        Ok(Retained { payload, _charge: charge })
+        Ok(Retained { payload, _charge: Some(charge) })
     }
 }
 

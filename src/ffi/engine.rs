@@ -244,19 +244,27 @@ pub(super) fn with_any_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &
     let guarded = || {
         let member = ENGINES.get(engine.id)?;
         if member.failed.load(Ordering::Relaxed) {
-            return Err(Error::new(Code::Panicked, "an earlier call on this engine met a bug: close the engine"));
+            return Err(Error::new(Code::Panicked, FAILED));
         }
         let Some(Some(engine)) = member.engine.get() else {
             return Err(Error::new(Code::Closed, "the engine is not open"));
         };
-        catch_unwind(AssertUnwindSafe(|| body(&member, engine))).unwrap_or_else(|panic| {
-            member.failed.store(true, Ordering::Relaxed);
-            Err(panicked(panic.as_ref()))
-        })
+        member.guard(|| body(&member, engine))
     };
     // SAFETY: a null error is allowed.
     unsafe { call(ptr::null_mut(), guarded) }
 }
+
+/// Runs what concerns an engine that may be closed by now: not if a call on it has met a bug, and a panic fails it.
+pub(super) fn for_engine(engine: dcn_engine_t, body: impl FnOnce() -> Result<Code>) -> Result<Code> {
+    match ENGINES.get(engine.id) {
+        Ok(member) if member.failed.load(Ordering::Relaxed) => Err(Error::new(Code::Panicked, FAILED)),
+        Ok(member) => member.guard(body),
+        Err(_) => body(),
+    }
+}
+
+const FAILED: &str = "an earlier call on this engine met a bug: close the engine";
 
 /// What an engine's handle holds.
 pub(super) struct Member {
@@ -295,6 +303,14 @@ impl Member {
 
     pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// Runs a call. A panic fails the engine for good.
+    fn guard(&self, body: impl FnOnce() -> Result<Code>) -> Result<Code> {
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+            self.failed.store(true, Ordering::Relaxed);
+            Err(panicked(panic.as_ref()))
+        })
     }
 
     fn must_poll(&self) -> Result<()> {

@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use super::{input, status};
-use crate::runtime::thread;
+use crate::runtime::{lent, thread};
 use crate::types::{Code, Error, Result};
 
 /// Bytes of the text in a `dcn_error_t`, its NUL included.
@@ -31,7 +31,6 @@ pub struct dcn_error_t {
 
 thread_local! {
     static LAST: RefCell<Cow<'static, CStr>> = const { RefCell::new(Cow::Borrowed(c"")) };
-    static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Runs the body of an export. `error` may be null.
@@ -41,9 +40,9 @@ thread_local! {
 pub(super) unsafe fn call(error: *mut dcn_error_t, body: impl FnOnce() -> Result<Code>) -> i32 {
     let errno = Errno::keep();
     quiet_panics();
-    INSIDE.with(|depth| depth.set(depth.get() + 1));
-    let answer = panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
-    INSIDE.with(|depth| depth.set(depth.get() - 1));
+    let caught = || panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+    // What the host has lent is given back before the text of this call is remembered: its function may call the library.
+    let answer = lent::inside(caught);
     let code = match answer {
         Ok(Code::Ok) => Code::Ok as i32,
         Ok(outcome) => {
@@ -105,7 +104,7 @@ fn quiet_panics() {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if INSIDE.try_with(Cell::get).is_ok_and(|depth| depth > 0) || thread::is_ours() {
+            if lent::is_inside() || thread::is_ours() {
                 log::error!("caught: {info}");
             } else {
                 before(info);

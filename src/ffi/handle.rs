@@ -35,6 +35,7 @@ pub(super) enum Kind {
     Engine = 2,
     View = 3,
     Buffer = 4,
+    Claim = 5,
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             Kind::Engine => "an engine",
             Kind::View => "a view",
             Kind::Buffer => "a buffer",
+            Kind::Claim => "a claim",
         }
     }
 }
@@ -105,12 +107,18 @@ impl<T> Table<T> {
 
     /// Takes an object in and answers with its id.
     pub(super) fn insert(&self, value: T) -> Result<u64> {
+        self.insert_with(|| value)
+    }
+
+    /// The same with an object that is made only once it has a place.
+    pub(super) fn insert_with(&self, make: impl FnOnce() -> T) -> Result<u64> {
         fork::install_handlers();
         let index = match self.pop_free() {
             Some(index) => index,
             None => self.take_fresh()?,
         };
         let slot = self.slot(index).expect("a slot that was handed out exists");
+        let value = make();
         // SAFETY: the slot came off the free stack or is fresh: it is not open and nobody else can open it.
         unsafe { (*slot.value.get()).write(value) };
         slot.process.store(fork::generation(), Ordering::Relaxed);
@@ -371,6 +379,14 @@ mod tests {
         drop(table.remove(id).unwrap());
         let next = table.insert(3).unwrap();
         assert_ne!(table.parse(next).unwrap().0, index);
+    }
+
+    #[test]
+    fn what_has_no_place_is_not_made() {
+        let table: Table<u32> = Table::new(Kind::Buffer);
+        table.used.store(CAPACITY, Ordering::SeqCst);
+        let refused = table.insert_with(|| panic!("it was made")).err().unwrap();
+        assert_eq!(refused.code(), Code::HeldLimit);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! What holds for every function is said once, at the top of the header.
 //!
 //! - `handle` turns 64-bit ids into objects, [`guard`] keeps panics and `errno` on their side,
-//! - [`config`], [`engine`], [`turn`], [`send`], [`session`], [`attribute`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
+//! - [`config`], [`engine`], [`turn`], [`send`], [`claim`], [`session`], [`attribute`], [`view`], [`buffer`], [`stats`], [`logging`] hold the functions of one noun each,
 //! - [`event`] is what a host sees, `shown` remembers what it may still look at.
 
 #![allow(non_camel_case_types)]
 
 pub mod attribute;
 pub mod buffer;
+pub mod claim;
 pub mod config;
 pub mod engine;
 pub mod event;
@@ -33,6 +34,7 @@ pub mod view;
 const _: () = {
     assert!(size_of::<config::dcn_config_t>() == 8 && size_of::<engine::dcn_engine_t>() == 8);
     assert!(size_of::<view::dcn_view_t>() == 8 && size_of::<buffer::dcn_buf_t>() == 8);
+    assert!(size_of::<claim::dcn_claim_t>() == 8);
     assert!(size_of::<send::dcn_slice_t>() == 16);
     assert!(size_of::<attribute::dcn_attribute_t>() == 4 * 8);
     assert!(session::DCN_COOKIE_BYTES > crate::api::Cookie::BYTES);

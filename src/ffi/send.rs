@@ -1,7 +1,8 @@
-//! `dcn_send`, `dcn_sendv`: messages out.
+//! `dcn_send`, `dcn_sendv`, `dcn_send_buf`: messages out.
 
 use std::io::IoSlice;
 
+use super::buffer::{self, dcn_buf_t};
 use super::engine::{dcn_engine_t, with_engine};
 use super::input;
 use crate::api::{Engine, Level, To};
@@ -82,6 +83,27 @@ pub unsafe extern "C" fn dcn_sendv(
     })
 }
 
+/// Sends the bytes of a buffer, wrapped (`dcn_buf_wrap`) or retained (`dcn_buf_retain`).
+///
+/// What is longer than 16 KiB is not copied at the call; the engine copies it once, into batches (`dcn_send` copies it twice). Shorter ones are copied at
+/// the call, which is cheaper.
+///
+/// Parameters: `buffer`, of whatever engine; all others as for `dcn_send`.
+/// Ownership: the handle stays the caller's, to be released as without this call, at once or later, and may be sent again. The bytes are
+/// kept, and must not change, until the engine needs them no more; what is kept so does not count against `memory.held_bytes`.
+/// Threads: any. What one thread sends to the same receiver is delivered in that order.
+/// Blocking: blocks up to timeout.
+/// Returns: as `dcn_send`; `DCN_ERR_BAD_HANDLE` also for the buffer. Nothing was taken unless it is `DCN_OK`.
+#[unsafe(no_mangle)]
+pub extern "C" fn dcn_send_buf(
+    engine: dcn_engine_t, to: u32, level: u32, token: u64, buffer: dcn_buf_t, timeout_ms: u32,
+) -> i32 {
+    with_engine(engine, |_, engine| {
+        let payload = buffer::payload(buffer)?;
+        engine.send_bytes(receiver(engine, to)?, self::level(level)?, token, payload, input::timeout(timeout_ms))
+    })
+}
+
 /// # Safety
 /// As for [`dcn_sendv`].
 unsafe fn gather<'a>(parts: *const dcn_slice_t, count: usize) -> Result<Vec<IoSlice<'a>>> {
@@ -98,7 +120,7 @@ unsafe fn gather<'a>(parts: *const dcn_slice_t, count: usize) -> Result<Vec<IoSl
     parts.iter().map(|part| Ok(IoSlice::new(unsafe { input::bytes(part.data, part.bytes, "a part")? }))).collect()
 }
 
-fn receiver(engine: &Engine, to: u32) -> Result<To> {
+pub(super) fn receiver(engine: &Engine, to: u32) -> Result<To> {
     if to == DCN_TO_ALL {
         return Ok(To::Everybody);
     }
@@ -110,7 +132,7 @@ fn receiver(engine: &Engine, to: u32) -> Result<To> {
     }
 }
 
-fn level(level: u32) -> Result<Level> {
+pub(super) fn level(level: u32) -> Result<Level> {
     match level {
         DCN_LEVEL_UNRELIABLE => Ok(Level::Unreliable),
         DCN_LEVEL_FIFO => Ok(Level::Fifo),

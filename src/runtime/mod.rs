@@ -13,6 +13,7 @@ mod events;
 pub(crate) mod fork;
 mod journal;
 mod launch;
+pub mod lent;
 pub mod multicast;
 mod offer;
 mod reactor;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::shared::Shared;
-use crate::core::{PACKED_BYTES, Payload, To};
+use crate::core::{PACKED_BYTES, Payload, Space, To};
 use crate::types::Code;
 use crate::wire::batch::Level;
 
@@ -119,6 +119,50 @@ impl Shared {
             self.bell.ring();
         }
         code
+    }
+
+    /// Reserves room for a message and gives memory to write it into; waits for `patience` while the answer is `Again`.
+    ///
+    /// # Errors
+    /// The answer, other than `Ok`. Nothing is reserved.
+    pub fn claim(&self, to: To, level: Level, token: u64, length: usize, patience: Duration) -> Result<Space, Code> {
+        let mut claimed = None;
+        let code = self.insist(patience, || match self.outbox().claim(to, level, token, length) {
+            Ok(space) => {
+                claimed = Some(space);
+                Code::Ok
+            }
+            Err(code) => code,
+        });
+        claimed.ok_or(code)
+    }
+
+    /// Makes a message of what was written. Who commits the first message of a stream wakes the engine, as with [`Shared::send`].
+    ///
+    /// # Errors
+    /// What a send would be answered with now. Nothing was taken, and the claim has ended.
+    pub fn commit(&self, space: Space) -> Result<(), Code> {
+        let mut outbox = self.outbox();
+        let idle = outbox.is_idle(space.to(), space.level());
+        let refused = outbox.commit(space);
+        drop(outbox);
+        match refused {
+            Ok(()) if idle => self.bell.ring(),
+            Ok(()) => {}
+            Err((code, space)) => {
+                self.abort(space);
+                return Err(code);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what was claimed. Whoever waits for that room is told by the engine.
+    pub fn abort(&self, space: Space) {
+        let due = self.outbox().abort(&space);
+        if due {
+            self.bell.ring();
+        }
     }
 
     /// Tries again whenever there is room, for so long.

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use super::epoll::Epoll;
 use super::events::EventSource;
 use super::fork::{self, AfterFork};
+use super::lent;
 use super::reactor::{Reactor, Turn};
 use super::shared::{Life, Shared};
 use super::thread;
@@ -179,11 +180,11 @@ impl Drop for Hosted {
 /// The engine's thread.
 fn run(mut reactor: Reactor, shared: &Shared) {
     let life = loop {
-        if let Some(life) = turn(&mut reactor, None) {
+        if let Some(life) = lent::inside(|| turn(&mut reactor, None)) {
             break life;
         }
     };
-    end(reactor, shared, life);
+    lent::inside(|| end(reactor, shared, life));
 }
 
 /// One turn; says what the engine has come to if it was the last one. A panic ends this engine, and the process goes on.

@@ -301,6 +301,9 @@ impl Shared {
     /// The engine's thread is done and its sockets are closed: everybody who waits for something is woken.
     pub fn end(&self, life: Life) {
         self.announce(life);
+        // A claim or a call may keep this alive; what was accepted is dropped now, and not under the lock.
+        let left = self.outbox.lock().drain();
+        drop(left);
         if let Some(snapshot) = self.view.write().as_mut() {
             snapshot.primary = false;
         }

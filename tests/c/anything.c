@@ -11,6 +11,15 @@ static uint64_t handles[SLOTS];
 static dcn_event_t events[SLOTS];
 static int engines;
 
+/* Claims that are open, and buffers that were wrapped and are not given back. */
+static int claims, lent;
+
+static void take_back(void *context, uint8_t *data, size_t bytes) {
+    CHECK(context == &lent && bytes == 20000);
+    free(data);
+    __atomic_sub_fetch(&lent, 1, __ATOMIC_SEQ_CST);
+}
+
 typedef struct {
     uint64_t random;
     uint64_t statuses[32]; /* How often each status came: DCN_ERR_FULL is at 0. */
@@ -40,6 +49,10 @@ static int32_t end(uint64_t id) {
     int32_t code = dcn_config_free((dcn_config_t){id});
     if (code == DCN_ERR_BAD_HANDLE) code = dcn_view_release((dcn_view_t){id});
     if (code == DCN_ERR_BAD_HANDLE) code = dcn_buf_release((dcn_buf_t){id});
+    if (code == DCN_ERR_BAD_HANDLE) {
+        code = dcn_abort((dcn_claim_t){id});
+        if (code == DCN_OK) __atomic_sub_fetch(&claims, 1, __ATOMIC_SEQ_CST);
+    }
     return code;
 }
 
@@ -147,6 +160,36 @@ static int32_t call_about_a_session(caller_t *caller, dcn_engine_t engine) {
     }
 }
 
+/* Claims, and memory that is handed over. */
+static int32_t call_that_hands_over(caller_t *caller, uint64_t id) {
+    dcn_claim_t claim;
+    dcn_buf_t buffer;
+    uint8_t *data;
+    int32_t code;
+    switch (draw(caller, 5)) {
+        case 0:
+            code = dcn_claim((dcn_engine_t){id}, (uint32_t)draw(caller, 4), (uint32_t)draw(caller, 6), draw(caller, 2),
+                             (size_t)draw(caller, 70000), (uint32_t)draw(caller, 3), &claim, &data);
+            if (code != DCN_OK) return code;
+            __atomic_add_fetch(&claims, 1, __ATOMIC_SEQ_CST);
+            keep(caller, claim.id);
+            return code;
+        case 1:
+            /* Nobody knows how much of it was written. */
+            code = dcn_commit((dcn_claim_t){id}, draw(caller, 4) ? 0 : (size_t)70001);
+            if (code != DCN_ERR_BAD_HANDLE && code != DCN_ERR_INVALID_ARGUMENT) __atomic_sub_fetch(&claims, 1, __ATOMIC_SEQ_CST);
+            return code;
+        case 2:
+            __atomic_add_fetch(&lent, 1, __ATOMIC_SEQ_CST);
+            OK(dcn_buf_wrap(calloc(20000, 1), 20000, take_back, &lent, &buffer));
+            keep(caller, buffer.id);
+            return DCN_OK;
+        default:
+            return dcn_send_buf((dcn_engine_t){id}, (uint32_t)draw(caller, 4), (uint32_t)draw(caller, 6), 1,
+                                (dcn_buf_t){any_handle(caller)}, (uint32_t)draw(caller, 3));
+    }
+}
+
 static int32_t call_with_engine(caller_t *caller, dcn_engine_t engine) {
     dcn_event_t event = any_event(caller), polled[5];
     dcn_view_t view;
@@ -192,7 +235,7 @@ static int32_t call(caller_t *caller) {
     const uint8_t *data;
     char text[16];
     size_t length;
-    switch (draw(caller, 40)) {
+    switch (draw(caller, 44)) {
         case 0: return open_another(caller, draw(caller, 3));
         case 1:
             return close_engine(id);
@@ -212,6 +255,10 @@ static int32_t call(caller_t *caller) {
         case 12:
         case 13:
         case 14: return call_about_a_session(caller, (dcn_engine_t){id});
+        case 15:
+        case 16:
+        case 17:
+        case 18: return call_that_hands_over(caller, id);
         default: return call_with_engine(caller, (dcn_engine_t){id});
     }
 }
@@ -250,6 +297,10 @@ int main(int count, char **words) {
     for (int i = 0; i < SLOTS; i++) {
         if (close_engine(handles[i]) == DCN_ERR_BAD_HANDLE) end(handles[i]);
     }
-    CHECK(engines == 0);
+    CHECK(engines == 0 && claims == 0);
+    /* An engine that was closed in its own handler ends a moment later. */
+    int64_t deadline = now_ms() + PATIENCE_MS;
+    while (__atomic_load_n(&lent, __ATOMIC_SEQ_CST) > 0) CHECK(now_ms() < deadline);
+    CHECK(lent == 0);
     return 0;
 }

@@ -8,10 +8,17 @@ typedef struct {
     dcn_config_t config;
     dcn_engine_t engine, in_loop;
     dcn_view_t view;
-    dcn_buf_t buffer;
+    dcn_buf_t buffer, wrapped;
+    dcn_claim_t claim;
     dcn_event_t event;
     int32_t fd, loop_fd;
+    int freed;
 } parent_t;
+
+static void count_freed(void *context, uint8_t *data, size_t bytes) {
+    CHECK(data != NULL && bytes == 100);
+    *(int *)context += 1;
+}
 
 static void refuses_what_is_the_parents(parent_t *parent) {
     dcn_view_t view;
@@ -21,6 +28,8 @@ static void refuses_what_is_the_parents(parent_t *parent) {
     dcn_event_t event;
     dcn_engine_t engine;
     dcn_buf_t buffer;
+    dcn_claim_t claim;
+    uint8_t *memory;
     const uint8_t *data;
     char text[DCN_ADDRESS_BYTES];
     size_t count;
@@ -57,6 +66,12 @@ static void refuses_what_is_the_parents(parent_t *parent) {
     EXPECT(DCN_ERR_FORKED, dcn_buf_retain(parent->engine, &parent->event, &buffer));
     EXPECT(DCN_ERR_FORKED, dcn_buf_data(parent->buffer, &data, &count));
     EXPECT(DCN_ERR_FORKED, dcn_buf_release(parent->buffer));
+    EXPECT(DCN_ERR_FORKED, dcn_claim(parent->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, 8, 0, &claim, &memory));
+    EXPECT(DCN_ERR_FORKED, dcn_commit(parent->claim, 8));
+    EXPECT(DCN_ERR_FORKED, dcn_abort(parent->claim));
+    EXPECT(DCN_ERR_FORKED, dcn_send_buf(parent->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, parent->wrapped, 0));
+    EXPECT(DCN_ERR_FORKED, dcn_buf_release(parent->wrapped));
+    CHECK(parent->freed == 0);
     CHECK(strstr(dcn_last_error(), "forked") != NULL);
     /* The number that the host may still watch is never readable here. */
     CHECK(!readable(parent->fd, 0) && !readable(parent->loop_fd, 0));
@@ -100,6 +115,12 @@ static int child(parent_t *parent, int sockets_before) {
     CHECK(sockets() == sockets_before);
     dcn_engine_t own = open_member("child", NULL);
     await_members(own, 1);
+    /* What the child hands over comes back to it. */
+    static uint8_t bytes[100];
+    dcn_buf_t wrapped;
+    OK(dcn_buf_wrap(bytes, sizeof bytes, count_freed, &parent->freed, &wrapped));
+    OK(dcn_buf_release(wrapped));
+    CHECK(parent->freed == 1);
     OK(dcn_engine_leave(own, PATIENCE_MS));
     OK(dcn_engine_close(own));
     own = open_in_loop("child-in-loop");
@@ -126,6 +147,10 @@ int main(void) {
     OK(send_text(peer, DCN_TO_ALL, "before"));
     await_kind(parent.engine, DCN_EVENT_MESSAGE, &parent.event);
     OK(dcn_buf_retain(parent.engine, &parent.event, &parent.buffer));
+    static uint8_t bytes[100];
+    uint8_t *memory;
+    OK(dcn_buf_wrap(bytes, sizeof bytes, count_freed, &parent.freed, &parent.wrapped));
+    OK(dcn_claim(parent.engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, 5, 0, &parent.claim, &memory));
     OK(send_text(peer, DCN_TO_ALL, "waits while the child runs"));
     CHECK(readable(parent.fd, PATIENCE_MS));
 
@@ -143,7 +168,8 @@ int main(void) {
     dcn_event_t event;
     do await_kind(parent.engine, DCN_EVENT_MESSAGE, &event);
     while (!is_text(&event, "waits while the child runs"));
-    OK(send_text(parent.engine, DCN_TO_ALL, "after"));
+    memcpy(memory, "after", 5);
+    OK(dcn_commit(parent.claim, 5));
     await_kind(peer, DCN_EVENT_MESSAGE, &event);
     CHECK(is_text(&event, "after"));
     /* The one in a loop goes on where it was. */
@@ -151,6 +177,9 @@ int main(void) {
     OK(dcn_engine_turn(parent.in_loop));
     OK(dcn_engine_close(parent.in_loop));
     OK(dcn_buf_release(parent.buffer));
+    CHECK(parent.freed == 0);
+    OK(dcn_buf_release(parent.wrapped));
+    CHECK(parent.freed == 1);
     OK(dcn_view_release(parent.view));
     OK(dcn_config_free(parent.config));
     OK(dcn_engine_close(parent.engine));
