@@ -214,9 +214,13 @@ static void under_full_load_nothing_is_lost_and_no_call_waits(void) {
         CHECK(now_ms() < deadline);
     }
     CHECK(pthread_join(threads[1], NULL) == 0);
+    /* The counters are those of the last turn, and the last message may have been taken after it. */
+    OK(dcn_engine_turn(loop.engine));
     dcn_stats_t stats = {.struct_size = sizeof stats};
     OK(dcn_engine_stats(loop.engine, &stats));
-    CHECK(stats.messages_delivered == MESSAGES && stats.messages_sent == ANSWERS && stats.delivery_queue_bytes == 0);
+    CHECK(stats.messages_delivered == MESSAGES);
+    CHECK(stats.messages_sent == ANSWERS);
+    CHECK(stats.delivery_queue_bytes == 0);
     close_loop(&loop);
     OK(dcn_engine_close(peer.engine));
 }
