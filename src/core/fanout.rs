@@ -695,6 +695,14 @@ mod tests {
     }
 
     #[test]
+    fn half_of_the_window_is_for_credit_however_many_there_are() {
+        let split = |groups: &[u16], reserved| crate::core::window::split(&view(groups), 4_000, reserved);
+        assert_eq!(split(&[0, 0, 0, 0], 100), (100, 3_600));
+        assert_eq!(split(&[0, 1, 0, 1], 1_000), (500, 1_000), "each group has a pool of its own");
+        assert_eq!(split(&[0; 100], 1_000), (20, 2_000));
+    }
+
+    #[test]
     fn what_lies_behind_a_batch_is_counted_also_where_the_rest_is_forgotten() {
         let mut stream = new_stream(&view(&[0, 0]), 0, 1, Plants::default());
         assert_eq!((stream.bytes_after(0), stream.retained_bytes()), (0, 0));

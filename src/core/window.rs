@@ -19,11 +19,12 @@ pub(crate) struct Window {
 /// What is asked for, and granted, at a time.
 pub(crate) const UNIT: u64 = 4 * limits::BATCH_BYTES as u64;
 
-/// Splits the total over the members of a view: reserved bytes of each, and the pool of each group.
+/// Splits the total over the members of a view: reserved bytes of each, and the pool of each group. However many members there are, half
+/// of it is for those who send: what is reserved for the others would be of no use to anybody.
 pub(crate) fn split(view: &View, total: usize, reserved: usize) -> (u64, u64) {
     let members = view.carriers().max(1) as u64;
     let total = total as u64;
-    let reserved = (reserved as u64).min(total / members);
+    let reserved = (reserved as u64).min(total / members / 2);
     (reserved, (total - reserved * members) / view.groups.len().max(1) as u64)
 }
 

@@ -131,7 +131,8 @@ pub static KEYS: &[Key] = &[
     agreed("window.bytes", bytes(64 * 1024, GIBIBYTE), Default::Is("4194304"),
         "Bytes of messages to everybody that may be under way in the whole cluster, not yet held by all."),
     agreed("window.reserved_bytes", bytes(4 * 1024, GIBIBYTE), Default::Is("131072"),
-        "The part of the window that every sender has for itself, without asking for credit. At most `window.bytes`."),
+        "The part of the window that every sender has for itself, without asking for credit. At most `window.bytes`; where there are many \
+         members it is less, as all these parts together take no more than half of the window."),
     key("window.direct_bytes", bytes(64 * 1024, GIBIBYTE), Default::Is("1048576"),
         "Bytes of messages to one member that may be under way, not yet acknowledged."),
     agreed("window.slow_ms", ms(1_000, 3_600_000), Default::Is("10000"),
