@@ -145,7 +145,8 @@ pub static KEYS: &[Key] = &[
     agreed("message.max_bytes", bytes(1, limits::MESSAGE_BYTES as u64), Default::Is("1048576"),
         "Longest message. A longer one is refused at the send call."),
     agreed("message.large_bytes", bytes(MEBIBYTE, GIBIBYTE), Default::Is("67108864"),
-        "Bytes of messages over 1 MiB to everybody that a member may have to put together at a time, and the same of those to it alone: who sends          one waits until there is room. At least `message.max_bytes`."),
+        "Bytes of messages over 1 MiB to everybody that a member may have to put together at a time, and the same of those to it \
+         alone: who sends one waits until there is room. At least `message.max_bytes`."),
     key("memory.held_bytes", bytes(64 * 1024, 64 * GIBIBYTE), Default::Is("67108864"),
         "What the host may keep of delivered payload, counted in the receive chunks that it pins."),
     key("events.stable", Kind::Flag, Default::Is("false"),
