@@ -20,6 +20,8 @@ const SALT: u64 = 0x006d_6361_7374;
 /// Keeps the draw of small windows apart.
 const NARROW_SALT: u64 = 0x6e61_7272_6f77;
 const NARROW_BYTES: usize = 8 * 1024;
+/// Among more members all that traffic takes too long.
+const NARROW_MEMBERS: usize = 8;
 /// A full socket has room again after this time.
 const ROOM: (Micros, Micros) = (50, 3_000);
 /// Longest datagrams that an interface may pass.
@@ -184,10 +186,10 @@ pub(super) fn draw(world: &mut World, seed: u64, faults_stop_at: Micros) {
 
 /// In some of them windows are small and everybody fills them: what comes before the news of what all have taken has no place. Drawn apart.
 fn draw_narrow(world: &mut World, seed: u64) {
-    if !Random::new(seed ^ NARROW_SALT).chance(150) {
+    let members = world.nodes.len();
+    if members > NARROW_MEMBERS || !Random::new(seed ^ NARROW_SALT).chance(250) {
         return;
     }
-    let members = world.nodes.len();
     for slot in &mut world.nodes {
         slot.setup.window_bytes = members * NARROW_BYTES;
         slot.setup.window_reserved_bytes = NARROW_BYTES;
