@@ -162,7 +162,7 @@ fn sums(report: &Value) -> [u64; 2] {
     let frames = report["ftbl"].as_array().expect("a table of frames");
     let grows = |frame: &Value| {
         let text = frames[frame.as_u64().expect("an index") as usize].as_str().expect("a frame is text");
-        text.contains("grow") && text.contains("packing.rs")
+        text.contains("grow") && text.contains("packing")
     };
     report["pps"].as_array().expect("points of the program").iter().fold([0; 2], |[growth, rest], point| {
         let bytes = point["tb"].as_u64().expect("total bytes");

@@ -308,14 +308,14 @@ fn draw_levels(seed: u64) -> Levels {
 /// In some seeds long messages are frequent and ask for room, of which there is little. Drawn apart from all else.
 fn draw_large(world: &mut World, seed: u64) {
     let mut random = Random::new(seed ^ LARGE_SALT);
-    if !random.chance(150) {
+    if !random.chance(250) {
         return;
     }
     let room_bytes = *random.pick(&[200_000, 300_000, 600_000]);
     for slot in &mut world.nodes {
         slot.setup.large = LargeRules { unasked_bytes: limits::BATCH_BYTES, room_bytes };
         if let Some(load) = &mut slot.load {
-            load.large += 5;
+            load.large += 20;
         }
     }
 }
