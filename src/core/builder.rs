@@ -14,7 +14,7 @@ use super::packing::Block;
 use super::plant::{Plant, Plants};
 use crate::types::{Seat, ViewId, limits};
 use crate::wire::Malformed;
-use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level, Notice, Place};
+use crate::wire::batch::{self, Entries, Entry, FLAG_FRAGMENTS, Fragment, HEADER_BYTES, Header, Level, Notice};
 
 /// Numbers one stream's batches and messages (R1).
 #[derive(Clone, Hash, Debug)]
@@ -171,23 +171,9 @@ impl Builder {
         built
     }
 
-    /// Builds a batch that says what comes next in the order of all members.
-    pub(crate) fn build_order(&mut self, places: &[Place], tag: u64, sender: Seat) -> Built {
-        self.build_notice(Notice::Order(places.to_vec()), tag, (sender, Seat::EVERYBODY))
-    }
-
-    /// Builds a batch that asks for room for a message of so many bytes.
-    pub(crate) fn build_want(&mut self, bytes: u32, tag: u64, sender: Seat, receiver: Seat) -> Built {
-        self.build_notice(Notice::Want(bytes), tag, (sender, receiver))
-    }
-
-    /// Builds a batch that says whose turn it is.
-    pub(crate) fn build_grant(&mut self, stream: u32, tag: u64, sender: Seat) -> Built {
-        self.build_notice(Notice::Grant(stream), tag, (sender, Seat::EVERYBODY))
-    }
-
-    fn build_notice(&mut self, notice: Notice, tag: u64, seats: (Seat, Seat)) -> Built {
-        let mut area = BytesMut::new();
+    /// Builds a batch that says what the library itself has to say.
+    pub(crate) fn build_notice(&mut self, notice: Notice, tag: u64, seats: (Seat, Seat)) -> Built {
+        let mut area = BytesMut::with_capacity(HEADER_BYTES + notice.encoded_len());
         area.put_bytes(0, HEADER_BYTES);
         notice.put(&mut area);
         self.close(area, Content::Notice(notice), (0, 1), tag, seats)
@@ -466,7 +452,11 @@ mod tests {
         }
         let batch = |first, count, level| (first, count, Content::Messages(level));
         assert_eq!(built, [batch(1, 2, Level::Agreed), batch(3, 1, Level::Fifo), batch(4, 1, Level::Safe)]);
-        let order = builder.build_order(&[Place { stream: 3, upto: 9 }], 5, Seat(1));
+        let order = builder.build_notice(
+            Notice::Order(vec![batch::Place { stream: 3, upto: 9 }]),
+            5,
+            (Seat(1), Seat::EVERYBODY),
+        );
         assert_eq!((order.header.batch, order.header.first_message), (4, 5));
         let between = UnderWay { reached: 77, total: 100 };
         let area = check_area(&order.header, &order.frame[HEADER_BYTES..], between).expect("it is legal");

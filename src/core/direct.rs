@@ -146,7 +146,7 @@ impl Direct {
             Some(_) if out.asked.is_some() => return None,
             Some(bytes) => {
                 out.asked = Some(out.builder.next_batch);
-                out.builder.build_want(bytes as u32, out.tag, seats.0, seats.1)
+                out.builder.build_notice(Notice::Want(bytes as u32), out.tag, seats)
             }
             None => out.builder.build(queue, room, out.tag, seats.0, seats.1)?,
         };

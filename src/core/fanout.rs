@@ -426,6 +426,13 @@ impl Fanout {
         true
     }
 
+    /// Says something of the library's own in our stream. Does not wait for the window: what is in it may wait for this.
+    pub(super) fn say(&mut self, notice: Notice, builder: &mut Builder, fx: &mut Effects) {
+        let seats = (self.view.members[self.me].seat, Seat::EVERYBODY);
+        let built = builder.build_notice(notice, self.view.tag(), seats);
+        self.keep_own(builder, built, fx);
+    }
+
     /// Keeps a batch of our own, and sends it on its way.
     pub(super) fn keep_own(&mut self, builder: &Builder, built: Built, fx: &mut Effects) {
         let Built { header, content, frame, copied } = built;

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::builder::{Builder, UnderWay};
 use super::effects::Effects;
-use super::fanout::{Fanout, Stream};
+use super::fanout::Fanout;
 use super::plant::Plant;
 use super::setup::LargeRules;
 use crate::types::{Incarnation, Index};
+use crate::wire::batch::Notice;
 
 /// A sender's own wish in one view.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -91,10 +92,10 @@ impl Grants {
     }
 
     /// The next whose turn it is, if there is room for it.
-    fn next(&mut self, streams: &[Stream], leak: bool) -> Option<Index> {
+    fn next(&mut self, stable: impl Fn(Index) -> u64, leak: bool) -> Option<Index> {
         let (stream, bytes) = *self.waiting.front()?;
         if !leak {
-            self.given.retain(|given| given.last.is_none_or(|last| streams[given.stream].stable < last));
+            self.given.retain(|given| given.last.is_none_or(|last| stable(given.stream) < last));
         }
         let used: u64 = self.given.iter().map(|given| given.bytes).sum();
         if used + bytes > self.rules.room_bytes as u64 {
@@ -128,9 +129,7 @@ impl Fanout {
             }
             Own::Idle => {
                 self.grants.own = Own::Asked;
-                let seat = self.view.members[self.me].seat;
-                let built = builder.build_want(bytes as u32, self.view.tag(), seat, crate::types::Seat::EVERYBODY);
-                self.keep_own(builder, built, fx);
+                self.say(Notice::Want(bytes as u32), builder, fx);
             }
         }
         false
@@ -138,12 +137,11 @@ impl Fanout {
 
     /// As the coordinator: says whose turn it is. Like places in the order this does not wait for the window.
     pub(crate) fn say_grants(&mut self, builder: &mut Builder, fx: &mut Effects) {
+        let leak = self.plants.has(Plant::KeepGrants);
         while !self.frozen
-            && let Some(stream) = self.grants.next(&self.streams, self.plants.has(Plant::KeepGrants))
+            && let Some(stream) = self.grants.next(|s| self.streams[s].stable, leak)
         {
-            let seat = self.view.members[self.me].seat;
-            let built = builder.build_grant(stream as u32, self.view.tag(), seat);
-            self.keep_own(builder, built, fx);
+            self.say(Notice::Grant(stream as u32), builder, fx);
         }
     }
 
@@ -218,5 +216,41 @@ impl Room {
     pub(crate) fn free(&mut self, from: Incarnation) {
         self.given.remove(&from);
         self.waiting.retain(|waits| *waits != from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: LargeRules = LargeRules { unasked_bytes: 100, room_bytes: 1_000 };
+
+    #[test]
+    fn turns_are_given_in_the_order_of_wishes_and_taken_back_when_all_have_the_message() {
+        let next = |grants: &mut Grants, stable: [u64; 3]| grants.next(|s| stable[s], false);
+        let mut grants = Grants::new(RULES);
+        for (s, bytes) in [(2, 700), (0, 600), (1, 200)] {
+            assert_eq!(grants.wanted(s, bytes), Ok(()));
+        }
+        assert_eq!(next(&mut grants, [0, 0, 0]), Some(2));
+        assert_eq!(next(&mut grants, [0, 0, 0]), None, "a shorter one that came later does not overtake");
+        let part = |reached| UnderWay { reached, total: 700 };
+        for (batch, at) in [(3, part(300)), (4, part(600)), (5, UnderWay::default())] {
+            grants.passed(2, batch, at);
+        }
+        assert_eq!(next(&mut grants, [9, 9, 4]), None, "somebody lacks the last part");
+        assert_eq!(next(&mut grants, [9, 9, 5]), Some(0));
+        assert_eq!(next(&mut grants, [9, 9, 5]), Some(1), "both have room together");
+        assert!(!grants.is_waiting());
+    }
+
+    #[test]
+    fn a_wish_that_makes_no_sense_is_refused() {
+        let mut grants = Grants::new(RULES);
+        assert_eq!(grants.wanted(3, 1_001), Err("more room is wanted than there is"));
+        assert_eq!(grants.wanted(3, 1_000), Ok(()));
+        assert_eq!(grants.wanted(3, 200), Err("room for a long message is wanted twice"), "while it waits");
+        assert_eq!(grants.next(|_| 0, false), Some(3));
+        assert_eq!(grants.wanted(3, 200), Err("room for a long message is wanted twice"), "before it has ended");
     }
 }

@@ -14,7 +14,7 @@ use super::fanout::{Budget, Fanout};
 use super::plant::Plant;
 use super::stability::{Measure, Stability};
 use crate::types::{Index, Time};
-use crate::wire::batch::{Level, PLACE_BYTES, PREFIX_BYTES, Place};
+use crate::wire::batch::{Level, Notice, PLACE_BYTES, PREFIX_BYTES, Place};
 
 /// Places that are known and not used up yet; more are illegal. The coordinator keeps to half of it.
 const MOST: usize = 1 << 18;
@@ -81,9 +81,7 @@ impl Fanout {
         if places.is_empty() {
             return;
         }
-        let seat = self.view.members[self.me].seat;
-        let built = builder.build_order(&places, self.view.tag(), seat);
-        self.keep_own(builder, built, fx);
+        self.say(Notice::Order(places), builder, fx);
     }
 
     /// Takes what is next in the order, as far as the host's queue admits.

@@ -187,6 +187,22 @@ mod tests {
     }
 
     #[test]
+    fn a_window_opens_for_a_whole_batch_or_a_quarter_of_itself() {
+        const LONG: usize = usize::MAX;
+        let mut window = Window::new(100_000);
+        assert_eq!(window.room(75_001, LONG, LONG), 0, "not for what one report gives back");
+        assert_eq!(window.room(75_000, LONG, LONG), 25_000);
+        assert_eq!(window.room(99_000, LONG, 1_000), 1_000, "all that waits");
+        assert_eq!(window.room(99_001, LONG, 1_000), 0);
+        window.granted(900_000);
+        assert_eq!(window.room(1_000_000 - limits::BATCH_BYTES as u64, LONG, LONG), limits::BATCH_BYTES);
+        assert_eq!(window.room(1_000_001 - limits::BATCH_BYTES as u64, LONG, LONG), 0);
+        assert_eq!(window.room(30_001, 40_000, LONG), 0, "who has less room than the window counts");
+        assert_eq!(window.room(30_000, 40_000, LONG), 10_000);
+        assert_eq!(Window::new(100).room(0, LONG, LONG), 4_096, "with nothing under way a small one always goes");
+    }
+
+    #[test]
     fn what_is_in_use_is_not_given_back() {
         let mut window = Window::new(1000);
         window.granted(5000);

@@ -226,13 +226,22 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Appends its entry.
-    pub fn put(&self, out: &mut impl BufMut) {
-        let (kind, bytes) = match self {
+    fn kind_and_bytes(&self) -> (u8, usize) {
+        match self {
             Notice::Order(places) => (KIND_ORDER, places.len() * PLACE_BYTES),
             Notice::Want(_) => (KIND_WANT, 4),
             Notice::Grant(_) => (KIND_GRANT, 4),
-        };
+        }
+    }
+
+    /// Bytes of its entry.
+    pub(crate) fn encoded_len(&self) -> usize {
+        PREFIX_BYTES + self.kind_and_bytes().1
+    }
+
+    /// Appends its entry.
+    pub fn put(&self, out: &mut impl BufMut) {
+        let (kind, bytes) = self.kind_and_bytes();
         out.put_slice(&(bytes as u32).to_le_bytes());
         out.put_slice(&[Level::Fifo as u8, kind, 0, 0]);
         match self {

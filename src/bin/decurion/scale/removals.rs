@@ -10,6 +10,7 @@ use super::each_seed;
 use super::figure::{Figure, digits, grouped, poisson_bounds};
 use super::plot::{Axis, Series, svg};
 use crate::arguments::ScaleArguments;
+use crate::output::Output;
 
 const MEMBERS: usize = 12;
 const PAUSE_US: u64 = 1_000_000;
@@ -18,7 +19,7 @@ const EVERY_US: u64 = 30_000_000;
 const SEED_US: u64 = 300_000_000;
 
 /// Runs so many member-hours at each loss.
-pub fn simulated(arguments: &ScaleArguments, jobs: usize) -> Figure {
+pub fn simulated(arguments: &ScaleArguments, jobs: usize, output: &Output) -> Figure {
     let ScaleArguments { member_hours, first_seed, losses, .. } = arguments;
     let words: Vec<String> = losses.iter().map(u32::to_string).collect();
     let words = words.join(",");
@@ -53,6 +54,8 @@ pub fn simulated(arguments: &ScaleArguments, jobs: usize) -> Figure {
         let sum = many(seeds.clone(), jobs, &hardship);
         let (hours, cpu) = (sum.member_us as f64 / 3.6e9, super::cpu_seconds() - before);
         let (low, high) = poisson_bounds(sum.removals);
+        // Hours pass until all of them are there.
+        output.say(&format!("{percent} % lost: {} false removals in {hours:.0} member-hours", sum.removals));
         let [rate, low, high] = [sum.removals as f64, low, high].map(|count| count / hours.max(f64::MIN_POSITIVE));
         figure.row(
             vec![
