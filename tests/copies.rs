@@ -22,8 +22,9 @@ const RECEIVERS: f64 = 2.0;
 const SENT_BYTES: usize = 8 << 20;
 /// Of a receive chunk a receiver copies the rest that is no whole batch yet. How much that is depends on how the kernel cuts the stream.
 const TAILS: f64 = 0.45;
-/// A block of packed messages that becomes longer than was guessed is copied, twice as long each time: all of that together is less than the block.
-const GROWTH: f64 = 1.0;
+/// A block of packed messages that becomes longer than was guessed is copied, twice as long each time. One that begins with 256 bytes and ends full
+/// was copied at 256, 512, ... 32,768 bytes: 65,280 for 59 messages of 1,024, and all of them do where the machine is busy.
+const GROWTH: f64 = 1.09;
 
 /// Three members in this process, under dhat: the second one sends to everybody.
 #[test]
