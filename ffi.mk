@@ -14,7 +14,7 @@ ABI_MAJOR   := 0
 ABI_MINOR   := 1
 ABI_VERSION := $(ABI_MAJOR).$(ABI_MINOR).0
 
-.PHONY: header test-c test-threads lib-names install install-files uninstall
+.PHONY: header test-c test-threads bench-c lib-names install install-files uninstall
 
 header: ## Writes include/decurion.h from the source.
 	DECURION_WRITE_HEADER=1 $(CARGO) test --locked --test ffi_header the_committed_header
@@ -24,6 +24,10 @@ test-c: ## The C face alone: header, symbols, C programs under the sanitizers an
 
 test-threads: ## The C tests under ThreadSanitizer. Needs a nightly compiler with rust-src.
 	@.ci/threads
+
+bench-c: lib ## What a call to send costs a C host: beside an engine that is awake, after a rest, by four threads at once.
+	$(CC) -std=gnu99 -O2 -Wall -Wextra -Iinclude benches/c/send.c -pthread $(BUILT)/libdecurion.so -Wl,-rpath,$(abspath $(BUILT)) -o $(BUILT)/bench-send
+	$(BUILT)/bench-send
 
 # The name that programs ask the loader for, and the static library.
 lib-names: $(STATIC)

@@ -193,10 +193,11 @@ fn long_messages_are_copied_by_the_call_into_the_batch_and_by_each_receiver() {
     assert_eq!(complaint(copies(65_536, "send", "nothing"), 2.0, 1.0), None);
 }
 
-/// What the host writes is one copy of its own here.
+/// What the host writes is one copy of its own here; the call that sends makes it for the host.
 #[test]
-fn what_is_written_into_a_claim_is_copied_no_more_if_it_fits_a_batch() {
+fn what_is_written_into_a_claim_or_sent_is_copied_no_more_if_it_fits_a_batch() {
     assert_eq!(complaint(copies(60_000, "claim", "nothing"), 1.0, 0.0), None);
+    assert_eq!(complaint(copies(60_000, "send", "nothing"), 1.0, 0.0), None);
     assert_eq!(complaint(copies(65_536, "claim", "nothing"), 2.0, 1.0), None);
 }
 
@@ -215,5 +216,8 @@ fn a_copy_that_is_planted_is_noticed() {
         complaint(copies(60_000, "claim", "sender"), 1.0, 0.0).is_some(),
         "60,000 bytes, once more before it is written"
     );
-    assert!(complaint(copies(60_000, "send", "nothing"), 1.0, 0.0).is_some(), "a send copies what a claim does not");
+    assert!(
+        complaint(copies(60_000, "send", "sender"), 1.0, 0.0).is_some(),
+        "60,000 bytes, once more before they are sent"
+    );
 }

@@ -74,6 +74,24 @@ fn memory_of_the_hosts_that_is_handed_over() {
 }
 
 #[test]
+fn what_a_call_to_send_costs_is_told() {
+    let folder = linkable("ffi-c-bench");
+    let binary = folder.join("send");
+    run(cc()
+        .args(["-O2", "-pthread", "-o"])
+        .arg(&binary)
+        .arg(root().join("benches/c/send.c"))
+        .arg(folder.join("libdecurion.so")));
+    let text = run(Command::new(&binary).arg("1").env("LD_LIBRARY_PATH", &folder));
+    for what in ["a call, engine awake", "the first call after a rest", "calls of four threads", "the slowest of them"]
+    {
+        let line = text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("no '{what}': {text}"));
+        let measured = line.split_whitespace().find_map(|word| word.contains('.').then(|| word.parse::<f64>().ok())?);
+        assert!(measured.is_some_and(|measured| measured > 0.0), "{line}");
+    }
+}
+
+#[test]
 fn many_threads() {
     under_sanitizers("threads");
 }

@@ -100,6 +100,22 @@ fn latency_is_that_of_every_message() {
 }
 
 #[test]
+fn bursts_come_in_ten_slices_and_are_late_from_when_they_were_due() {
+    for mode in ["handler", "loop"] {
+        let words = ["latency", "--members", "3", "--seconds", "0.3", "--burst", "200", "--mode", mode];
+        let (ended, summary) = bench(&words);
+        is_consistent(&ended, &summary, 3, 2.0);
+        let pair = ended.lines.iter().find(|line| line["type"] == "pair").expect("a line of the pair");
+        // What is due does not wait for whoever is late: three bursts, and the first message that is due when the time is over. To two.
+        for side in [&pair["ours"], &pair["raw"]] {
+            assert_eq!(number(side, "deliveries"), 2.0 * (3.0 * 200.0 + 1.0), "{pair}");
+        }
+        assert!(number(&summary, "ratio_p999") > 0.0 && summary["config"]["burst"] == 200, "{summary}");
+        assert!(summary["targets"][0]["target"].as_str().is_some_and(|what| what.contains("p99.9")), "{summary}");
+    }
+}
+
+#[test]
 fn sessions_are_changed_on_two_members_at_any_window() {
     for (window, mode) in [("1", "handler"), ("64", "loop"), ("8", "poll")] {
         let (ended, summary) = bench(&["sessions", "--seconds", "0.2", "--window", window, "--mode", mode]);
@@ -186,6 +202,62 @@ fn datagrams_cross_networks_whose_packets_are_short() {
     }
 }
 
+/// The names of the targets that a run was held to.
+fn targets(summary: &Value) -> Vec<&str> {
+    summary["targets"].as_array().expect("a list").iter().filter_map(|target| target["target"].as_str()).collect()
+}
+
+#[test]
+fn a_leader_with_a_fifth_of_a_processor_loses_nothing_and_removes_nobody() {
+    let words =
+        ["bench", "relay", "--members", "3", "--seconds", "0.3", "--leader-cpu", "0.2", "--pairs", "1", "--json"];
+    let ended = run(&words);
+    if ended.code == Some(3) {
+        // No control groups here: it says what it takes.
+        assert!(ended.stderr.contains("It takes root"), "{ended:?}");
+        return;
+    }
+    let summary = ended.summary().clone();
+    is_consistent(&ended, &summary, 3, 2.0);
+    assert_eq!((&summary["removed"], &summary["config"]["leader_cpu"]), (&0.into(), &0.2.into()), "{summary}");
+    assert!(number(&summary, "rss_anon_peak_bytes") <= number(&summary, "memory_cap_bytes"), "{summary}");
+    assert!(number(&summary, "leader_throttled_ms") >= 0.0, "{summary}");
+    assert_eq!(targets(&summary), ["members removed", "messages lost", "RssAnon of any member in MB"]);
+}
+
+#[test]
+fn a_slow_receiver_goes_in_its_time_and_the_others_go_on() {
+    let words = ["slow", "--members", "4", "--seconds", "0.3", "--set", "window.slow_ms=1000"];
+    let (ended, summary) = bench(&words);
+    for key in ["lost", "duplicated", "out_of_order", "others_removed"] {
+        assert_eq!(summary[key], 0, "{key}: {summary}");
+    }
+    for key in ["deliveries_per_s", "held_up_deliveries_per_s", "rss_anon_peak_bytes", "queued_peak_bytes"] {
+        assert!(number(&summary, key) > 0.0, "{key}: {summary}");
+    }
+    assert!(number(&summary, "ratio_after") >= 0.0 && number(&summary, "memory_cap_bytes") > 8e6, "{summary}");
+    assert!(number(&summary, "removed_ms") >= 900.0, "not before its time: {summary}");
+    assert_eq!((&summary["slow_ms"], targets(&summary).len()), (&1000.into(), 4), "{summary}");
+    let line = ended.lines.iter().find(|line| line["type"] == "slow").expect("a line of each");
+    assert_eq!(line["removed_ms"], summary["removed_ms"], "{line}");
+}
+
+#[test]
+fn sessions_of_a_member_that_dies_have_two_copies_again() {
+    let (_, summary) = bench(&["restore", "--members", "4", "--sessions", "400", "--seconds", "0.2"]);
+    for key in ["sessions_lost", "changes_failed"] {
+        assert_eq!(summary[key], 0, "{key}: {summary}");
+    }
+    // The long session is one of them.
+    assert_eq!((&summary["sessions"], &summary["sessions_asked"]), (&400.into(), &400.into()), "{summary}");
+    for key in ["restored_ms", "p99_us", "restore_p99_us", "ratio_p99", "rss_anon_peak_bytes"] {
+        assert!(number(&summary, key) > 0.0, "{key}: {summary}");
+    }
+    // There and back, with an acknowledgement: more than what was changed, far less than the session.
+    assert!((200.0..2_000.0).contains(&number(&summary, "delta_wire_bytes")), "{summary}");
+    assert_eq!((targets(&summary).len(), summary["pids"].as_array().map(Vec::len)), (4, Some(4)), "{summary}");
+}
+
 #[test]
 fn what_is_not_built_or_makes_no_sense_is_refused() {
     for (words, told) in [
@@ -194,6 +266,10 @@ fn what_is_not_built_or_makes_no_sense_is_refused() {
         (&["relay", "--members", "2"], "takes 3 or more"),
         (&["relay", "--members", "10", "--groups", "7"], "do not fill"),
         (&["relay", "--bytes", "8"], "16 or more"),
+        (&["relay", "--burst", "100"], "only latency has"),
+        (&["latency", "--burst", "55"], "a multiple of 10"),
+        (&["idle", "--leader-cpu", "0.2"], "--leader-cpu"),
+        (&["slow", "--members", "3"], "takes 4 or more"),
         (&["relay", "--set", "group.sise=3"], "group.size"),
     ] {
         let ended = run(&[&["bench"], words, &["--json"]].concat());

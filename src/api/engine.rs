@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{Config, Resolved};
 use crate::core::{Event, LinkReport, Stats, To};
 use crate::runtime::{
-    self, Effort, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, Source, ViewSnapshot,
+    self, Buffers, Effort, EventSource, Handler, Hosted, Life, LogSink, Parts, Runs, Shared, Source, ViewSnapshot,
     deadline_after, fork, thread,
 };
 use crate::types::{Code, Error, Name, Result};
@@ -118,7 +118,7 @@ impl Engine {
         let launched = runtime::launch(Parts {
             setup: resolved.setup,
             bind: resolved.bind,
-            socket_buffer_bytes: resolved.socket_buffer_bytes,
+            buffers: Buffers { bytes: resolved.socket_buffer_bytes, unsent_bytes: resolved.unsent_bytes },
             group: resolved.group,
             max_connections: resolved.max_connections,
             own_thread,

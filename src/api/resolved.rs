@@ -17,6 +17,9 @@ pub struct Resolved {
     pub bind: SocketAddr,
     /// Size of each socket's send and receive buffer in bytes; 0 leaves it to the system.
     pub socket_buffer_bytes: usize,
+    /// Most bytes of a connection that wait in the system's buffer to be sent, where the peer is not on the loopback device; 0 leaves it to
+    /// the system.
+    pub unsent_bytes: usize,
     /// The multicast group, if one is used; `setup.multicast` goes with it.
     pub group: Option<GroupSettings>,
     /// Most connections at the same time, accepted and dialled together.
@@ -34,6 +37,7 @@ impl Resolved {
             setup,
             bind,
             socket_buffer_bytes: 0,
+            unsent_bytes: 32 * 1024,
             group: None,
             max_connections: 1_024,
             held_bytes: 64 * 1024 * 1024,

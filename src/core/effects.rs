@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::io::Event;
 use crate::types::Index;
+use crate::wire::batch::StreamId;
 use crate::wire::control::Control;
 
 /// Wishes of the streams of one view. Positions are those of the view.
@@ -24,9 +25,10 @@ pub(crate) struct Effects {
     pub(crate) copied: usize,
 }
 
-/// Consecutive accepted batches of one chunk that go the same way: one slice, one reference count (R9).
+/// Consecutive accepted batches of one chunk and one stream that go the same way: one slice, one reference count (R9).
 #[derive(Clone, Debug)]
 struct Run {
+    stream: StreamId,
     chunk: Bytes,
     start: usize,
     end: usize,
@@ -34,18 +36,18 @@ struct Run {
 }
 
 impl Effects {
-    /// Passes a frame of a chunk on; joins it to the run before it where they touch and go the same way.
-    pub(crate) fn relay(&mut self, chunk: &Bytes, start: usize, end: usize, targets: &[Index]) {
+    /// Passes a frame of a chunk on; joins it to the run before it where they touch and are of one stream.
+    pub(crate) fn relay(&mut self, stream: StreamId, chunk: &Bytes, start: usize, end: usize, targets: &[Index]) {
         self.relayed += 1;
         if let Some(run) = &mut self.run {
             let touches = run.end == start && run.chunk.as_ptr() == chunk.as_ptr();
-            if touches && run.targets == targets {
+            if touches && run.stream == stream && run.targets == targets {
                 run.end = end;
                 return;
             }
         }
         self.end_run();
-        self.run = Some(Run { chunk: chunk.clone(), start, end, targets: targets.to_vec() });
+        self.run = Some(Run { stream, chunk: chunk.clone(), start, end, targets: targets.to_vec() });
     }
 
     /// Forgets everything.
@@ -63,5 +65,31 @@ impl Effects {
             let slice = run.chunk.slice(run.start..run.end);
             self.data.extend(run.targets.into_iter().map(|to| (to, slice.clone())));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Seat;
+    use crate::wire::batch::Header;
+
+    #[test]
+    fn batches_that_touch_are_one_slice_if_they_are_of_one_stream_and_go_the_same_way() {
+        let stream = |sender| {
+            let (flags, count, length, receiver) = (0, 1, 8, Seat::EVERYBODY);
+            Header { flags, count, length, tag: 5, sender: Seat(sender), receiver, batch: 1, first_message: 1 }.stream()
+        };
+        let chunk = Bytes::from_static(b"aabbccddee");
+        let mut fx = Effects::default();
+        for (at, sender, targets) in [(0, 1, &[7][..]), (2, 1, &[7]), (4, 2, &[7]), (6, 2, &[7, 8]), (8, 2, &[7, 8])] {
+            fx.relay(stream(sender), &chunk, at, at + 2, targets);
+        }
+        fx.end_run();
+        let of = |(to, slice): &(Index, Bytes)| (*to, slice.to_vec());
+        let slices: Vec<(Index, Vec<u8>)> = fx.data.iter().map(of).collect();
+        let expected = [(7, "aabb"), (7, "cc"), (7, "ddee"), (8, "ddee")];
+        assert_eq!(slices, expected.map(|(to, bytes)| (to, bytes.as_bytes().to_vec())));
+        assert_eq!(fx.relayed, 5);
     }
 }

@@ -40,6 +40,11 @@ impl Budget {
     pub(crate) fn admits(&self, cost: usize) -> bool {
         self.outstanding == 0 || self.outstanding + cost <= self.bound
     }
+
+    /// Whether the host has much of it still to take.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.outstanding > self.bound / 2
+    }
 }
 
 /// What became of a batch that came in.
@@ -317,7 +322,7 @@ impl Fanout {
         }
         let verdict = self.hold(s, header, chunk.slice(start..end));
         if verdict == Verdict::Accepted {
-            fx.relay(chunk, start, end, &self.streams[s].targets);
+            fx.relay(header.stream(), chunk, start, end, &self.streams[s].targets);
         }
         verdict
     }

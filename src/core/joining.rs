@@ -277,6 +277,10 @@ impl Member {
         if entrance.asks >= ASKS {
             return self.look_elsewhere();
         }
+        if self.budget.is_half_full() {
+            // Whoever comes with a host that is behind holds up everybody, and was removed for it, maybe, a moment ago.
+            return self.marks.reach(Mark::AdmissionPutOff);
+        }
         entrance.asked = self.now;
         self.marks.reach(Mark::AdmissionAsked);
         entrance.asks += 1;

@@ -1,11 +1,12 @@
 //! Connections: who is at the other end, what waits to be written, and which of them is the link to a member.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 
 use super::buffers::{Assembler, ChunkPool, Frame};
+use super::send_queue::SendQueue;
 use crate::types::{ConnId, Incarnation, Name, Time, ViewId, limits};
 use crate::wire::Malformed;
 use crate::wire::control::{Control, Purpose};
@@ -69,70 +70,11 @@ impl Conn {
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.queue.bytes
+        self.queue.bytes()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.bytes == 0
-    }
-}
-
-/// What waits to be written: control overtakes data at the boundaries of data slices (R5).
-#[derive(Clone, Hash, Debug, Default)]
-struct SendQueue {
-    /// The rest of a slice that is partly written.
-    begun: VecDeque<Bytes>,
-    control: VecDeque<Bytes>,
-    data: VecDeque<Bytes>,
-    bytes: usize,
-    /// Of these, in `control`.
-    control_bytes: usize,
-}
-
-impl SendQueue {
-    fn show<'a>(&'a self, max_bytes: usize, out: &mut Vec<&'a [u8]>) {
-        let mut shown = 0;
-        for slice in self.begun.iter().chain(&self.control).chain(&self.data) {
-            if shown >= max_bytes {
-                return;
-            }
-            shown += slice.len();
-            out.push(slice);
-        }
-    }
-
-    fn wrote(&mut self, mut bytes: usize) {
-        self.bytes -= bytes.min(self.bytes);
-        let (mut begun, mut data) = (0, 0);
-        let counts = [&mut begun, &mut self.control_bytes, &mut data];
-        for (queue, left) in [&mut self.begun, &mut self.control, &mut self.data].into_iter().zip(counts) {
-            while let Some(front) = queue.front_mut() {
-                if front.len() > bytes {
-                    break;
-                }
-                bytes -= front.len();
-                *left = left.saturating_sub(front.len());
-                queue.pop_front();
-            }
-            if bytes > 0 && !queue.is_empty() {
-                break;
-            }
-        }
-        if bytes == 0 {
-            return;
-        }
-        // The slice that is cut goes first next time, whatever comes in meanwhile.
-        let cut = if !self.begun.is_empty() { self.begun.pop_front() } else { None };
-        let control = || {
-            let frame = self.control.pop_front()?;
-            self.control_bytes -= frame.len();
-            Some(frame)
-        };
-        let cut = cut.or_else(control).or_else(|| self.data.pop_front());
-        if let Some(mut cut) = cut {
-            let _ = cut.split_to(bytes.min(cut.len()));
-            self.begun.push_front(cut);
-        }
+        self.queue.bytes() == 0
     }
 }
 
@@ -263,7 +205,7 @@ impl Links {
     /// Forgets a connection. Answers the member whose link it was.
     pub(crate) fn remove(&mut self, id: ConnId) -> Option<(Conn, bool)> {
         let mut conn = self.conns.remove(&id)?;
-        if conn.queue.bytes > 0 {
+        if conn.queue.bytes() > 0 {
             self.closing.insert(id, std::mem::take(&mut conn.queue));
         }
         let incarnation = conn.peer().map(|p| p.incarnation);
@@ -294,30 +236,27 @@ impl Links {
 
     fn push_control(&mut self, id: ConnId, frame: Bytes) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.queue.bytes == 0 {
+        if conn.queue.bytes() == 0 {
             self.transmit.push(id);
         }
-        conn.queue.bytes += frame.len();
-        conn.queue.control_bytes += frame.len();
-        conn.queue.control.push_back(frame);
+        conn.queue.push_control(frame);
     }
 
-    /// Queues a slice of whole batches on the link to a member. Without a link it is dropped: progress is compared when
+    /// Queues a slice of whole batches of one stream on the link to a member. Without a link it is dropped: progress is compared when
     /// the link comes up, and the rest is replayed (R7).
     pub(crate) fn send_data(&mut self, to: Incarnation, slice: Bytes) {
         let Some(id) = self.link(to) else { return };
         let conn = self.conns.get_mut(&id).expect("links are connections");
-        if conn.queue.bytes == 0 {
+        if conn.queue.bytes() == 0 {
             self.transmit.push(id);
         }
         conn.unanswered = true;
-        conn.queue.bytes += slice.len();
-        conn.queue.data.push_back(slice);
+        conn.queue.push_data(slice);
     }
 
     /// Queues a batch of a stream to one member, if the link's queue has room.
     pub(crate) fn send_direct(&mut self, to: Incarnation, slice: Bytes) {
-        if self.link_conn(to).is_some_and(|c| c.queue.bytes < DIRECT_QUEUE_BYTES) {
+        if self.link_conn(to).is_some_and(|c| c.queue.bytes() < DIRECT_QUEUE_BYTES) {
             self.send_data(to, slice);
         }
     }
@@ -329,7 +268,7 @@ impl Links {
     /// Whole frames that have come in, within the bound that the peer has earned.
     pub(crate) fn frames(&mut self, now: Time, id: ConnId, out: &mut Vec<Frame>) -> Result<Bytes, Malformed> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(Bytes::new()) };
-        if conn.queue.control_bytes > self.control_bound {
+        if conn.queue.control_bytes() > self.control_bound {
             return Err(Malformed("asks for more than it reads"));
         }
         conn.received = now;
@@ -384,32 +323,5 @@ impl Links {
 
     pub(crate) fn copied(&self) -> u64 {
         self.pool.copied()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_overtakes_data_only_between_slices() {
-        let mut queue = SendQueue::default();
-        let written = |queue: &mut SendQueue, n: usize| {
-            let mut slices = Vec::new();
-            queue.show(usize::MAX, &mut slices);
-            let all: Vec<u8> = slices.concat();
-            queue.wrote(n);
-            all[..n].to_vec()
-        };
-        queue.data.push_back(Bytes::from_static(b"dddd"));
-        queue.data.push_back(Bytes::from_static(b"eeee"));
-        queue.bytes = 8;
-        assert_eq!(written(&mut queue, 2), b"dd");
-        queue.control.push_back(Bytes::from_static(b"CC"));
-        queue.bytes += 2;
-        queue.control_bytes = 2;
-        assert_eq!(written(&mut queue, 3), b"ddC");
-        assert_eq!(written(&mut queue, 5), b"Ceeee");
-        assert_eq!((queue.bytes, queue.control_bytes), (0, 0));
     }
 }

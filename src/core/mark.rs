@@ -77,6 +77,7 @@ marks! {
     StuckTakenOver "view-stuck-taken-over" "a change begins because nobody finishes an earlier attempt",
     ReadyHeard "view-ready-heard" "the coordinator hears that a host is ready",
     AdmissionAsked "view-admission-asked" "a starter asks for admission",
+    AdmissionPutOff "view-admission-put-off" "a process does not ask before its host has taken most of what it was given",
     EntranceLost "view-entrance-lost" "who was asked for admission is gone",
     EntranceVain "view-entrance-vain" "admission was asked for in vain: the starter looks for another way in",
     EntrancePassedOver "view-entrance-passed-over" "the view that was asked in vain is passed over once",

@@ -40,6 +40,7 @@ mod placement;
 mod plant;
 mod quorum;
 mod reception;
+mod send_queue;
 mod serving;
 mod sessions;
 mod setup;

@@ -312,6 +312,11 @@ impl Member {
         self.pool = view.is_leader(me).then(|| Pool::new(pool, self.plants));
         self.fanout = Some(fanout);
         self.builder.restart(self.plants);
+        if before.is_none() && self.acceptor.newest > view.id.number {
+            // Told of another log's views since it accepted this one: with those in mind it would refuse what follows here for ever.
+            self.marks.reach(Mark::LogForgotten);
+            self.forget_log();
+        }
         self.acceptor.installed(view.id, view.fenced);
         self.lease.begin_view(self.now, hold, before.is_none() && view.fenced);
         self.installed = Some(proposal);

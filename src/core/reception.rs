@@ -279,7 +279,7 @@ impl Fanout {
         let verdict = self.hold(s, header, frame);
         if verdict == Verdict::Accepted {
             if !self.streams[s].targets.is_empty() {
-                fx.relay(chunk, start, end, &self.streams[s].targets);
+                fx.relay(header.stream(), chunk, start, end, &self.streams[s].targets);
             }
             self.arrived(s, header.batch, &chunk.slice(start..end), fx);
             return self.close_gap(s, fx);
@@ -344,7 +344,7 @@ impl Fanout {
         while let Some((header, frame)) = self.cast.as_mut().and_then(|cast| cast.next(s, self.streams[s].accepted)) {
             match self.hold(s, &header, frame.clone()) {
                 Verdict::Accepted if self.streams[s].targets.is_empty() => {}
-                Verdict::Accepted => fx.relay(&frame, 0, frame.len(), &self.streams[s].targets),
+                Verdict::Accepted => fx.relay(header.stream(), &frame, 0, frame.len(), &self.streams[s].targets),
                 other => {
                     self.note_bad(s, other);
                     return other;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fanout::Fanout;
+use super::fanout::{Fanout, Stream};
 use super::io::{Ended, Event};
 use super::member::Member;
 use crate::types::{Incarnation, Index, Micros, Time, View};
@@ -96,26 +96,32 @@ impl Fanout {
         group.chain(leaders).filter(|m| self.view.members[*m].counts()).collect()
     }
 
-    /// What holds up a sender: most of its window.
-    fn full(&self) -> u64 {
-        self.window.reserved() / 4 * 3
+    /// What holds up a sender: most of its window. Of whoever does so already half is enough: a window opens by a quarter at a time, so
+    /// that a sender which waits for one member stands now a little above that, now a little below.
+    fn full(&self, already: bool) -> u64 {
+        self.window.reserved() / 4 * if already { 2 } else { 3 }
     }
 
     /// Members that alone hold up a full window of some sender, while the median of the others lags under half of it. `admits`:
-    /// whose own hosts hold them up, as they say themselves.
-    fn slow(&self, admits: impl Fn(Index) -> bool) -> Vec<(Index, u64)> {
-        if self.streams.iter().all(|s| s.retained_bytes() < self.full()) {
+    /// whose own hosts hold them up, as they say themselves; `already`: who was seen so before.
+    fn slow(&self, admits: impl Fn(Index) -> bool, already: impl Fn(Index) -> bool) -> Vec<(Index, u64)> {
+        let least = self.full(true);
+        if self.streams.iter().all(|s| s.retained_bytes() < least) {
             return Vec::new();
         }
         let judged = self.judged();
-        let common = self.lag_in_common(&judged, &admits);
+        let common = self.lag_in_common(&judged, self.full(already(self.me)), &admits);
         let passed_over = |m: Index| common.is_some() && self.is_led(m) && !admits(m);
         let mut slow: BTreeMap<Index, u64> = common.into_iter().map(|lag| (self.me, lag)).collect();
-        for s in (0..self.streams.len()).filter(|s| self.streams[*s].retained_bytes() >= self.full()) {
+        for (s, kept) in self.streams.iter().map(Stream::retained_bytes).enumerate().filter(|(_, kept)| *kept >= least)
+        {
             let lags: Vec<(Index, u64)> = judged.iter().filter(|m| **m != s).map(|m| (*m, self.lag(*m, s))).collect();
-            for (member, lag) in lags.iter().filter(|(m, lag)| *lag >= self.full() && !passed_over(*m)) {
+            let holds_up = |m: Index, lag: u64| kept.min(lag) >= self.full(already(m));
+            for (member, lag) in lags.iter().filter(|(m, lag)| holds_up(*m, *lag) && !passed_over(*m)) {
                 let others = lags.iter().filter(|(m, _)| m != member).map(|(_, l)| *l);
-                if median(others).is_some_and(|median| median < self.window.reserved() / 2) {
+                // What has just gone out lies before all of them: of whom is seen again it is enough that it has twice as much before it.
+                let bound = (self.window.reserved() / 2).max(if already(*member) { *lag / 2 } else { 0 });
+                if median(others).is_some_and(|median| median < bound) {
                     let most = slow.entry(*member).or_default();
                     *most = (*most).max(*lag);
                 }
@@ -125,12 +131,12 @@ impl Fanout {
     }
 
     /// Most members of our group lag, other groups do not, and it is not their hosts: what they have in common is their leader.
-    fn lag_in_common(&self, judged: &[Index], admits: impl Fn(Index) -> bool) -> Option<u64> {
+    fn lag_in_common(&self, judged: &[Index], full: u64, admits: impl Fn(Index) -> bool) -> Option<u64> {
         let (led, others): (Vec<Index>, Vec<Index>) =
             judged.iter().filter(|m| **m != self.me).partition(|m| self.is_led(**m));
-        let held = led.iter().filter(|m| !admits(**m)).map(|m| self.lag_of(*m)).filter(|lag| *lag >= self.full());
+        let held = led.iter().filter(|m| !admits(**m)).map(|m| self.lag_of(*m)).filter(|lag| *lag >= full);
         let held: Vec<u64> = held.collect();
-        let elsewhere = median(others.iter().map(|m| self.lag_of(*m))).is_some_and(|median| median < self.full());
+        let elsewhere = median(others.iter().map(|m| self.lag_of(*m))).is_some_and(|median| median < full);
         (led.len() > 1 && held.len() * 2 > led.len() && elsewhere).then(|| held.into_iter().max().unwrap_or(0))
     }
 
@@ -164,7 +170,7 @@ impl Member {
         let admits =
             |m: Index| watch.admitted.get(&view.members[m].incarnation).is_some_and(|at| now.since(*at) <= fresh);
         let near = |m: Index| view.group_at(m) == view.group_at(me);
-        let mut slow = f.slow(admits);
+        let mut slow = f.slow(admits, |m| watch.since.contains_key(&view.members[m].incarnation));
         slow.retain(|(m, _)| near(*m) || !watch.excuses(&view, *m, now, fresh));
         let seen: Vec<Incarnation> = slow.iter().map(|(i, _)| view.members[*i].incarnation).collect();
         self.slow.since.retain(|i, _| seen.contains(i));

@@ -13,6 +13,7 @@ use super::reactor::{Delivery, Handler, Reactor};
 use super::resolver::Resolver;
 use super::runs::{Hosted, Runs};
 use super::shared::Shared;
+use super::socket::Buffers;
 use super::transport::Transport;
 use super::{clock, fork, socket};
 use crate::core::{Member, Outbox, Setup};
@@ -24,8 +25,8 @@ pub struct Parts {
     pub setup: Setup,
     /// Where to listen.
     pub bind: SocketAddr,
-    /// Size of each socket's buffers in bytes; 0 leaves it to the system.
-    pub socket_buffer_bytes: usize,
+    /// What the system may hold of each connection's bytes.
+    pub buffers: Buffers,
     /// The multicast group, if one is used.
     pub group: Option<GroupSettings>,
     /// Most connections at the same time.
@@ -82,7 +83,7 @@ pub struct Launched {
 /// `System`, with what to do, when the port cannot be had or the system has no descriptor or thread left. Nothing stays.
 pub fn launch(mut parts: Parts) -> Result<Launched> {
     fork::install_handlers();
-    let port = socket::bind_port(parts.bind, parts.socket_buffer_bytes)?;
+    let port = socket::bind_port(parts.bind, parts.buffers.bytes)?;
     let local = port.local;
     fill_in(&mut parts.setup, local);
     let group = parts.group.as_ref().map(Joined::open).transpose()?;
@@ -95,7 +96,7 @@ pub fn launch(mut parts: Parts) -> Result<Launched> {
     let thread_name: String = parts.thread_name.chars().filter(|c| *c != '\0').collect();
 
     let bell = Arc::new(Bell::new().map_err(|e| no_descriptor(&e))?);
-    let transport = Transport::new(port, &bell, parts.max_connections, parts.socket_buffer_bytes);
+    let transport = Transport::new(port, &bell, parts.max_connections, parts.buffers);
     let mut transport = transport.map_err(|e| no_descriptor(&e))?;
     let (sink, events) = event_queue().map_err(|e| no_descriptor(&e))?;
     let delivery = Delivery { sink, handler: parts.handler };

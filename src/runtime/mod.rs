@@ -36,3 +36,4 @@ pub use session::{Waited, draw_id};
 #[cfg(test)]
 pub(crate) use shared::REQUEST_PANIC;
 pub use shared::{Effort, Life, REQUEST_LEAVE, REQUEST_READY, Report, Shared, ViewSnapshot};
+pub use socket::Buffers;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::shared::Shared;
 use crate::core::{PACKED_BYTES, Payload, Space, To};
@@ -93,8 +93,21 @@ impl Shared {
         sent.ok().flatten().unwrap_or_else(|| self.send_long(to, level, token, source, patience))
     }
 
-    /// The payload is made once, and only if there is room for it.
+    /// Room is claimed, and written outside of the lock: what is no longer than a batch is copied here and nowhere else.
     fn send_long(&self, to: To, level: Level, token: u64, source: &Source<'_>, patience: Duration) -> Code {
+        if level == Level::Unreliable || matches!(source, Source::Shared(_)) {
+            return self.send_whole(to, level, token, source, patience);
+        }
+        let mut space = match self.claim(to, level, token, source.length(), patience) {
+            Ok(space) => space,
+            Err(code) => return code,
+        };
+        source.copy_to(|part| space.room().put_slice(part));
+        self.commit(space).map_or_else(|code| code, |()| Code::Ok)
+    }
+
+    /// The payload is made once, and only if there is room for it.
+    fn send_whole(&self, to: To, level: Level, token: u64, source: &Source<'_>, patience: Duration) -> Code {
         let mut made: Option<Bytes> = None;
         self.insist(patience, || {
             if made.is_none() {

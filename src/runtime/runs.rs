@@ -222,6 +222,7 @@ mod tests {
     use super::super::eventfd::readable;
     use super::super::launch::{Launched, Parts, launch};
     use super::super::shared::REQUEST_LEAVE;
+    use super::super::socket::Buffers;
     use super::*;
     use crate::core::Setup;
     use crate::types::Incarnation;
@@ -231,7 +232,7 @@ mod tests {
         let parts = Parts {
             setup: Setup::new("test", "hosted", Incarnation(1), loopback),
             bind: loopback,
-            socket_buffer_bytes: 0,
+            buffers: Buffers { bytes: 0, unsent_bytes: 0 },
             group: None,
             max_connections: 64,
             own_thread: false,

@@ -83,11 +83,31 @@ pub(super) fn set_buffers(socket: &Socket, bytes: usize) {
     }
 }
 
+/// What the system may hold of a connection's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffers {
+    /// Size asked for each socket's send and receive buffer; 0 leaves it to the system.
+    pub bytes: usize,
+    /// Most bytes that wait to be sent there; 0 leaves it to the system. What is beyond waits in our own queues, where streams take
+    /// turns, instead of before everything else.
+    pub unsent_bytes: usize,
+}
+
+impl Buffers {
+    /// On the loopback device nothing waits to be sent but for a receiver that lags, and more calls would be all that comes of it.
+    fn keep_unsent_short(self, socket: &Socket, peer: SocketAddr) {
+        if self.unsent_bytes > 0 && !peer.ip().is_loopback() {
+            let _ = socket.set_tcp_notsent_lowat(self.unsent_bytes.min(u32::MAX as usize) as u32);
+        }
+    }
+}
+
 /// Starts a connection; it is up, or has failed, when its socket becomes writable.
-pub fn dial(to: SocketAddr, buffer_bytes: usize) -> io::Result<Tracked<Socket>> {
+pub fn dial(to: SocketAddr, buffers: Buffers) -> io::Result<Tracked<Socket>> {
     Tracked::open(AfterFork::Close, || {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        set_buffers(&socket, buffer_bytes);
+        set_buffers(&socket, buffers.bytes);
+        buffers.keep_unsent_short(&socket, to);
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&to.into()) {
             Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
@@ -113,13 +133,15 @@ pub fn dialled(socket: &Socket) -> io::Result<bool> {
 }
 
 /// Takes one waiting connection, ready for use.
-pub fn accept(listener: &Socket) -> io::Result<(Tracked<Socket>, SocketAddr)> {
+pub fn accept(listener: &Socket, buffers: Buffers) -> io::Result<(Tracked<Socket>, SocketAddr)> {
     Tracked::open_with(AfterFork::Close, || {
         let (socket, peer) = listener.accept()?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let peer = peer.as_socket().ok_or_else(|| io::Error::other("the peer has no IP address"))?;
-        Ok((socket, canonical(peer)))
+        let peer = canonical(peer);
+        buffers.keep_unsent_short(&socket, peer);
+        Ok((socket, peer))
     })
 }
 
@@ -222,9 +244,10 @@ mod tests {
     fn a_port_is_free_again_at_once() {
         let first = bind_port(loopback(), 0).unwrap();
         let local = first.local;
-        let dialled = dial(local, 0).unwrap();
+        let buffers = Buffers { bytes: 0, unsent_bytes: 4_096 };
+        let dialled = dial(local, buffers).unwrap();
         let (accepted, _) =
-            std::iter::from_fn(|| Some(accept(&first.listener))).find_map(std::result::Result::ok).unwrap();
+            std::iter::from_fn(|| Some(accept(&first.listener, buffers))).find_map(std::result::Result::ok).unwrap();
         drop(accepted);
         drop(first);
         drop(dialled);
@@ -238,5 +261,18 @@ mod tests {
         assert_eq!(mapped, "[::ffff:10.0.0.7]:7100".parse().unwrap());
         assert_eq!(canonical(mapped), v4);
         assert_eq!(for_family(v4, "0.0.0.0:7100".parse().unwrap()), v4);
+    }
+
+    #[test]
+    fn little_waits_unsent_but_on_the_loopback_device() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        let usual = socket.tcp_notsent_lowat().unwrap();
+        let keep = |peer: &str, unsent_bytes| {
+            Buffers { bytes: 0, unsent_bytes }.keep_unsent_short(&socket, peer.parse().unwrap());
+            socket.tcp_notsent_lowat().unwrap()
+        };
+        assert_eq!((keep("127.0.0.1:1", 4_096), keep("10.0.0.1:1", 0)), (usual, usual));
+        assert_eq!(keep("10.0.0.1:1", 4_096), 4_096);
+        assert_eq!(keep("[fd00::1]:1", 8_192), 8_192);
     }
 }

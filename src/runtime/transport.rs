@@ -20,7 +20,7 @@ use socket2::Socket;
 use super::bell::Bell;
 use super::fork::{AfterFork, Tracked};
 use super::multicast::joined::{Joined, Rehearsed};
-use super::socket::{self, Port};
+use super::socket::{self, Buffers, Port};
 use crate::core::CloseCause;
 use crate::types::{ConnId, Micros, Time, millis};
 
@@ -99,7 +99,7 @@ pub struct Transport {
     /// Given up for a moment to refuse a connection when the process has no descriptor left.
     spare: Option<Tracked<std::fs::File>>,
     max_connections: usize,
-    buffer_bytes: usize,
+    buffers: Buffers,
     /// Waits, reads, writes and accepts so far: what the system is called for over and over.
     calls: u64,
     group: Option<Joined>,
@@ -126,7 +126,7 @@ impl Hasher for ById {
 
 impl Transport {
     /// Starts to listen. `bell` wakes [`Transport::wait`].
-    pub fn new(port: Port, bell: &Arc<Bell>, max_connections: usize, buffer_bytes: usize) -> io::Result<Transport> {
+    pub fn new(port: Port, bell: &Arc<Bell>, max_connections: usize, buffers: Buffers) -> io::Result<Transport> {
         let poll = Tracked::open(AfterFork::Close, Poll::new)?;
         let registry = poll.registry();
         registry.register(&mut SourceFd(&bell.as_raw_fd()), BELL, Interest::READABLE)?;
@@ -145,7 +145,7 @@ impl Transport {
             refused: 0,
             spare: open_spare(),
             max_connections,
-            buffer_bytes,
+            buffers,
             calls: 0,
             group: None,
             port,
@@ -275,7 +275,7 @@ impl Transport {
     /// Starts a connection under the core's number. What becomes of it is told by [`Transport::next_dialled`].
     pub fn dial(&mut self, conn: ConnId, to: SocketAddr) {
         let made = if self.connections.len() < self.max_connections {
-            socket::dial(to, self.buffer_bytes).and_then(|socket| self.insert(conn, socket, Phase::Dialling))
+            socket::dial(to, self.buffers).and_then(|socket| self.insert(conn, socket, Phase::Dialling))
         } else {
             Err(io::Error::other("net.max_connections is reached"))
         };
@@ -291,7 +291,7 @@ impl Transport {
             return None;
         }
         self.calls += 1;
-        match socket::accept(&self.port.listener) {
+        match socket::accept(&self.port.listener, self.buffers) {
             // Strangers must not use up what our own dials need.
             Ok(_) if self.connections.len() >= self.max_connections - self.max_connections / 8 => None,
             Ok(accepted) => Some(accepted),
@@ -321,7 +321,7 @@ impl Transport {
             log::warn!(target: "decurion::runtime", "{text}");
         }
         let had_spare = self.spare.take().is_some();
-        if !had_spare || socket::accept(&self.port.listener).is_err() {
+        if !had_spare || socket::accept(&self.port.listener, self.buffers).is_err() {
             self.accepts = false;
         }
         self.spare = open_spare();

@@ -52,6 +52,18 @@ impl Level {
     }
 }
 
+/// Names a stream: the tag of its batches, and who numbers them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StreamId(u64, Seat);
+
+impl StreamId {
+    /// The stream of whole batches that are our own, or were checked.
+    pub fn of(batches: &[u8]) -> StreamId {
+        let word = |at: usize| u64::from_le_bytes(batches[at..at + 8].try_into().expect("eight bytes"));
+        StreamId(word(8), Seat(word(16) as u32))
+    }
+}
+
 /// The fixed header of a batch, checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Header {
@@ -89,6 +101,11 @@ impl Header {
         let crc = crc32fast::hash(&h[..HEADER_BYTES - 4]);
         h[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         h
+    }
+
+    /// What tells its stream from all others: no order holds between two of them.
+    pub fn stream(&self) -> StreamId {
+        StreamId(self.tag, self.sender)
     }
 
     /// Checks everything a header alone can tell.

@@ -76,7 +76,21 @@ impl Attributes {
     }
 }
 
-pub(crate) fn put_pair(name: &str, value: &[u8], out: &mut Vec<u8>) {
+/// The names of attributes, which were checked before, and beside each all bytes of the attribute.
+pub(crate) fn pairs(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = raw;
+    std::iter::from_fn(move || {
+        let (len, behind) = rest.split_first_chunk::<2>()?;
+        let (name, behind) = behind.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+        let (len, behind) = behind.split_first_chunk::<4>()?;
+        let behind = behind.get(u32::from_le_bytes(*len) as usize..)?;
+        let pair = &rest[..rest.len() - behind.len()];
+        rest = behind;
+        Some((name, pair))
+    })
+}
+
+fn put_pair(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(name.len() as u16).to_le_bytes());
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());

@@ -7,6 +7,7 @@ mod last_words;
 mod late_answer;
 mod long_messages;
 mod order;
+mod other_log;
 mod session_counts;
 mod session_frames;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]

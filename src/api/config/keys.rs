@@ -187,6 +187,10 @@ pub static KEYS: &[Key] = &[
          port can join and read. `key` and `tls` are refused."),
     key("socket.buffer_bytes", bytes(0, 64 * MEBIBYTE), Default::Is("0"),
         "Size asked for each socket's send and receive buffer; 0 leaves it to the operating system."),
+    key("socket.unsent_bytes", bytes(0, 64 * MEBIBYTE), Default::Is("32768"),
+        "Most bytes of a connection that wait in the operating system's buffer to be sent (TCP_NOTSENT_LOWAT); what is beyond waits here, \
+         where streams take turns, so that a short message need not wait for a long transfer. 0 leaves it to the operating system. Without \
+         effect between members on the loopback device."),
     key("net.max_connections", Kind::Number { min: 8, max: 65_536 }, Default::Is("1024"),
         "Most TCP connections of this member, strangers included; further ones are closed at once."),
 ];

@@ -24,6 +24,7 @@ impl Config {
         let mut resolved = Resolved::new(setup, bind);
         resolved.group = group;
         resolved.socket_buffer_bytes = self.parsed("socket.buffer_bytes");
+        resolved.unsent_bytes = self.parsed("socket.unsent_bytes");
         resolved.max_connections = self.parsed("net.max_connections");
         resolved.held_bytes = self.parsed("memory.held_bytes");
         Ok(resolved)

@@ -316,6 +316,10 @@ pub enum Workload {
     Failover,
     /// What members cost that have nothing to do.
     Idle,
+    /// Many sessions, one of whose members is killed: until each has two copies again.
+    Restore,
+    /// One receiver that takes 1 MB a second: what it holds up, when it is removed, and how the others go on.
+    Slow,
 }
 
 impl Workload {
@@ -347,21 +351,21 @@ pub struct BenchArguments {
     /// How many groups they make.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = count(1, 50))]
     pub groups: usize,
-    /// Length of a message. Default: 64; `sessions`: 2048, `failover`: 1024.
+    /// Length of a message or session. Default: 64; `sessions` and `restore`: 2048, `failover` and `slow`: 1024.
     #[arg(long, value_name = "N", value_parser = count(1, 64 << 20))]
     pub bytes: Option<usize>,
     /// How long each measurement lasts. Default: 3; `latency` and `idle`: 10.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub seconds: Option<f64>,
-    /// How many pairs of ours and raw. Default: 9; `latency`: 5, `idle`: 3.
+    /// How many pairs of ours and raw. Default: 9; `latency`: 5, `idle` and `slow`: 3, `restore`: 1.
     #[arg(long, value_name = "N", value_parser = count(1, 1_000))]
     pub pairs: Option<usize>,
     /// Changes of sessions under way at a time.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(1, 4_096))]
     pub window: usize,
-    /// Of `sessions`: how many are changed in turn.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = count(1, 1_000_000))]
-    pub sessions: usize,
+    /// Of `sessions`: how many are changed in turn, 64 if it is not said. Of `restore`: how many there are, a million or as many as memory is left for.
+    #[arg(long, value_name = "N", value_parser = count(1, 1_000_000))]
+    pub sessions: Option<usize>,
     /// How the members are hosted.
     #[arg(long, value_name = "handler|poll|loop", default_value = "handler", hide_possible_values = true)]
     pub mode: HostMode,
@@ -371,6 +375,9 @@ pub struct BenchArguments {
     /// Between which networks: all processes on the loopback device, or each with an Ethernet device of its own at one bridge (MTU 1,500, as root).
     #[arg(long, value_name = "loopback|veth", default_value = "loopback", hide_possible_values = true)]
     pub network: Network,
+    /// With `--network veth`: what each process's device sends at most, in megabits a second. Default: as much as it can.
+    #[arg(long, value_name = "MBIT", value_parser = count(1, 100_000))]
+    pub rate_mbit: Option<usize>,
     /// What is encrypted.
     #[arg(long, value_name = "none", default_value = "none")]
     pub security: String,
@@ -383,6 +390,12 @@ pub struct BenchArguments {
     /// Of `latency`: another member sends messages of so many bytes to everybody as fast as it can. The other of each pair is then ours without them.
     #[arg(long, value_name = "BYTES", value_parser = count(64, 64 << 20))]
     pub beside: Option<usize>,
+    /// Of `latency`: no message each millisecond, but so many within ten, ten times a second.
+    #[arg(long, value_name = "N", conflicts_with = "beside", value_parser = count(20, 1_000_000))]
+    pub burst: Option<usize>,
+    /// Hold the first leader, ours and raw, to this part of a processor by a control group (as root): 0.01 to 1.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    pub leader_cpu: Option<f64>,
     /// End with 1 where something was lost, duplicated or out of order, or a target of the design was missed.
     #[arg(long)]
     pub check: bool,
@@ -401,6 +414,11 @@ pub struct BenchArguments {
     /// Most bytes that the raw blast of `fanout --transport multicast` has under way.
     #[arg(long, value_name = "BYTES", hide_short_help = true, value_parser = count(4_096, 1 << 30))]
     pub raw_window_bytes: Option<usize>,
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    let part: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.01..=1.0).contains(&part) { Ok(part) } else { Err("allowed: 0.01 to 1".to_owned()) }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

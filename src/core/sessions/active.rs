@@ -1,12 +1,13 @@
 //! What is under way with sessions: the few that somebody wants something of now.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
 use super::SessionRequest;
 use super::handover::Claim;
 use super::lag::Early;
+use super::map::SessionMap;
 use super::retiring::Moving;
 use super::search::Search;
 use crate::types::{Epoch, Incarnation, SessionId, Time};
@@ -71,7 +72,7 @@ impl Active {
 /// leave gaps of all sizes among them.
 #[derive(Clone, Default, Debug)]
 pub(super) struct UnderWay {
-    busy: BTreeMap<SessionId, Box<Active>>,
+    busy: SessionMap<Box<Active>>,
     // What is kept is the memory in boxes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Active>>,
@@ -83,7 +84,7 @@ impl UnderWay {
 
     /// What is under way with a session, from now on if nothing was.
     pub(super) fn enter(&mut self, id: SessionId) -> &mut Active {
-        self.busy.entry(id).or_insert_with(|| self.spare.pop().unwrap_or_default())
+        self.busy.get_or_insert_with(id, || self.spare.pop().unwrap_or_default())
     }
 
     /// Forgets a session with which nothing is under way any more.
@@ -99,12 +100,12 @@ impl UnderWay {
 
     /// Takes it apart.
     pub(super) fn into_all(self) -> impl Iterator<Item = (SessionId, Box<Active>)> {
-        self.busy.into_iter()
+        self.busy.into_all()
     }
 }
 
 impl Deref for UnderWay {
-    type Target = BTreeMap<SessionId, Box<Active>>;
+    type Target = SessionMap<Box<Active>>;
 
     fn deref(&self) -> &Self::Target {
         &self.busy

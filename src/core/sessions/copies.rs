@@ -1,7 +1,7 @@
 //! The second copy: who holds it, how it follows, and how it is made anew when its holder is gone (S1, S6).
 
 use super::handover::Stage;
-use super::store::Session;
+use super::store::{Glance, Session};
 use super::{Begun, Sessions, Step};
 use crate::core::io::Event;
 use crate::core::mark::Mark;
@@ -90,10 +90,11 @@ fn pace(sessions: usize) -> (usize, Micros) {
 impl Sessions {
     /// Brings a session up to date with the view: who is gone owns nothing and holds nothing.
     pub(super) fn settle(&mut self, id: SessionId) {
-        let Some(session) = self.store.get(id) else { return };
-        let partner = session.partner;
-        match session.role {
-            Role::Secondary if self.present(session.epoch.owner).is_none() || self.promotes_early(id) => {
+        self.store.turn_to(id);
+        let Some(session) = self.store.glance(id) else { return };
+        let partner = session.partner();
+        match session.role() {
+            Role::Secondary if self.present(session.owner()).is_none() || self.promotes_early(id) => {
                 match self.present(partner) {
                     Some(beside) => self.outlive(id, beside),
                     None => self.promote(id),
@@ -190,11 +191,10 @@ impl Sessions {
         self.partners = ranked.into_iter().take(self.rules.partners).map(|(rank, _, who)| (rank, who)).collect();
     }
 
-    /// Sends a change to whoever holds the other copy.
-    pub(super) fn replicate(&mut self, change: Change, early: bool) {
-        let Some(session) = self.store.get(change.id) else { return };
+    /// Sends a change to whoever holds the other copy, if somebody does.
+    pub(super) fn replicate(&mut self, change: Change, partner: MemberTag, early: bool) {
         let (id, version) = (change.id, change.version);
-        match self.present(session.partner) {
+        match self.present(partner) {
             Some(partner) => {
                 if early {
                     self.cork(partner);
@@ -274,6 +274,7 @@ impl Sessions {
 
     /// The owner has changed a session whose copy we hold.
     pub(super) fn on_change(&mut self, from: Incarnation, change: &Change) {
+        self.store.turn_to(change.id);
         let about = (change.epoch, change.version);
         let why = match self.store.get(change.id) {
             Some(s) if s.role == Role::Secondary && s.epoch == change.epoch => {
@@ -402,6 +403,7 @@ impl Sessions {
     /// A frame was obeyed, as far as nothing was said against it.
     pub(super) fn step_done(&mut self, peer: Incarnation, step: Step) {
         let id = step.id();
+        self.store.turn_to(id);
         match step {
             Step::Written(_, version) => self.written(id, version),
             Step::Copied(_, version) => {
@@ -482,7 +484,7 @@ impl Sessions {
         let (mut looked, mut end, mut due) = (0, None, Vec::new());
         for (id, session) in self.store.after(self.restoring.cursor).take(most) {
             (looked, end) = (looked + 1, Some(id));
-            due.extend(self.is_due(&session).then_some(id));
+            due.extend(self.is_due(session).then_some(id));
         }
         for id in due {
             self.settle(id);
@@ -503,12 +505,12 @@ impl Sessions {
     }
 
     /// Whether the round has something to do for a session. Most need nothing, and are passed over quickly.
-    fn is_due(&self, session: &Session) -> bool {
-        match session.role {
-            Role::Secondary => self.present(session.epoch.owner).is_none(),
+    fn is_due(&self, session: Glance<'_>) -> bool {
+        match session.role() {
+            Role::Secondary => self.present(session.owner()).is_none(),
             Role::Primary => {
                 let stays = |who: Incarnation| !self.retiring.contains(&who);
-                let rests = session.copied && !self.retired && self.present(session.partner).is_some_and(stays);
+                let rests = session.is_copied() && !self.retired && self.present(session.partner()).is_some_and(stays);
                 !rests || self.is_unused(session)
             }
             _ => true,
@@ -516,9 +518,10 @@ impl Sessions {
     }
 
     /// Whether nobody has used a session for its time.
-    fn is_unused(&self, session: &Session) -> bool {
-        let ttl_s = if self.plants.has(Plant::ExpireEarly) { session.ttl_s.div_ceil(10) } else { session.ttl_s };
-        ttl_s > 0 && self.seconds().saturating_sub(session.used_s) >= ttl_s
+    fn is_unused(&self, session: Glance<'_>) -> bool {
+        let (ttl_s, unused_s) = session.expiry(self.seconds());
+        let ttl_s = if self.plants.has(Plant::ExpireEarly) { ttl_s.div_ceil(10) } else { ttl_s };
+        ttl_s > 0 && unused_s >= ttl_s
     }
 
     /// Makes the second copy of a session that has none, if anybody can take it: the bytes that it sends.
@@ -548,7 +551,7 @@ impl Sessions {
 
     fn has_expired(&self, id: SessionId) -> bool {
         let busy = self.active.get(&id).is_some_and(|a| !a.is_idle());
-        !busy && self.store.get(id).is_some_and(|s| s.role == Role::Primary && self.is_unused(&s))
+        !busy && self.store.glance(id).is_some_and(|s| s.role() == Role::Primary && self.is_unused(s))
     }
 
     /// Ends a session that nobody has used for its time. Only its owner does, and only in the primary view.

@@ -108,7 +108,7 @@ impl Sessions {
         if self.rules.asynchronous.is_none() {
             return;
         }
-        let partner = self.store.get(id).and_then(|s| self.present(s.partner));
+        let partner = self.store.glance(id).and_then(|s| self.present(s.partner()));
         if let Some(outlet) = partner.and_then(|who| self.outlets.get_mut(&who)) {
             outlet.corked = None;
         }

@@ -18,6 +18,7 @@ mod active;
 mod copies;
 mod handover;
 mod lag;
+mod map;
 mod merging;
 mod peeking;
 mod requests;
@@ -340,7 +341,7 @@ impl Sessions {
         self.restoring.view_changed(now, lost);
         self.lose_members();
         self.take_early_gifts();
-        let ids: Vec<SessionId> = self.active.keys().copied().collect();
+        let ids: Vec<SessionId> = self.active.ids().collect();
         for id in ids {
             if let Some(active) = self.active.get_mut(&id) {
                 active.wanted.retain(|(who, _)| present(*who));
@@ -407,7 +408,7 @@ impl Sessions {
         let before = std::mem::replace(&mut self.primary, primary);
         self.receive();
         if primary && !before {
-            let ids: Vec<SessionId> = self.active.keys().copied().collect();
+            let ids: Vec<SessionId> = self.active.ids().collect();
             ids.into_iter().for_each(|id| self.advance(id));
         }
         if self.view.is_some() && !self.store.is_empty() {
@@ -468,6 +469,7 @@ impl Sessions {
 
     /// Goes on with a session as far as it can go now.
     fn advance(&mut self, id: SessionId) {
+        self.active.turn_to(id);
         self.settle(id);
         match self.store.role(id) {
             Role::Primary => self.serve(id),

@@ -61,7 +61,8 @@ impl Sessions {
     /// Whether a session of ours has not been used for its time, and nothing waits that began before that.
     fn is_over(&self, id: SessionId) -> bool {
         let begun = self.active.get(&id).is_some_and(|a| !a.begun.is_empty());
-        self.store.get(id).is_some_and(|s| s.ttl_s > 0 && !begun && self.seconds().saturating_sub(s.used_s) >= s.ttl_s)
+        let (ttl_s, unused_s) = self.store.glance(id).map_or((0, 0), |s| s.expiry(self.seconds()));
+        ttl_s > 0 && !begun && unused_s >= ttl_s
     }
 
     fn has_token(&self, id: SessionId, token: u64) -> bool {
@@ -138,12 +139,13 @@ impl Sessions {
         }
         // Who gave us the session may have said that it is at the last version of all.
         (change.epoch, change.version) = (session.epoch, session.version.wrapping_add(1));
+        let partner = session.partner;
         let now = self.seconds();
         self.store.rewrite(id, attributes, |s| apply(s, &change, now));
         self.merged = merged;
         self.marks.reach(Mark::SessionWritten);
         self.begin(id, number, change.version, until);
-        self.replicate(change, early);
+        self.replicate(change, partner, early);
         Ok(())
     }
 
@@ -244,7 +246,7 @@ impl Sessions {
     /// Answers what has waited too long, or waits in vain outside the primary view.
     pub(super) fn review(&mut self, lapsed: bool) {
         self.review_at = if self.active.is_empty() { Time::NEVER } else { self.now + REVIEW };
-        let ids: Vec<SessionId> = self.active.keys().copied().collect();
+        let ids: Vec<SessionId> = self.active.ids().collect();
         for id in ids {
             self.give_up_late(id, lapsed);
             self.advance(id);

@@ -6,14 +6,16 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, Range};
+use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::map::SessionMap;
 use crate::types::{Epoch, MemberTag, Micros, SessionId, limits};
-use crate::wire::session::{Attributes, Role, put_pair};
+use crate::wire::session::{Attributes, Role, pairs};
 
-/// A record's share of the map: nodes for eleven entries of 32 bytes, two thirds full, as they are after ids in random order.
+/// A record's share of the map: 16 bytes in a chunk, and in the tree nodes for eleven entries of 20 bytes, two thirds full, as they are
+/// after ids in random order.
 const SHARE_BYTES: usize = 60;
 /// What the allocator puts in front of a block, and what it rounds both up to: as glibc's does. Others waste about as much.
 const BLOCK_HEAD_BYTES: usize = 8;
@@ -88,22 +90,30 @@ impl<'a> Session<'a> {
     pub(crate) fn changed<'s>(
         &self, whole: bool, sets: &'s Attributes, removes: &Attributes, raw: &'s mut Vec<u8>,
     ) -> &'s [u8] {
+        let set = sets.as_bytes();
         if whole {
-            return sets.as_bytes();
+            return set;
         }
         raw.clear();
-        let mut sets = sets.iter().peekable();
-        let mut removes = removes.iter().map(|(name, _)| name).peekable();
-        for (name, value) in Attributes::trusted(&self.attributes) {
-            while let Some((other, value)) = sets.next_if(|(other, _)| *other < name) {
-                put_pair(other, value, raw);
+        let (mut sets, mut removes) = (pairs(set).peekable(), pairs(removes.as_bytes()).peekable());
+        // Bytes of what is set that come before the attribute looked at, and those of them that are in `raw`.
+        let (mut before, mut put) = (0, 0);
+        for (name, pair) in pairs(&self.attributes) {
+            while let Some((_, pair)) = sets.next_if(|(other, _)| *other < name) {
+                before += pair.len();
             }
-            while removes.next_if(|other| *other < name).is_some() {}
-            if sets.peek().is_none_or(|(other, _)| *other != name) && removes.peek() != Some(&name) {
-                put_pair(name, value, raw);
+            while removes.next_if(|(other, _)| *other < name).is_some() {}
+            if ![sets.peek(), removes.peek()].into_iter().flatten().any(|(other, _)| *other == name) {
+                raw.extend_from_slice(&set[put..before]);
+                raw.extend_from_slice(pair);
+                put = before;
             }
         }
-        sets.for_each(|(name, value)| put_pair(name, value, raw));
+        if raw.is_empty() {
+            // Nothing stays of what was there.
+            return set;
+        }
+        raw.extend_from_slice(&set[put..]);
         raw
     }
 
@@ -187,7 +197,8 @@ const USUAL_TOKENS_BYTES: usize = 16;
 /// The longest number.
 const NUMBER_BYTES: usize = 10;
 
-/// In the second byte, beside the number of tokens: the owner is this member; there is no partner.
+/// In the second byte: the number of tokens; the owner is this member; there is no partner.
+const TOKENS: u8 = 0xf;
 const OWN: u8 = 1 << 4;
 const NO_PARTNER: u8 = 1 << 5;
 /// In the first byte, beside the role: the partner holds the newest version.
@@ -202,10 +213,6 @@ impl Head {
         let mut head = Head { bytes: [0; Head::MOST_BYTES], length: 3 };
         head.bytes[0] = session.role as u8 | if session.copied { COPIED } else { 0 };
         head.bytes[1] = count_of(&session.tokens) as u8;
-        head.put_number(session.epoch.view);
-        head.put_number(u64::from(session.epoch.counter));
-        head.put_number(session.version);
-        head.put_number(u64::from(session.ttl_s));
         head.put(&session.used_s.to_le_bytes());
         if session.epoch.owner == me {
             head.bytes[1] |= OWN;
@@ -217,6 +224,10 @@ impl Head {
         } else {
             head.put(&session.partner.0.to_le_bytes());
         }
+        head.put_number(u64::from(session.ttl_s));
+        head.put_number(session.epoch.view);
+        head.put_number(u64::from(session.epoch.counter));
+        head.put_number(session.version);
         head
     }
 
@@ -246,6 +257,7 @@ impl HeadReader<'_> {
         *taken
     }
 
+    #[inline]
     fn number(&mut self) -> u64 {
         let (mut number, mut shift) = (0, 0);
         loop {
@@ -260,6 +272,45 @@ impl HeadReader<'_> {
 
     fn tag(&mut self) -> MemberTag {
         MemberTag(u64::from_le_bytes(self.take()))
+    }
+}
+
+/// One session, of which only what is asked for is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance<'a> {
+    record: &'a Record,
+    me: MemberTag,
+}
+
+impl Glance<'_> {
+    pub(crate) fn role(&self) -> Role {
+        self.record.role()
+    }
+
+    pub(crate) fn is_copied(&self) -> bool {
+        self.record.is_copied()
+    }
+
+    pub(crate) fn owner(&self) -> MemberTag {
+        self.members().0
+    }
+
+    pub(crate) fn partner(&self) -> MemberTag {
+        self.members().1
+    }
+
+    fn members(&self) -> (MemberTag, MemberTag) {
+        let mut head = self.record.reader();
+        let _used_s: [u8; 4] = head.take();
+        self.record.members(self.me, &mut head)
+    }
+
+    /// Seconds after which it expires, and for how long nobody has used it.
+    pub(crate) fn expiry(&self, now_s: u32) -> (u32, u32) {
+        let mut head = self.record.reader();
+        let used_s = u32::from_le_bytes(head.take());
+        self.record.members(self.me, &mut head);
+        (head.number() as u32, now_s.saturating_sub(used_s))
     }
 }
 
@@ -289,16 +340,30 @@ impl Record {
         usize::from(self.0[SLACK_AT])
     }
 
+    fn is_copied(&self) -> bool {
+        self.0[0] & COPIED != 0
+    }
+
+    /// Reads on from behind the flags, at the time of the last use.
+    fn reader(&self) -> HeadReader<'_> {
+        HeadReader { rest: &self.0[SLACK_AT + 1..self.0.len() - self.slack()] }
+    }
+
+    /// The owner and the partner, from behind that.
+    fn members(&self, me: MemberTag, head: &mut HeadReader<'_>) -> (MemberTag, MemberTag) {
+        let owner = if self.0[1] & OWN != 0 { me } else { head.tag() };
+        let partner = if self.0[1] & NO_PARTNER != 0 { MemberTag::NONE } else { head.tag() };
+        (owner, partner)
+    }
+
     fn session(&self, me: MemberTag) -> Session<'_> {
-        let mut head = HeadReader { rest: &self.0[..self.0.len() - self.slack()] };
-        let [first, second, _slack] = head.take();
-        let (view, counter) = (head.number(), head.number() as u32);
-        let (version, ttl_s) = (head.number(), head.number() as u32);
+        let mut head = self.reader();
         let used_s = u32::from_le_bytes(head.take());
-        let owner = if second & OWN != 0 { me } else { head.tag() };
-        let partner = if second & NO_PARTNER != 0 { MemberTag::NONE } else { head.tag() };
+        let (owner, partner) = self.members(me, &mut head);
+        let (ttl_s, view) = (head.number() as u32, head.number());
+        let (counter, version) = (head.number() as u32, head.number());
         let content = head.rest;
-        for _ in 0..second & 0xf {
+        for _ in 0..self.0[1] & TOKENS {
             head.number();
         }
         let (tokens, attributes) = content.split_at(content.len() - head.rest.len());
@@ -309,7 +374,7 @@ impl Record {
             used_s,
             ttl_s,
             role: self.role(),
-            copied: first & COPIED != 0,
+            copied: self.is_copied(),
             tokens: Cow::Borrowed(tokens),
             attributes: Cow::Borrowed(attributes),
             fresh: false,
@@ -401,7 +466,7 @@ struct Standing {
 pub(crate) struct Store {
     /// Whose it is.
     me: MemberTag,
-    sessions: BTreeMap<SessionId, Record>,
+    sessions: SessionMap<Record>,
     counts: SessionCounts,
     /// How many of them have their other copy at whom.
     others: BTreeMap<MemberTag, u64>,
@@ -442,13 +507,22 @@ impl Store {
         Store { me, ..Store::default() }
     }
 
+    /// What follows is about this session.
+    pub(crate) fn turn_to(&mut self, id: SessionId) {
+        self.sessions.turn_to(id);
+    }
+
     pub(crate) fn get(&self, id: SessionId) -> Option<Session<'_>> {
         self.sessions.get(&id).map(|record| record.session(self.me))
     }
 
+    pub(crate) fn glance(&self, id: SessionId) -> Option<Glance<'_>> {
+        self.sessions.get(&id).map(|record| Glance { record, me: self.me })
+    }
+
     /// Whether a session is ours and nobody is known to have the newest version of it.
     pub(crate) fn is_single(&self, id: SessionId) -> bool {
-        self.sessions.get(&id).is_some_and(|record| record.role() == Role::Primary && record.0[0] & COPIED == 0)
+        self.sessions.get(&id).is_some_and(|record| record.role() == Role::Primary && !record.is_copied())
     }
 
     pub(crate) fn role(&self, id: SessionId) -> Role {
@@ -543,9 +617,8 @@ impl Store {
     }
 
     /// The next sessions after one, in order.
-    pub(crate) fn after(&self, id: Option<SessionId>) -> impl Iterator<Item = (SessionId, Session<'_>)> {
-        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.sessions.range((from, Bound::Unbounded)).map(|(id, record)| (*id, record.session(self.me)))
+    pub(crate) fn after(&self, id: Option<SessionId>) -> impl Iterator<Item = (SessionId, Glance<'_>)> {
+        self.sessions.after(id).map(|(id, record)| (id, Glance { record, me: self.me }))
     }
 
     /// The member begins another life as `me`: everything in it becomes a copy of the one before.
@@ -562,7 +635,7 @@ impl Store {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionId, Session<'_>)> {
-        self.sessions.iter().map(|(id, record)| (*id, record.session(self.me)))
+        self.sessions.iter().map(|(id, record)| (id, record.session(self.me)))
     }
 }
 
@@ -642,13 +715,17 @@ mod tests {
                     store.update(id, |s| *s = session.clone());
                 }
                 prop_assert_eq!(whole(&store.get(id).expect("put in")), whole(session));
+                let glance = store.glance(id).expect("put in");
+                prop_assert_eq!((glance.role(), glance.is_copied()), (session.role, session.copied));
+                prop_assert_eq!((glance.owner(), glance.partner()), (session.epoch.owner, session.partner));
+                prop_assert_eq!(glance.expiry(u32::MAX), (session.ttl_s, u32::MAX - session.used_s));
                 store.update(id, |s| (s.version, s.partner, s.epoch.owner) = (1, MemberTag::NONE, ME));
                 let mut expected = session.clone();
                 (expected.version, expected.partner, expected.epoch.owner) = (1, MemberTag::NONE, ME);
                 prop_assert_eq!(whole(&store.get(id).expect("put in")), whole(&expected));
             }
             let mut counts = SessionCounts::default();
-            store.iter().for_each(|(id, s)| counts.add(&s.standing(store.sessions[&id].0.len())));
+            store.iter().for_each(|(id, s)| counts.add(&s.standing(store.sessions.get(&id).expect("it is there").0.len())));
             prop_assert_eq!(store.counts(|_| true), counts);
             let without = |gone: MemberTag| {
                 let held = |s: &Session<'_>| s.role == Role::Secondary && s.epoch.owner == gone;
@@ -659,7 +736,7 @@ mod tests {
             store.orphan(OTHER);
             prop_assert!(store.iter().all(|(_, s)| s.role == Role::Orphan && s.epoch.owner == ME));
             prop_assert_eq!(store.counts(|_| true).orphans as usize, store.sessions.len());
-            let ids: Vec<SessionId> = store.sessions.keys().copied().collect();
+            let ids: Vec<SessionId> = store.sessions.ids().collect();
             ids.into_iter().for_each(|id| { store.remove(id); });
             prop_assert_eq!(store.counts(|_| false), SessionCounts::default());
         }
@@ -670,12 +747,12 @@ mod tests {
         ) {
             let mut store = Store::new(ME);
             store.insert(SessionId(1), &session);
-            let at = store.sessions[&SessionId(1)].0.as_ptr();
+            let at = store.sessions.get(&SessionId(1)).expect("it is there").0.as_ptr();
             store.update(SessionId(1), |s| s.used_s = used_s);
-            prop_assert_eq!(store.sessions[&SessionId(1)].0.as_ptr(), at);
+            prop_assert_eq!(store.sessions.get(&SessionId(1)).expect("it is there").0.as_ptr(), at);
             let mut expected = session.clone();
             expected.used_s = used_s;
-            prop_assert_eq!(&store.sessions[&SessionId(1)].0, &Record::new(&expected, ME).0);
+            prop_assert_eq!(&store.sessions.get(&SessionId(1)).expect("it is there").0, &Record::new(&expected, ME).0);
         }
     }
 
@@ -689,14 +766,18 @@ mod tests {
         store.insert(SessionId(1), &session);
         assert!(store.bytes() <= 2_160, "{}", store.bytes());
         assert!(store.bytes() <= session.bytes(), "what is asked for before is enough");
-        let at = store.sessions[&SessionId(1)].0.as_ptr();
+        let at = store.sessions.get(&SessionId(1)).expect("it is there").0.as_ptr();
         let tokens: Vec<u64> = (0..12).map(|n| 1_000_000 + n * 7).collect();
         for many in 1..=tokens.len() {
             store.rewrite(SessionId(1), &attributes, |s| s.add_token(tokens[many - 1]));
         }
         let after: Vec<u64> = store.get(SessionId(1)).expect("it is there").tokens().collect();
         assert_eq!(after, tokens[tokens.len() - limits::TOKENS..]);
-        assert_eq!(store.sessions[&SessionId(1)].0.as_ptr(), at, "changes leave it where it is");
+        assert_eq!(
+            store.sessions.get(&SessionId(1)).expect("it is there").0.as_ptr(),
+            at,
+            "changes leave it where it is"
+        );
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Side {
     fn bounded(max_connections: usize) -> Side {
         let port = socket::bind_port("127.0.0.1:0".parse().unwrap(), 0).unwrap();
         let bell = Arc::new(Bell::new().unwrap());
-        let transport = Transport::new(port, &bell, max_connections, 0).unwrap();
+        let transport = Transport::new(port, &bell, max_connections, Buffers { bytes: 0, unsent_bytes: 0 }).unwrap();
         Side {
             transport,
             bell,

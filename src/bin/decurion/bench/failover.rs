@@ -103,7 +103,7 @@ fn one(stage: &Stage, number: u32, case: Case, output: &Output) -> Result<(Death
     let groups = fleet.groups.clone();
     let sender = senders(plan, &groups)[0];
     let victim = case.victim(&groups, sender);
-    fleet.tell(sender, &Order::Stream { ms: WARM_UP_MS + plan.ms, every_us: 0, stamp_all: false });
+    fleet.tell(sender, &Order::Stream { ms: WARM_UP_MS + plan.ms, pace: None });
     fleet.rest(Duration::from_millis(WARM_UP_MS))?;
     let receivers: Vec<usize> = (0..plan.members).filter(|at| *at != sender && *at != victim).collect();
     receivers.iter().for_each(|at| fleet.tell(*at, &Order::Watch));
@@ -154,7 +154,7 @@ fn closed(stage: &Stage, number: u32, case: Case, groups: &[Vec<usize>]) -> Resu
     let mut fleet = Fleet::raw(stage, number, groups)?;
     let sender = senders(plan, groups)[0];
     let victim = case.victim(groups, sender);
-    fleet.tell(sender, &Order::Stream { ms: WARM_UP_MS + plan.ms, every_us: 0, stamp_all: false });
+    fleet.tell(sender, &Order::Stream { ms: WARM_UP_MS + plan.ms, pace: None });
     fleet.rest(Duration::from_millis(WARM_UP_MS))?;
     let at_ns = monotonic_ns();
     fleet.signal(victim, case.signal());

@@ -1,5 +1,6 @@
 //! All processes of one measurement, ours or raw: started, brought together, told what to do and heard.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::plan::{PATIENCE, Plan};
 use super::process::{Heard, Process};
-use super::protocol::{Blast, Mark, Order, Said, Spec, ViewSaid};
+use super::protocol::{Blast, Count, Mark, Order, Said, Spec, ViewSaid};
 use super::veth::{self, Networks};
 use crate::arguments::{Transport, Workload};
 use crate::demo::multicast::own_group;
@@ -46,6 +47,8 @@ pub struct Fleet<'a> {
     /// The groups as they were in the beginning, by process, each with its leader first.
     pub groups: Vec<Vec<usize>>,
     addresses: Vec<Option<SocketAddr>>,
+    /// Whom a view of more than half has been without since then, and who was not to end.
+    pub removed: BTreeSet<usize>,
     /// Who may end without that being a failure.
     pub doomed: Vec<usize>,
     /// What went wrong, or was written for people.
@@ -140,6 +143,7 @@ impl<'a> Fleet<'a> {
             views: vec![None; plan.members],
             groups: Vec::new(),
             addresses: vec![None; plan.members],
+            removed: BTreeSet::new(),
             doomed: Vec::new(),
             words: Vec::new(),
             rss_peak: 0,
@@ -219,7 +223,13 @@ impl<'a> Fleet<'a> {
             Heard::Said { fleet, process, said } if fleet == self.number => {
                 match &*said {
                     Said::Open { address } => self.addresses[process] = Some(*address),
-                    Said::View(view) => self.views[process] = Some(view.clone()),
+                    Said::View(view) => {
+                        self.note_removed(view);
+                        self.views[process] = Some(view.clone());
+                    }
+                    Said::Slow { member, lag_bytes, .. } => {
+                        self.note(process, &format!("{member} is {lag_bytes} bytes behind"));
+                    }
                     Said::Trouble { text } => self.note(process, text),
                     _ => {}
                 }
@@ -231,13 +241,21 @@ impl<'a> Fleet<'a> {
         Ok(None)
     }
 
+    fn note_removed(&mut self, view: &ViewSaid) {
+        let inside: Vec<usize> = view.groups.concat();
+        let counts = !self.groups.is_empty() && inside.len() * 2 > self.processes.len();
+        let outside = (0..self.processes.len()).filter(|at| counts && !inside.contains(at));
+        self.removed.extend(outside.filter(|at| !self.doomed.contains(at)));
+    }
+
     fn note(&mut self, process: usize, text: &str) {
         if self.words.len() < WORDS {
             self.words.push(format!("process {process}: {text}"));
         }
     }
 
-    fn failure(&self, exit: Exit, text: &str) -> Failure {
+    /// What has gone wrong, with what the processes said about it.
+    pub fn failure(&self, exit: Exit, text: &str) -> Failure {
         let words: String = self.words.iter().map(|word| format!("\n  {word}")).collect();
         Failure::new(exit, format!("{text}{words}"))
     }
@@ -251,14 +269,34 @@ impl<'a> Fleet<'a> {
 
     /// Waits for so long, and hears nothing but troubles.
     pub fn rest(&mut self, time: Duration) -> Result<(), Failure> {
+        self.listen(time, &mut |_, _| ())
+    }
+
+    /// Waits for so long, and hands on what is said meanwhile.
+    pub fn listen(&mut self, time: Duration, hear: &mut dyn FnMut(usize, Said)) -> Result<(), Failure> {
         let end = Instant::now() + time;
         while Instant::now() < end {
             match self.next(end.saturating_duration_since(Instant::now()), "the end of a rest") {
                 Err(failure) if failure.exit == Exit::Deadline && Instant::now() < self.stage.deadline => {}
-                other => drop(other?),
+                other => {
+                    let (process, said) = other?;
+                    hear(process, said);
+                }
             }
         }
         Ok(())
+    }
+
+    /// What came to these members, and what they hold.
+    pub fn counts(&mut self, of: &[usize]) -> Result<BTreeMap<usize, Count>, Failure> {
+        let mut counts = BTreeMap::new();
+        of.iter().for_each(|at| self.tell(*at, &Order::Count));
+        while counts.len() < of.len() {
+            if let (process, Said::Count(count)) = self.next(PATIENCE, "what the members hold")? {
+                counts.insert(process, count);
+            }
+        }
+        Ok(counts)
     }
 
     /// What each process has used so far.

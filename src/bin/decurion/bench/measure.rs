@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::figures::Latency;
 use super::fleet::{Fleet, Stage};
-use super::plan::{PACE_US, PATIENCE, Plan, WARM_UP_MS};
-use super::protocol::{Mark, Order, Received, Said, Sent, Written};
+use super::plan::{PATIENCE, Plan, WARM_UP_MS};
+use super::protocol::{Changes, Mark, Order, Received, Said, Sent, Written};
+use super::share::Share;
 use crate::arguments::Workload;
 use crate::output::Failure;
 
@@ -28,6 +29,10 @@ pub struct Measured {
     pub latency: Latency,
     /// Bytes that were sent, each message once.
     pub sent_bytes: u64,
+    /// Members that others went on without.
+    pub removed: usize,
+    /// For how long a leader that is held to a share of a processor wanted to run and might not, its threads together.
+    pub throttled_ms: u64,
     /// The most anonymous memory that one process had.
     pub rss_peak: u64,
     /// The processes.
@@ -67,6 +72,7 @@ impl Measured {
             "rss_anon_peak_bytes": self.rss_peak,
             "p50_us": quantile(0.5), "p99_us": quantile(0.99), "p999_us": quantile(0.999),
             "lost": self.lost, "duplicated": self.duplicated, "out_of_order": self.out_of_order,
+            "removed": self.removed, "leader_throttled_ms": self.throttled_ms,
             "pids": self.pids,
         })
     }
@@ -92,13 +98,18 @@ fn one(stage: &Stage, mut fleet: Fleet<'_>, beside: Option<usize>) -> Result<Mea
         _ => stream(plan, fleet, &senders, beside, ms),
     };
     run(&mut fleet, WARM_UP_MS)?;
+    let leader = fleet.pids()[fleet.groups[0][0]];
+    let share = plan.leader_cpu.map(|part| Share::of(leader, part)).transpose()?;
     fleet.rss_peak = 0;
     let before = fleet.marks()?;
     let measured = run(&mut fleet, plan.ms)?;
     let after = fleet.marks()?;
     let used = after.iter().zip(&before).fold(Mark::default(), |sum, (after, before)| sum.plus(&after.since(before)));
+    let throttled_ms = share.map_or(0, |share| share.throttled().as_millis() as u64);
+    let removed = fleet.removed.len();
     let (rss_peak, pids, words) = (fleet.rss_peak, fleet.pids(), std::mem::take(&mut fleet.words));
-    Ok(Measured { used, rss_peak, pids, groups: std::mem::take(&mut fleet.groups), words, ..measured })
+    let groups = std::mem::take(&mut fleet.groups);
+    Ok(Measured { used, rss_peak, pids, groups, words, removed, throttled_ms, ..measured })
 }
 
 /// Who sends: everybody, a leader, or one that neither leads nor is a deputy if there is one.
@@ -114,10 +125,8 @@ pub fn senders(plan: &Plan, groups: &[Vec<usize>]) -> Vec<usize> {
 fn stream(
     plan: &Plan, fleet: &mut Fleet<'_>, senders: &[usize], beside: Option<usize>, ms: u64,
 ) -> Result<Measured, Failure> {
-    let paced = plan.workload == Workload::Latency;
-    let every_us = if paced { PACE_US } else { 0 };
     for sender in senders {
-        fleet.tell(*sender, &Order::Stream { ms, every_us, stamp_all: paced });
+        fleet.tell(*sender, &Order::Stream { ms, pace: plan.pace() });
     }
     let leads = |at: &usize| fleet.groups.iter().any(|group| group[0] == *at);
     let transfers = (0..plan.members).rev().find(|at| !senders.contains(at) && !leads(at));
@@ -158,7 +167,8 @@ pub fn streamed(plan: &Plan, sent: &[Sent], received: &[Received]) -> Measured {
 
 /// Lets one member change sessions.
 fn write_sessions(plan: &Plan, fleet: &mut Fleet<'_>, ms: u64) -> Result<Measured, Failure> {
-    fleet.tell(0, &Order::Sessions { ms, window: plan.window, sessions: plan.sessions });
+    let Plan { window, sessions, bytes, .. } = *plan;
+    fleet.tell(0, &Order::Sessions(Changes { ms, window, sessions, bytes, delta: None }));
     let patience = PATIENCE + std::time::Duration::from_millis(ms);
     loop {
         if let Said::Written(Written { writes, failed, first_ns, last_ns, latency }) =

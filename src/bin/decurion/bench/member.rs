@@ -12,8 +12,9 @@ use decurion::{Config, Engine, Level, Mode};
 use parking_lot::Mutex;
 
 use super::child::{self, Orders, say, trouble};
+use super::pace::{Pace, Schedule};
 use super::payload::{Checks, Source, monotonic_ns};
-use super::protocol::{self, Order, Said, Spec, ViewSaid};
+use super::protocol::{self, Count, Order, Said, Spec, ViewSaid};
 use super::writer::Writer;
 use crate::output::{Exit, Failure, Outcome};
 
@@ -46,6 +47,10 @@ struct Host {
     checks: Checks,
     writer: Writer,
     watching: bool,
+    /// Bytes of messages that came since it was asked how long it takes for them.
+    bytes: u64,
+    /// So many it takes in a second; 0: as many as there are.
+    bytes_per_s: u64,
 }
 
 impl Host {
@@ -58,7 +63,10 @@ impl Host {
                 let ms = monotonic_ns() / 1_000_000;
                 trouble(format!("suspects {} at {}.{:03} s: {why}", member.name, ms / 1_000, ms % 1_000));
             }
-            Event::Slow { member, lag_bytes } => trouble(format!("{} is {lag_bytes} bytes behind", member.name)),
+            Event::Slow { member, lag_bytes } => {
+                let (member, at_ns) = (member.name.to_string(), monotonic_ns());
+                say(&Said::Slow { member, lag_bytes: *lag_bytes, at_ns });
+            }
             Event::Expelled { view, why } => trouble(format!("expelled after view {}: {why}", view.number)),
             Event::Fault { what, .. } => trouble(format!("a fault: {what}")),
             Event::Returned { why, .. } => trouble(format!("a message came back: {why}")),
@@ -72,6 +80,7 @@ impl Host {
             self.checks.came();
         }
         for message in run {
+            self.bytes += message.payload.len() as u64;
             if let Some(received) = self.checks.take(message.payload) {
                 if std::mem::take(&mut self.watching) {
                     say(&Said::Watched { gap_ns: self.checks.gap_ns() });
@@ -79,6 +88,12 @@ impl Host {
                 say(&Said::Received(received));
             }
         }
+    }
+
+    /// How long a host that takes slowly is busy with what came last.
+    fn busy(&mut self) -> Option<Duration> {
+        let bytes = std::mem::take(&mut self.bytes);
+        (self.bytes_per_s > 0).then(|| Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64))
     }
 
     fn watch(&mut self) {
@@ -96,6 +111,9 @@ fn view_said(change: &ViewChange) -> ViewSaid {
         at_ns: monotonic_ns(),
         number: view.id.number,
         ready: view.members.iter().all(|member| member.ready),
+        incarnations: (0..view.members.len())
+            .map(|at| (number(&at), view.members[at].incarnation.to_string()))
+            .collect(),
         groups: view.groups.iter().map(|group| group.members.iter().map(number).collect()).collect(),
     }
 }
@@ -124,10 +142,19 @@ fn with_poll(spec: &Spec, config: &Config) -> Outcome {
     let (inner, polled) = (host.clone(), engine.clone());
     let poll = move || {
         let mut events = Vec::with_capacity(EVENTS);
+        // Who takes slowly takes little at a time.
+        let mut most = EVENTS;
         // Ends with the process; an engine that ends tells it before.
-        while polled.poll(&mut events, EVENTS, Duration::from_secs(60)).is_ok() {
-            let mut host = inner.lock();
-            events.drain(..).for_each(|event| host.take(&event, Some(&polled)));
+        while polled.poll(&mut events, most, Duration::from_secs(60)).is_ok() {
+            let busy = {
+                let mut host = inner.lock();
+                events.drain(..).for_each(|event| host.take(&event, Some(&polled)));
+                host.busy()
+            };
+            if let Some(time) = busy {
+                most = 1;
+                thread::sleep(time);
+            }
         }
     };
     thread::Builder::new()
@@ -153,27 +180,31 @@ impl Sender {
 
     fn obey(&mut self, order: Order, host: &Mutex<Host>) {
         match order {
-            Order::Stream { ms, every_us, stamp_all } => self.stream(ms, every_us, stamp_all),
+            Order::Stream { ms, pace } => self.stream(ms, pace),
             Order::Transfer { ms, bytes } => {
                 self.message = vec![0x5a; bytes];
-                self.stream(ms, 0, false);
+                self.stream(ms, None);
             }
-            Order::Sessions { ms, window, sessions } => {
-                host.lock().writer.begin(ms, (window, sessions), self.message.len(), &self.engine);
-            }
+            Order::Sessions(changes) => host.lock().writer.begin(&changes, &self.engine),
             Order::Watch => host.lock().watch(),
+            Order::Take { bytes_per_s } => host.lock().bytes_per_s = bytes_per_s,
+            Order::Count => say_count(host.lock().checks.messages(), &self.engine),
             Order::Mark => say_mark(&self.engine, self.copied_bytes, 0),
             Order::Link { .. } => trouble("members link by themselves"),
         }
     }
 
-    fn stream(&mut self, ms: u64, every_us: u64, stamp_all: bool) {
-        let mut source = Source::new(self.number, self.message.len(), ms, stamp_all);
-        let mut due = monotonic_ns();
+    fn stream(&mut self, ms: u64, pace: Option<Pace>) {
+        let mut source = Source::new(self.number, self.message.len(), ms, pace.is_some());
+        let mut schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
         while !source.ended() {
-            if every_us > 0 {
-                due += every_us * 1_000;
-                child::wait(&[], Some(due.saturating_sub(monotonic_ns())));
+            if let Some(schedule) = &mut schedule {
+                let early = schedule.due_ns().saturating_sub(monotonic_ns());
+                if early > 0 {
+                    child::wait(&[], Some(early));
+                }
+                source.tell(schedule.told_ns());
+                schedule.take(1);
             }
             source.fill(&mut self.message);
             loop {
@@ -202,6 +233,19 @@ fn say_mark(engine: &Engine, copied_bytes: u64, calls: u64) {
     say(&Said::Mark(child::mark(effort.system_calls + calls, effort.copied_bytes + copied_bytes)));
 }
 
+fn say_count(messages: u64, engine: &Engine) {
+    let stats = engine.stats();
+    say(&Said::Count(Count {
+        at_ns: monotonic_ns(),
+        messages,
+        unstable_bytes: stats.unstable_bytes,
+        queued_bytes: stats.delivery_queue_bytes,
+        sent_bytes: stats.bytes_sent,
+        sessions_primary: stats.sessions_primary,
+        sessions_single: stats.sessions_single,
+    }));
+}
+
 /// One thread for everything: the host's loop.
 fn with_loop(spec: &Spec, config: &Config) -> Outcome {
     let cannot = |error: std::io::Error| Failure::new(Exit::Environment, format!("cannot read orders: {error}"));
@@ -225,8 +269,7 @@ struct Looped {
 
 struct Sending {
     source: Source,
-    every_ns: u64,
-    due_ns: u64,
+    schedule: Option<Schedule>,
     /// The message that was made last has not been taken.
     waits: bool,
 }
@@ -263,25 +306,25 @@ impl Looped {
         self.calls += 1;
         for order in self.orders.take() {
             match order {
-                Order::Stream { ms, every_us, stamp_all } => self.begin(ms, every_us, stamp_all),
+                Order::Stream { ms, pace } => self.begin(ms, pace),
                 Order::Transfer { ms, bytes } => {
                     self.message = vec![0x5a; bytes];
-                    self.begin(ms, 0, false);
+                    self.begin(ms, None);
                 }
-                Order::Sessions { ms, window, sessions } => {
-                    self.host.writer.begin(ms, (window, sessions), self.message.len(), &self.engine);
-                }
+                Order::Sessions(changes) => self.host.writer.begin(&changes, &self.engine),
                 Order::Watch => self.host.watch(),
+                Order::Take { .. } => trouble("a loop takes all that there is"),
+                Order::Count => say_count(self.host.checks.messages(), &self.engine),
                 Order::Mark => say_mark(&self.engine, self.copied, self.calls),
                 Order::Link { .. } => trouble("members link by themselves"),
             }
         }
     }
 
-    fn begin(&mut self, ms: u64, every_us: u64, stamp_all: bool) {
-        let source = Source::new(self.number, self.message.len(), ms, stamp_all);
-        let (every_ns, due_ns) = (every_us * 1_000, monotonic_ns());
-        self.sending = Some(Sending { source, every_ns, due_ns, waits: false });
+    fn begin(&mut self, ms: u64, pace: Option<Pace>) {
+        let source = Source::new(self.number, self.message.len(), ms, pace.is_some());
+        let schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
+        self.sending = Some(Sending { source, schedule, waits: false });
     }
 
     /// Sends a burst; answers how long the loop may wait for its sake.
@@ -297,11 +340,14 @@ impl Looped {
                     self.sending = None;
                     return None;
                 }
-                let early = sending.due_ns.saturating_sub(if sending.every_ns > 0 { monotonic_ns() } else { u64::MAX });
-                if early > 0 {
-                    return Some(early);
+                if let Some(schedule) = &mut sending.schedule {
+                    let early = schedule.due_ns().saturating_sub(monotonic_ns());
+                    if early > 0 {
+                        return Some(early);
+                    }
+                    sending.source.tell(schedule.told_ns());
+                    schedule.take(1);
                 }
-                sending.due_ns += sending.every_ns;
                 sending.source.fill(&mut self.message);
             }
             match self.engine.send(To::Everybody, Level::Fifo, 0, &self.message, Duration::ZERO) {

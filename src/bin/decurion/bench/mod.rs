@@ -9,12 +9,16 @@ mod fleet;
 pub mod idle;
 pub mod measure;
 pub mod member;
+mod pace;
 mod payload;
 mod plan;
 mod process;
 mod protocol;
 pub mod raw;
 mod report;
+mod restore;
+mod share;
+mod slow;
 mod veth;
 mod writer;
 
@@ -43,6 +47,8 @@ pub fn run(arguments: &BenchArguments, output: &Output) -> Outcome {
     match stage.plan.workload {
         Workload::Failover => failover::run(&stage, output),
         Workload::Idle => idle::run(&stage, output),
+        Workload::Slow => slow::run(&stage, output),
+        Workload::Restore => restore::run(&stage, output),
         _ => pairs(&stage, output),
     }
 }
@@ -77,7 +83,8 @@ fn stage(plan: Plan) -> Result<Stage, Failure> {
         .spawn(watch)
         .map_err(|e| environment("cannot start a thread", e))?;
     let deadline = Instant::now() + plan.bound();
-    let networks = (plan.network == Network::Veth).then(|| veth::Networks::new(plan.members)).transpose()?;
+    let networks = || veth::Networks::new(plan.members, plan.rate_mbit);
+    let networks = (plan.network == Network::Veth).then(networks).transpose()?;
     Ok(Stage { plan, heard, to_bench, deadline, networks })
 }
 

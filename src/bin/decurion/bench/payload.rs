@@ -34,6 +34,8 @@ pub struct Source {
     stamp_every: u64,
     until_ns: u64,
     first_ns: u64,
+    /// What the next messages tell in place of the time.
+    due_ns: Option<u64>,
     ended: bool,
 }
 
@@ -43,14 +45,28 @@ impl Source {
         let first_ns = monotonic_ns();
         let stamp_every = if stamp_all { 1 } else { (STAMP_EVERY_BYTES / bytes).max(1) as u64 };
         let until_ns = first_ns + ms * 1_000_000;
-        Source { sender: u64::from(sender), bytes, next: 0, stamp_every, until_ns, first_ns, ended: false }
+        Source {
+            sender: u64::from(sender),
+            bytes,
+            next: 0,
+            stamp_every,
+            until_ns,
+            first_ns,
+            due_ns: None,
+            ended: false,
+        }
+    }
+
+    /// Lets the next messages tell this moment, if there is one, and not that of their making.
+    pub fn tell(&mut self, due_ns: Option<u64>) {
+        self.due_ns = due_ns;
     }
 
     /// Writes the next message's header to the front of it. Not to be called once it has ended.
     pub fn fill(&mut self, message: &mut [u8]) {
         let mut word = self.sender << SENDER_SHIFT;
         if self.next.is_multiple_of(self.stamp_every) {
-            let now = monotonic_ns();
+            let now = self.due_ns.unwrap_or_else(monotonic_ns);
             self.ended = now >= self.until_ns;
             word |= (now & STAMP) | if self.ended { LAST } else { 0 };
         }
@@ -137,6 +153,11 @@ impl Checks {
             check.missing.is_empty() && lost + duplicated + out_of_order == 0
         };
         self.senders.iter().all(whole)
+    }
+
+    /// Messages that came in this phase.
+    pub fn messages(&self) -> u64 {
+        self.senders.iter().map(|check| check.received.messages).sum()
     }
 
     /// Something has come, for [`Checks::gap_ns`].

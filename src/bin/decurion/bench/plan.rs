@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use decurion::types::limits;
 
+use super::pace::{BURST_SLICES, Pace};
 use super::payload::HEADER_BYTES;
 use super::protocol::{Mode, Tuning};
 use crate::arguments::{BenchArguments, Network, Transport, Workload};
@@ -21,13 +22,18 @@ const TUNING: Tuning = Tuning {
 };
 /// How long a cluster may take to form, to notice a death, or to deliver what is under way.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Most anonymous memory of a member at rest, as the design has it.
+pub const IDLE_BYTES: u64 = 8_000_000;
 /// How long each process sends before anything is measured.
 pub const WARM_UP_MS: u64 = 300;
 /// Of all sessions, unless it is said; and what one may take beside its content.
 const SESSION_MEMORY_BYTES: usize = 512 << 20;
 const SESSION_EXTRA_BYTES: usize = 512;
-/// One message in so long, where latency is measured at low load.
-pub const PACE_US: u64 = 1_000;
+/// How many are changed in turn, and how many of them a member is lost of, where nobody says otherwise.
+const SESSIONS: usize = 64;
+const MANY_SESSIONS: usize = 1_000_000;
+/// So many are made at least.
+const SESSIONS_PER_MS: u64 = 10;
 
 /// The plan of a run.
 #[derive(Clone, Debug)]
@@ -50,18 +56,30 @@ pub struct Plan {
     pub window: usize,
     /// Sessions that are changed in turn.
     pub sessions: usize,
+    /// As many as there should be, if there were memory enough.
+    pub sessions_asked: usize,
     /// How the members are hosted.
     pub mode: Mode,
     /// Whether the sender leads, so that nobody relays.
     pub direct: bool,
     /// Length of the messages that another member sends as fast as it can, beside those that are measured.
     pub beside: Option<usize>,
+    /// The part of a processor that the first leader has, where it has less than there is.
+    pub leader_cpu: Option<f64>,
+    /// Most anonymous memory of a member under any load, by the bounds of its queues.
+    pub memory_cap: u64,
+    /// How long a slow one is borne.
+    pub slow_ms: u64,
+    /// Messages of a burst, where latency is that of bursts.
+    pub burst: Option<usize>,
     /// What happens in a failover; nothing named: everything.
     pub faults: Vec<String>,
     /// How messages to everybody travel.
     pub transport: Transport,
     /// Which networks the processes are in.
     pub network: Network,
+    /// Most megabits that each process's device sends in a second.
+    pub rate_mbit: Option<usize>,
     /// Most bytes of a datagram to the group, ours and raw.
     pub datagram_bytes: usize,
     /// Further settings of each member.
@@ -98,13 +116,17 @@ impl Plan {
         if arguments.beside.is_some() && workload != Workload::Latency {
             return usage(format!("--beside: {} has nothing beside it, only latency has", workload.name()));
         }
+        if let Some(why) = no_burst(arguments).or_else(|| no_leader_cpu(arguments)).or_else(|| no_rate(arguments)) {
+            return usage(why);
+        }
         let mut settings = transport_settings(arguments.transport, arguments.network);
         let longest = bytes.max(arguments.beside.unwrap_or(0));
         if longest > limits::UNASKED_BYTES {
             settings.push(("message.max_bytes".to_owned(), longest.to_string()));
         }
-        let held = arguments.sessions * (bytes + SESSION_EXTRA_BYTES);
-        if workload == Workload::Sessions && held > SESSION_MEMORY_BYTES {
+        let (sessions, sessions_asked) = sessions(arguments, bytes);
+        let held = sessions * (bytes + SESSION_EXTRA_BYTES);
+        if matches!(workload, Workload::Sessions | Workload::Restore) && held > SESSION_MEMORY_BYTES {
             settings.push(("session.memory_bytes".to_owned(), held.to_string()));
         }
         let mut config = decurion::Config::new();
@@ -128,14 +150,21 @@ impl Plan {
             ms: (arguments.seconds.unwrap_or(seconds) * 1_000.0) as u64,
             pairs: arguments.pairs.unwrap_or(pairs),
             window: arguments.window,
-            sessions: arguments.sessions,
-            mode: arguments.mode.into(),
+            sessions,
+            sessions_asked,
+            // Who takes slowly has a thread for that: the engine's must not wait.
+            mode: if workload == Workload::Slow { Mode::Poll } else { arguments.mode.into() },
             beside: arguments.beside,
+            leader_cpu: arguments.leader_cpu,
+            memory_cap: memory_cap(&config)?,
+            slow_ms: value(&config, "window.slow_ms")?,
+            burst: arguments.burst,
             direct: arguments.direct || workload == Workload::Fanout,
             faults: arguments.faults.clone(),
             transport: arguments.transport,
             network: arguments.network,
-            datagram_bytes: datagram_bytes(&config)?,
+            rate_mbit: arguments.rate_mbit,
+            datagram_bytes: value(&config, "multicast.datagram_bytes")? as usize,
             settings,
             tuning: tuning(arguments),
             check: arguments.check,
@@ -147,6 +176,12 @@ impl Plan {
         self.workload == Workload::AllToAll
     }
 
+    /// When a sender sends; `None`: as fast as it can.
+    pub fn pace(&self) -> Option<Pace> {
+        let paced = self.workload == Workload::Latency;
+        paced.then(|| self.burst.map_or_else(Pace::steady, Pace::bursts))
+    }
+
     /// What raw processes send by: a blast of datagrams stands beside our fan-out by multicast, links beside all else.
     pub fn raw_transport(&self) -> Transport {
         if self.workload == Workload::Fanout { self.transport } else { Transport::Tcp }
@@ -154,7 +189,9 @@ impl Plan {
 
     /// How long the whole run may take.
     pub fn bound(&self) -> Duration {
-        let each = Duration::from_millis(WARM_UP_MS + self.ms) + PATIENCE;
+        let making = Duration::from_millis(self.sessions as u64 / SESSIONS_PER_MS);
+        let bearing = Duration::from_millis(if self.workload == Workload::Slow { self.slow_ms } else { 0 });
+        let each = Duration::from_millis(WARM_UP_MS + self.ms) + PATIENCE + making + bearing;
         // Each pair starts processes twice, and a failover four times as often.
         each * (4 * self.pairs.max(1)) as u32
     }
@@ -166,12 +203,19 @@ impl Plan {
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
             "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "sessions": self.sessions, "mode": self.mode,
-            "direct": self.direct, "beside_bytes": self.beside, "transport": self.transport.name(), "network": self.network.name(),
+            "direct": self.direct, "beside_bytes": self.beside, "burst": self.burst, "leader_cpu": self.leader_cpu,
+            "transport": self.transport.name(), "network": self.network.name(), "rate_mbit": self.rate_mbit,
             "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,
             "optimised": !cfg!(debug_assertions),
         })
     }
+}
+
+/// Why there is no rate, if there is none.
+fn no_rate(arguments: &BenchArguments) -> Option<String> {
+    let asked = arguments.rate_mbit.is_some() && arguments.network != Network::Veth;
+    asked.then(|| "--rate-mbit: the loopback device has no rate, --network veth makes devices that have one".to_owned())
 }
 
 /// What a transport and a network need, the group beside: each cluster has its own. Datagrams are as long as the device passes whole; our
@@ -186,10 +230,53 @@ fn transport_settings(transport: Transport, network: Network) -> Vec<(String, St
     multicast.iter().chain(foreign).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn datagram_bytes(config: &decurion::Config) -> Result<usize, Failure> {
-    let value = config.get("multicast.datagram_bytes")?;
-    let wrong = |_| Failure::new(Exit::Usage, format!("multicast.datagram_bytes = {value}: not a number of bytes"));
-    value.parse().map_err(wrong)
+/// How many sessions there are, and how many were asked for: where memory is short, they take three quarters of what is left.
+fn sessions(arguments: &BenchArguments, bytes: usize) -> (usize, usize) {
+    if arguments.workload != Workload::Restore {
+        let sessions = arguments.sessions.unwrap_or(SESSIONS);
+        return (sessions, sessions);
+    }
+    let asked = arguments.sessions.unwrap_or(MANY_SESSIONS);
+    let left = available_bytes().unwrap_or(usize::MAX);
+    (asked.min(left / 4 * 3 / (2 * (bytes + SESSION_EXTRA_BYTES))).max(arguments.members.unwrap_or(1)), asked)
+}
+
+fn available_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches(" kB").parse::<usize>().ok().map(|kib| kib * 1_024)
+}
+
+/// Why these bursts cannot be.
+fn no_burst(arguments: &BenchArguments) -> Option<String> {
+    let burst = arguments.burst?;
+    if arguments.workload != Workload::Latency {
+        return Some(format!("--burst: {} has no bursts, only latency has", arguments.workload.name()));
+    }
+    (!(burst as u64).is_multiple_of(BURST_SLICES))
+        .then(|| format!("--burst {burst}: it comes in {BURST_SLICES} equal parts, so a multiple of {BURST_SLICES}"))
+}
+
+/// Why no leader can be held to its share of a processor.
+fn no_leader_cpu(arguments: &BenchArguments) -> Option<String> {
+    let streams = [Workload::Relay, Workload::Fanout, Workload::AllToAll, Workload::Latency];
+    (arguments.leader_cpu.is_some() && !streams.contains(&arguments.workload)).then(|| {
+        format!("--leader-cpu: not with {}, only where messages are sent to everybody", arguments.workload.name())
+    })
+}
+
+/// What is under way, what waits to be sent and what waits for the host, beside a member that does nothing.
+fn memory_cap(config: &decurion::Config) -> Result<u64, Failure> {
+    let mut cap = IDLE_BYTES;
+    for key in ["window.bytes", "send.queue_bytes", "receive.queue_bytes"] {
+        cap += value(config, key)?;
+    }
+    Ok(cap)
+}
+
+fn value(config: &decurion::Config, key: &str) -> Result<u64, Failure> {
+    let value = config.get(key)?;
+    value.parse().map_err(|_| Failure::new(Exit::Usage, format!("{key} = {value}: not a number")))
 }
 
 /// Members and bytes, seconds and pairs, where nobody says otherwise.
@@ -201,6 +288,8 @@ fn defaults(workload: Workload) -> ((usize, usize), (f64, usize)) {
         Workload::Sessions => ((2, 2_048), (3.0, 9)),
         Workload::Failover => ((10, 1_024), (3.0, 9)),
         Workload::Idle => ((10, 64), (10.0, 3)),
+        Workload::Slow => ((10, 1_024), (3.0, 3)),
+        Workload::Restore => ((10, 2_048), (3.0, 1)),
     }
 }
 
@@ -208,8 +297,8 @@ fn fewest(workload: Workload) -> usize {
     match workload {
         Workload::Fanout | Workload::Sessions | Workload::Idle => 2,
         Workload::Relay | Workload::AllToAll | Workload::Latency => 3,
-        // A leader that dies, a deputy, one more that dies, and a sender.
-        Workload::Failover => 4,
+        // A leader and a deputy, one that is slow or dies, and a sender.
+        Workload::Failover | Workload::Slow | Workload::Restore => 4,
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::figures::Latency;
+use super::pace::Pace;
 
 /// How a member process hosts its engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -78,10 +79,8 @@ pub enum Order {
     Stream {
         /// For how long.
         ms: u64,
-        /// One message in so many microseconds; 0: as fast as possible.
-        every_us: u64,
-        /// Tell the time in every message, not in a sample.
-        stamp_all: bool,
+        /// When messages are due, and then every one tells the time; `None`: as fast as possible, and a sample of them does.
+        pace: Option<Pace>,
     },
     /// To a member: send messages of so many bytes as fast as possible, for so long.
     Transfer {
@@ -91,14 +90,14 @@ pub enum Order {
         bytes: usize,
     },
     /// Change sessions for so long.
-    Sessions {
-        /// For how long.
-        ms: u64,
-        /// So many changes under way.
-        window: usize,
-        /// So many sessions in turn; at least as many as are changed at a time.
-        sessions: usize,
+    Sessions(Changes),
+    /// To a member that polls: take so many bytes a second and no more.
+    Take {
+        /// So many.
+        bytes_per_s: u64,
     },
+    /// Say what came and what is held.
+    Count,
     /// Note the longest time without a delivery anew.
     Watch,
     /// Say what was used so far.
@@ -126,6 +125,17 @@ pub enum Said {
     Written(Written),
     /// What it has used.
     Mark(Mark),
+    /// What came and what is held.
+    Count(Count),
+    /// A member is named as slow.
+    Slow {
+        /// By its name.
+        member: String,
+        /// What it has not taken.
+        lag_bytes: u64,
+        /// When.
+        at_ns: u64,
+    },
     /// The longest time without a delivery since it was told to watch, as of the last message.
     Watched {
         /// That time.
@@ -154,6 +164,49 @@ pub struct ViewSaid {
     pub ready: bool,
     /// The groups, by numbers of members, each with its leader first and its deputy second.
     pub groups: Vec<Vec<usize>>,
+    /// Each member's incarnation.
+    pub incarnations: Vec<(usize, String)>,
+}
+
+impl ViewSaid {
+    /// The incarnation of a member, if it is in it.
+    pub fn incarnation_of(&self, member: usize) -> Option<&String> {
+        self.incarnations.iter().find(|(at, _)| *at == member).map(|(_, incarnation)| incarnation)
+    }
+}
+
+/// Changes of sessions that a member is to make.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Changes {
+    /// For how long.
+    pub ms: u64,
+    /// So many under way.
+    pub window: usize,
+    /// So many sessions in turn; at least as many as are changed at a time.
+    pub sessions: usize,
+    /// Length of a session.
+    pub bytes: usize,
+    /// What of it a change sets; `None`: all.
+    pub delta: Option<usize>,
+}
+
+/// What came to a member so far, and what it holds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Count {
+    /// When.
+    pub at_ns: u64,
+    /// Messages that came in this phase.
+    pub messages: u64,
+    /// Messages that are not yet held by all, as the engine counts them.
+    pub unstable_bytes: u64,
+    /// Those that its host has not taken.
+    pub queued_bytes: u64,
+    /// What it has written to connections.
+    pub sent_bytes: u64,
+    /// Sessions that it owns.
+    pub sessions_primary: u64,
+    /// Those of them without a second copy.
+    pub sessions_single: u64,
 }
 
 /// What was sent.

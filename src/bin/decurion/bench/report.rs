@@ -163,6 +163,7 @@ impl<'a> Report<'a> {
             "stream_links": stream_links, "group_sizes": group_sizes,
             "rss_anon_peak_bytes": self.ours.iter().map(|one| one.rss_peak).max(),
             "lost": lost, "duplicated": duplicated, "out_of_order": disordered, "raw_wrong": raw_wrong,
+            "removed": self.ours.iter().map(|one| one.removed).max(),
             "pids": self.ours.iter().flat_map(|one| one.pids.clone()).collect::<Vec<_>>(),
         });
         for key in [
@@ -179,19 +180,39 @@ impl<'a> Report<'a> {
             fields[key] = json!(ours_latency.quantile(part));
             fields[format!("raw_{key}")] = json!(raw_latency.quantile(part));
         }
-        let ratios = [(0.5, "ratio_p50"), (0.99, "ratio_p99")].map(|(part, key)| {
+        let ratios = [(0.5, "ratio_p50"), (0.99, "ratio_p99"), (0.999, "ratio_p999")].map(|(part, key)| {
             let of = |latency: &Latency| latency.quantile(part).unwrap_or(0) as f64;
             let ratio = ratio(of(&ours_latency), of(&raw_latency));
             fields[key] = json!(ratio);
             ratio
         });
-        let targets = targets(self.plan, rate, cpu, ratios);
+        if self.plan.leader_cpu.is_some() {
+            fields["leader_throttled_ms"] = json!(field(&self.ours, "leader_throttled_ms"));
+            fields["memory_cap_bytes"] = json!(self.plan.memory_cap);
+        }
+        let targets = match self.plan.leader_cpu {
+            Some(_) => self.starved(),
+            None => targets(self.plan, rate, cpu, ratios),
+        };
         conclude(self.plan, self.output, fields, &targets, lost + duplicated + disordered + raw_wrong)
     }
 }
 
+impl Report<'_> {
+    /// What holds where a leader has too little of a processor.
+    fn starved(&self) -> Vec<Target> {
+        let most = |what: fn(&Measured) -> u64| self.ours.iter().map(what).max().unwrap_or(0) as f64;
+        let cap = self.plan.memory_cap as f64 / 1e6;
+        vec![
+            Target::at_most("members removed", 0.0, most(|one| one.removed as u64)),
+            Target::at_most("messages lost", 0.0, most(|one| one.lost)),
+            Target::at_most("RssAnon of any member in MB", cap, most(|one| one.rss_peak) / 1e6),
+        ]
+    }
+}
+
 /// The lines of the target table that a run of this kind is held to.
-fn targets(plan: &Plan, rate: f64, cpu: f64, [p50, p99]: [f64; 2]) -> Vec<Target> {
+fn targets(plan: &Plan, rate: f64, cpu: f64, [p50, p99, p999]: [f64; 3]) -> Vec<Target> {
     let poll = plan.mode == Mode::Poll;
     let both = |least: f64, most: f64| {
         vec![Target::at_least("rate against raw", least, rate), Target::at_most("CPU against raw", most, cpu)]
@@ -207,6 +228,7 @@ fn targets(plan: &Plan, rate: f64, cpu: f64, [p50, p99]: [f64; 2]) -> Vec<Target
         (Workload::Relay, 64 | 65_536) => both(0.9, 1.2),
         (Workload::Relay, 1_024) => both(0.95, 1.15),
         (Workload::Latency, _) if plan.beside.is_some() => vec![Target::at_most("p99 against that alone", 3.0, p99)],
+        (Workload::Latency, _) if plan.burst.is_some() => vec![Target::at_most("p99.9 against raw", 3.0, p999)],
         (Workload::Latency, _) => {
             vec![Target::at_most("p50 against raw", 1.15, p50), Target::at_most("p99 against raw", 1.5, p99)]
         }

@@ -23,8 +23,9 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Makes so many, at most 200. Needs root, and the commands `ip` and `ethtool`.
-    pub fn new(count: usize) -> Result<Networks, Failure> {
+    /// Makes so many, at most 200, each of which sends so many megabits a second if it is said. Needs root, and the commands `ip`, `ethtool`
+    /// and, for a rate, `tc`.
+    pub fn new(count: usize, rate_mbit: Option<usize>) -> Result<Networks, Failure> {
         let bridge = unnamed()?;
         run(&bridge, &["ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
         run(&bridge, &["ip", "link", "set", "br0", "up"])?;
@@ -38,6 +39,9 @@ impl Networks {
             run(&host, &["ethtool", "-K", DEVICE, "tx-udp-segmentation", "off"])?;
             for device in ["lo", DEVICE] {
                 run(&host, &["ip", "link", "set", device, "up"])?;
+            }
+            if let Some(rate) = rate_mbit {
+                limit(&host, rate)?;
             }
             hosts.push(host);
         }
@@ -59,6 +63,14 @@ pub fn address(process: usize) -> Ipv4Addr {
 pub fn enter(command: &mut Command, network: RawFd) {
     // SAFETY: one system call, which changes the calling thread only and touches no memory; it may be made between fork and exec.
     unsafe { command.pre_exec(move || answer(libc::setns(network, libc::CLONE_NEWNET))) };
+}
+
+/// A token bucket in front of the device. It holds what goes out in a millisecond, or two packets of the longest kind.
+fn limit(host: &File, rate_mbit: usize) -> Result<(), Failure> {
+    let burst = (rate_mbit * 1_000 / 8).max(128 * 1024);
+    let (rate, burst) = (format!("{rate_mbit}mbit"), burst.to_string());
+    let bucket = ["tbf", "rate", &rate, "burst", &burst, "latency", "10ms"];
+    run(host, &[&["tc", "qdisc", "add", "dev", DEVICE, "root"][..], &bucket].concat())
 }
 
 fn unnamed() -> Result<File, Failure> {

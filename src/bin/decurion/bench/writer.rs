@@ -5,10 +5,11 @@ use decurion::{Cookie, Engine, SessionAnswer, SessionChange, SessionOp, attribut
 
 use super::child::{say, trouble};
 use super::payload::monotonic_ns;
-use super::protocol::{Said, Written};
+use super::protocol::{Changes, Said, Written};
 
-/// The attribute that each change replaces.
+/// The attribute that each change sets, and the one that none does.
 const NAME: &str = "data";
+const REST: &str = "rest";
 
 /// One session, and its change that is under way.
 #[derive(Debug)]
@@ -31,18 +32,22 @@ pub struct Writer {
     until_ns: u64,
     changes: u64,
     data: Vec<u8>,
+    /// What no change sets.
+    rest: Vec<u8>,
     written: Written,
 }
 
 impl Writer {
-    /// Makes the sessions if there are none yet, and then changes them for so long.
-    pub fn begin(&mut self, ms: u64, (window, sessions): (usize, usize), bytes: usize, engine: &Engine) {
-        self.data = vec![0x5a; bytes];
+    /// Makes the sessions that are not there yet, and then changes all for so long.
+    pub fn begin(&mut self, changes: &Changes, engine: &Engine) {
+        let Changes { ms, window, sessions, bytes, delta } = *changes;
+        let set = delta.unwrap_or(bytes);
+        (self.data, self.rest) = (vec![0x5a; set], vec![0xa5; bytes - set]);
         (self.window, self.ns, self.until_ns, self.next) = (window, ms * 1_000_000, 0, 0);
         self.written = Written::default();
-        if self.slots.is_empty() {
-            let slot = || Slot { cookie: None, version: 0, asked_ns: 0 };
-            self.slots = std::iter::repeat_with(slot).take(sessions.max(window)).collect();
+        if self.slots.len() < sessions.max(window) {
+            self.changes = 0;
+            self.slots.resize_with(sessions.max(window), || Slot { cookie: None, version: 0, asked_ns: 0 });
         }
         let wanting = self.slots.iter().filter(|slot| slot.cookie.is_none()).count();
         if wanting == 0 {
@@ -70,13 +75,17 @@ impl Writer {
     fn ask(&mut self, at: usize, engine: &Engine) {
         self.changes += 1;
         self.data[..8].copy_from_slice(&self.changes.to_le_bytes());
-        let content = attributes([(NAME, &self.data[..])]).expect("a legal name");
+        let whole = self.rest.is_empty();
         let slot = &mut self.slots[at];
-        slot.asked_ns = monotonic_ns();
-        let op = match slot.cookie {
-            None => SessionOp::Create { ttl_s: 0, attributes: content },
-            Some(_) => SessionChange { whole: true, sets: content, ..SessionChange::default() }.into(),
+        let (set, rest) = ((NAME, &self.data[..]), (REST, &self.rest[..]));
+        let makes = slot.cookie.is_none();
+        let content = if makes && !whole { attributes([set, rest]) } else { attributes([set]) }.expect("legal names");
+        let op = if makes {
+            SessionOp::Create { ttl_s: 0, attributes: content }
+        } else {
+            SessionChange { whole, sets: content, ..SessionChange::default() }.into()
         };
+        slot.asked_ns = monotonic_ns();
         match engine.session_request(at as u64, slot.cookie.as_ref(), op) {
             Ok(Code::Ok) => self.under_way += 1,
             other => trouble(format!("a change of a session was not taken: {other:?}")),

@@ -207,8 +207,8 @@ impl Sender {
 
     fn obey(&mut self, order: &Order, spec: &Spec) {
         match order {
-            Order::Stream { ms, every_us: 0, stamp_all } => {
-                self.source = Some(Source::new(spec.number, spec.bytes, *ms, *stamp_all));
+            Order::Stream { ms, pace: None } => {
+                self.source = Some(Source::new(spec.number, spec.bytes, *ms, false));
             }
             Order::Mark => self.end.mark(),
             Order::Watch => {}

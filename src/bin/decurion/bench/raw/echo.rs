@@ -12,7 +12,7 @@ use socket2::Socket;
 use super::links::Link;
 use crate::bench::child::{self, Orders, say, trouble};
 use crate::bench::payload::monotonic_ns;
-use crate::bench::protocol::{Order, Said, Spec, Written};
+use crate::bench::protocol::{Changes, Order, Said, Spec, Written};
 
 const SOCKET: Token = Token(0);
 const ORDERS: Token = Token(1);
@@ -88,7 +88,7 @@ impl End {
     fn obey(&mut self, spec: &Spec) -> std::io::Result<()> {
         for order in self.orders.take() {
             match order {
-                Order::Sessions { ms, window, .. } => {
+                Order::Sessions(Changes { ms, window, .. }) => {
                     let mut asking = Asking::new(self.asked, ms, window, spec.bytes);
                     asking.ask(&mut self.wire, monotonic_ns())?;
                     self.asking = Some(asking);

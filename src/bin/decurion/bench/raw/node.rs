@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::links::{Link, Read};
 use super::receiving::{Deliver, Handed, Receiving};
 use crate::bench::child::{self, Orders, say, trouble};
+use crate::bench::pace::Schedule;
 use crate::bench::payload::{Source, monotonic_ns};
 use crate::bench::protocol::{Order, Said, Spec, Tuning};
 use crate::output::Outcome;
@@ -38,10 +39,11 @@ pub struct Node {
 
 struct Sending {
     source: Source,
-    every_ns: u64,
-    due_ns: u64,
+    schedule: Option<Schedule>,
     chunks: VecDeque<Bytes>,
-    chunk_bytes: usize,
+    bytes: usize,
+    /// Messages of a chunk.
+    most: usize,
 }
 
 impl Node {
@@ -92,19 +94,16 @@ impl Node {
         self.calls += 1;
         for order in self.orders.take() {
             match order {
-                Order::Stream { ms, every_us, stamp_all } => {
-                    let source = Source::new(self.number, self.bytes, ms, stamp_all);
-                    // Whole messages, as many as one read takes; a paced sender sends them one by one.
-                    let fits = if every_us > 0 { 1 } else { (self.tuning.read_bytes / self.bytes).max(1) };
-                    let chunk_bytes = fits * self.bytes;
-                    let (every_ns, due_ns) = (every_us * 1_000, monotonic_ns());
-                    self.sending = Some(Sending { source, every_ns, due_ns, chunks: VecDeque::new(), chunk_bytes });
+                Order::Stream { ms, pace } => {
+                    let source = Source::new(self.number, self.bytes, ms, pace.is_some());
+                    let schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
+                    // Whole messages, as many as one read takes.
+                    let most = (self.tuning.read_bytes / self.bytes).max(1);
+                    self.sending = Some(Sending { source, schedule, chunks: VecDeque::new(), bytes: self.bytes, most });
                 }
                 Order::Watch => self.deliver.watch(),
                 Order::Mark => say(&Said::Mark(child::mark(self.calls, 0))),
-                Order::Link { .. } | Order::Transfer { .. } | Order::Sessions { .. } => {
-                    trouble("a raw node only streams")
-                }
+                _ => trouble("a raw node only streams"),
             }
         }
     }
@@ -121,12 +120,11 @@ impl Node {
             if self.links.iter().map(Link::queued).max().unwrap_or(0) >= bound {
                 return None;
             }
-            if sending.every_ns > 0 {
-                let early = sending.due_ns.saturating_sub(monotonic_ns());
+            if let Some(schedule) = &sending.schedule {
+                let early = schedule.due_ns().saturating_sub(monotonic_ns());
                 if early > 0 {
                     return Some(early);
                 }
-                sending.due_ns += sending.every_ns;
             }
             let chunk = sending.chunk();
             self.links.iter_mut().for_each(|link| link.push(chunk.clone()));
@@ -217,7 +215,14 @@ impl Sending {
             Some(Ok(chunk)) => chunk,
             _ => BytesMut::new(),
         };
-        chunk.resize(self.chunk_bytes, 0x5a);
+        // Of a paced sender what is due at once, and no more.
+        let due = self.schedule.as_ref().map_or(usize::MAX, Schedule::due_together);
+        let messages = due.min(self.most);
+        chunk.resize(messages * self.bytes, 0x5a);
+        if let Some(schedule) = &mut self.schedule {
+            self.source.tell(schedule.told_ns());
+            schedule.take(messages);
+        }
         let filled = self.source.fill_all(&mut chunk);
         chunk.truncate(filled);
         chunk.freeze()

@@ -1,0 +1,105 @@
+//! A process that is about to join one log is told of the views of another one: it votes in the one that it is in.
+
+use std::net::SocketAddr;
+
+use decurion::core::{Input, Member, Seed, Setup};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, ViewId};
+use decurion::wire::VERSION;
+use decurion::wire::control::{
+    Control, HEADER_BYTES, Hello, Install, MAGIC, Prepare, Proposal, Propose, Purpose, body_length,
+};
+
+const NOW: Time = Time(1_000_000);
+const ME: Incarnation = Incarnation(1);
+const COORDINATOR: Incarnation = Incarnation(2);
+
+fn address(of: Incarnation) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
+}
+
+fn info(name: &str, incarnation: Incarnation, seat: u32) -> MemberInfo {
+    MemberInfo {
+        name: Name::new(name),
+        incarnation,
+        address: address(incarnation),
+        seat: Seat(seat),
+        admitted: 1,
+        group: 0,
+        grouped: 1,
+        ready: true,
+        witness: false,
+        tags: Tags::default(),
+    }
+}
+
+fn ballot(round: u64) -> Ballot {
+    Ballot { round, coordinator: COORDINATOR }
+}
+
+fn view(number: u64, members: Vec<MemberInfo>) -> Proposal {
+    let id = |number| ViewId { number, ballot: ballot(number) };
+    Proposal { id: id(number), previous: id(number - 1), members, fenced: false, next_seat: 9, cut: vec![0] }
+}
+
+/// A member that looks for others, and the connection of one that has found it.
+fn found() -> (Member, ConnId) {
+    let mut setup = Setup::new("test", "me", ME, address(ME));
+    setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_100 }];
+    let mut member = Member::new(setup, NOW);
+    let conn = member.accept(NOW, address(COORDINATOR)).expect("a stranger is welcome");
+    let hello = Hello {
+        magic: MAGIC,
+        version_min: VERSION,
+        version_max: VERSION,
+        cluster: "test".to_owned(),
+        purpose: Purpose::Link,
+        expects: ME,
+        name: Name::new("coordinator"),
+        incarnation: COORDINATOR,
+        address: address(COORDINATOR),
+        settings: Vec::new(),
+        view: None,
+    };
+    say(&mut member, conn, &Control::Hello(hello));
+    (member, conn)
+}
+
+/// Says something to the member, and takes what it answers.
+fn say(member: &mut Member, conn: ConnId, control: &Control) -> Vec<Control> {
+    member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
+    member.handle(NOW, Input::Received(conn));
+    while member.poll().is_some() {}
+    let mut answers = Vec::new();
+    let mut slices = Vec::new();
+    member.to_write(conn, usize::MAX, &mut slices);
+    let words = slices.concat();
+    member.wrote(NOW, conn, words.len());
+    let mut rest = &words[..];
+    while let Some(header) = rest.first_chunk::<HEADER_BYTES>() {
+        let (frame, others) = rest.split_at(HEADER_BYTES + body_length(header));
+        answers.push(Control::decode(frame).expect("legal"));
+        rest = others;
+    }
+    answers
+}
+
+#[test]
+fn who_hears_of_later_views_of_another_log_before_it_is_in_its_own_goes_on_to_vote() {
+    let (mut member, conn) = found();
+    let joined = view(11, vec![info("coordinator", COORDINATOR, 1), info("me", ME, 2)]);
+    let prepare =
+        |number, previous, joins| Control::Prepare(Prepare { number, ballot: ballot(number), previous, joins });
+    let answers = say(&mut member, conn, &prepare(11, joined.previous, true));
+    assert!(answers.iter().any(|a| matches!(a, Control::Promise(p) if p.number == 11)), "{answers:?}");
+    let answers = say(&mut member, conn, &Control::Propose(Propose { ballot: ballot(11), proposal: joined.clone() }));
+    assert!(answers.iter().any(|a| matches!(a, Control::Accepted(vote) if vote.number == 11)), "{answers:?}");
+
+    // Others, who have asked it as well and did without it.
+    let stranger = info("stranger", Incarnation(3), 1);
+    say(&mut member, conn, &Control::Install(Install { proposal: view(16, vec![stranger]), hold_ms: 0 }));
+    say(&mut member, conn, &Control::Install(Install { proposal: joined.clone(), hold_ms: 0 }));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(joined.id));
+
+    let answers = say(&mut member, conn, &prepare(12, joined.id, false));
+    assert!(answers.iter().any(|a| matches!(a, Control::Promise(p) if p.number == 12)), "{answers:?}");
+}
