@@ -1,7 +1,7 @@
 //! The second copy: who holds it, how it follows, and how it is made anew when its holder is gone (S1, S6).
 
 use super::handover::Stage;
-use super::store::{Glance, Session};
+use super::record::{Glance, Session};
 use super::{Begun, Sessions, Step};
 use crate::core::io::Event;
 use crate::core::mark::Mark;

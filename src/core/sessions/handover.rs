@@ -1,6 +1,6 @@
 //! Ownership on its way from one member to another (S3).
 
-use super::store::Session;
+use super::record::Session;
 use super::{Sessions, Step};
 use crate::core::mark::Mark;
 use crate::core::plant::Plant;

@@ -21,6 +21,7 @@ mod lag;
 mod map;
 mod merging;
 mod peeking;
+mod record;
 mod requests;
 mod retiring;
 mod search;

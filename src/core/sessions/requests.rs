@@ -2,7 +2,7 @@
 
 use super::copies::{apply, size_of};
 use super::lag::weight;
-use super::store::Session;
+use super::record::Session;
 use super::{Begun, REVIEW, SessionAnswer, SessionOp, SessionRequest, Sessions, Waiting};
 use crate::core::io::Event;
 use crate::core::mark::Mark;
