@@ -16,10 +16,14 @@ pub(crate) struct Watched {
     heard_by: Time,
     /// The peer's clock in its newest heartbeat, and when that came.
     echo: Option<(u64, Time)>,
+    /// Since when its next heartbeat is waited for.
+    beat: Time,
     pub(crate) rtt: Micros,
     /// What has been said of its silence already.
     told: Told,
     told_at: Time,
+    /// When a heartbeat last went to it beside those that always go: it was asked for one, or had asked.
+    extra_at: Time,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Debug)]
@@ -28,6 +32,9 @@ enum Told {
     Check,
     Silent,
 }
+
+/// Between two heartbeats a member asks for one that is overdue, or answers who asks, so many times at most.
+const EXTRA: Micros = 4;
 
 /// After a pause of our own, nobody is looked at with suspicion for so long.
 const LOOK_FIRST: Micros = millis(20);
@@ -66,9 +73,11 @@ impl Detector {
                 heard: now,
                 heard_by: now,
                 echo: None,
+                beat: now,
                 rtt: 0,
                 told: Told::Nothing,
                 told_at: now,
+                extra_at: Time::ZERO,
             });
             self.watched.insert(incarnation, watched);
         }
@@ -86,6 +95,7 @@ impl Detector {
         let Some(w) = self.watched.get_mut(&from) else { return };
         w.heard = now;
         w.echo = Some((beat.sent_us, now));
+        w.beat = now;
         // It tells since when it has not heard us. For so long that it looks into that, it counts from there, and both ends find at one
         // time that the link is down. For less it says nothing: what is lost in one direction must not add to the other.
         let unheard = Micros::from(beat.heard_ms) * 1_000;
@@ -96,6 +106,43 @@ impl Detector {
             let rtt = now.since(sent).saturating_sub(beat.echo_age_us);
             w.rtt = if w.rtt == 0 { rtt } else { (w.rtt * 7 + rtt) / 8 };
         }
+    }
+
+    /// Who is asked for a heartbeat now: theirs is overdue, perhaps lost. What else is heard of them does not say that they hear us.
+    /// Nobody is asked for longer than silence is borne.
+    pub(crate) fn overdue(&mut self, now: Time) -> Vec<(Incarnation, SocketAddr)> {
+        let mut asked = Vec::new();
+        let due: Vec<Incarnation> =
+            self.watched.iter().filter(|(_, w)| now >= self.ask_at(w)).map(|(whom, _)| *whom).collect();
+        for whom in due {
+            let w = self.watched.get_mut(&whom).expect("just seen");
+            w.extra_at = now;
+            asked.push((whom, w.address));
+        }
+        asked
+    }
+
+    /// When a member is asked for a heartbeat next.
+    fn ask_at(&self, w: &Watched) -> Time {
+        let at = (w.beat + self.overdue_after()).max(w.extra_at + self.heartbeat / EXTRA);
+        if self.silent_for(at, w) < self.silence { at } else { Time::NEVER }
+    }
+
+    /// Whether a heartbeat asks for one in answer: its sender has not got ours for too long.
+    pub(crate) fn is_asked(&mut self, now: Time, from: Incarnation, beat: &Heartbeat) -> bool {
+        let (overdue, every) = (self.overdue_after(), self.heartbeat / EXTRA);
+        let Some(w) = self.watched.get_mut(&from) else { return false };
+        let unheard = if beat.echo_us > 0 { beat.echo_age_us } else { Micros::from(beat.heard_ms) * 1_000 };
+        let asked = unheard >= overdue && now.since(w.extra_at) >= every;
+        if asked {
+            w.extra_at = now;
+        }
+        asked
+    }
+
+    /// A heartbeat may come late by a part of its period before anybody asks for it.
+    fn overdue_after(&self) -> Micros {
+        self.heartbeat + self.heartbeat / EXTRA
     }
 
     /// The heartbeat for a watched member.
@@ -121,6 +168,7 @@ impl Detector {
         for w in self.watched.values_mut() {
             w.heard = (w.heard + pause).min(now);
             w.heard_by = (w.heard_by + pause).min(now);
+            w.beat = (w.beat + pause).min(now);
         }
         // Not again and again: a loop that is always late must still notice who is dead.
         if now.since(self.quiet_until) > self.silence / 3 {
@@ -165,7 +213,7 @@ impl Detector {
         found
     }
 
-    /// When the next finding can come.
+    /// When the next finding can come, or somebody must be asked for a heartbeat.
     pub(crate) fn deadline(&self) -> Time {
         let next = |w: &Watched| {
             let since = w.heard.min(w.heard_by);
@@ -175,6 +223,65 @@ impl Detector {
                 Told::Silent => (w.told_at + self.heartbeat).max(since + self.silence),
             }
         };
-        self.watched.values().map(next).min().unwrap_or(Time::NEVER).max(self.quiet_until)
+        let finding = self.watched.values().map(next).min().unwrap_or(Time::NEVER).max(self.quiet_until);
+        let ask = self.watched.values().map(|w| self.ask_at(w)).min().unwrap_or(Time::NEVER);
+        finding.min(ask)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Incarnation = Incarnation(2);
+    const SILENCE: Micros = millis(1_500);
+    const PERIOD: Micros = millis(250);
+
+    fn watching() -> Detector {
+        let mut detector = Detector::new(SILENCE, PERIOD, Plants::default());
+        detector.watch(Time(0), [(PEER, SocketAddr::from(([127, 0, 0, 1], 1)))].into_iter());
+        detector
+    }
+
+    fn beat(echo_age_us: u64) -> Heartbeat {
+        let (view_number, view_tag, sent_us, echo_us) = (1, 1, 1, 1);
+        Heartbeat { view_number, view_tag, sent_us, echo_us, echo_age_us, heard_ms: 0, late_ms: 0 }
+    }
+
+    #[test]
+    fn a_late_heartbeat_is_asked_for_four_times_in_a_period_until_silence_is_not_borne() {
+        let mut detector = watching();
+        let mut asked = Vec::new();
+        // Other bytes are heard all the time: they do not say that the peer hears us.
+        for now in (0..3_000_000).step_by(500) {
+            detector.heard(Time(now), PEER);
+            let due = detector.deadline() <= Time(now);
+            if !detector.overdue(Time(now)).is_empty() {
+                assert!(due, "nobody would have been woken for it");
+                asked.push(now);
+            }
+        }
+        let expected: Vec<u64> = (312_500..SILENCE).step_by(62_500).collect();
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn nobody_is_asked_while_heartbeats_come() {
+        let mut detector = watching();
+        for period in 1..100 {
+            let now = Time(period * PERIOD);
+            assert_eq!(detector.overdue(now), []);
+            assert!(!detector.is_asked(now, PEER, &beat(PERIOD)), "it has had our last one");
+            detector.on_heartbeat(now, PEER, &beat(PERIOD));
+        }
+    }
+
+    #[test]
+    fn who_lacks_our_heartbeat_is_answered_four_times_in_a_period() {
+        let mut detector = watching();
+        let answered = |now: &u64| detector.is_asked(Time(*now), PEER, &beat(PERIOD * 2));
+        let answers = (1_000_000..1_000_000 + PERIOD).step_by(1_000).filter(answered).count();
+        assert_eq!(answers, 4);
+        assert!(!detector.is_asked(Time(5_000_000), Incarnation(3), &beat(PERIOD * 2)), "it is not watched");
     }
 }

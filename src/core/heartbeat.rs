@@ -19,15 +19,28 @@ impl Member {
     }
 
     pub(super) fn send_heartbeats(&mut self) {
-        let Some((number, tag)) = self.view().map(|(v, _)| (v.id.number, v.tag())) else { return };
         let watched: Vec<(Incarnation, SocketAddr)> =
             self.detector.watched.iter().map(|(i, w)| (*i, w.address)).collect();
         for (to, address) in watched {
-            if let Some(beat) = self.detector.heartbeat_for(self.now, to, (number, tag), self.late) {
-                self.datagram(to, address, &Datagram::Heartbeat(beat));
-            }
+            self.send_heartbeat(to, address);
         }
         self.begin_lease_round(false);
+    }
+
+    fn send_heartbeat(&mut self, to: Incarnation, address: SocketAddr) {
+        let Some(view) = self.view().map(|(v, _)| (v.id.number, v.tag())) else { return };
+        if let Some(beat) = self.detector.heartbeat_for(self.now, to, view, self.late) {
+            self.datagram(to, address, &Datagram::Heartbeat(beat));
+        }
+    }
+
+    /// Between two heartbeats: those whose own is overdue are asked for it by one that says for how long they were not heard. So a few
+    /// that are lost do not look like the beginning of a silence.
+    pub(super) fn ask_overdue(&mut self) {
+        for (whom, address) in self.detector.overdue(self.now) {
+            self.marks.reach(Mark::HeartbeatAsked);
+            self.send_heartbeat(whom, address);
+        }
     }
 
     /// A fenced view was installed: its first lease does not wait for a heartbeat. The coordinator begins a round, and whoever installs
@@ -183,6 +196,10 @@ impl Member {
             Datagram::Heartbeat(beat) => {
                 self.detector.on_heartbeat(self.now, sender, &beat);
                 self.believe_in(sender);
+                if self.detector.is_asked(self.now, sender, &beat) {
+                    self.marks.reach(Mark::HeartbeatAnswered);
+                    self.send_heartbeat(sender, from);
+                }
                 if beat.view_number < number {
                     self.send_install(sender);
                 }

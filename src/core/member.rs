@@ -292,6 +292,7 @@ impl Member {
             }
         }
         self.tick_multicast();
+        self.ask_overdue();
         self.tick_leases();
         self.tick_seeking();
         self.tick_suspicion();
@@ -305,8 +306,9 @@ impl Member {
             self.on_control(self.incarnation, control);
         }
         self.flow();
-        self.serve_sessions();
+        // A host that is answered as the primary knows that it is one.
         self.tell_primary();
+        self.serve_sessions();
         let mut transmit = std::mem::take(&mut self.links.transmit);
         transmit.sort_unstable();
         transmit.dedup();

@@ -47,6 +47,7 @@ mod setup;
 mod slow;
 mod stability;
 mod suspicion;
+mod verdict;
 mod views;
 mod window;
 

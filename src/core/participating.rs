@@ -380,6 +380,7 @@ impl Member {
         self.changes.ready.retain(|i| view.index_of(*i).is_some_and(|at| !view.members[at].ready));
         self.changes.moves.clear();
         self.changes.stuck = false;
+        self.changes.hopeless = 0;
         self.faults.retain(|i, _| present(*i));
         for (to, token, payload) in self.direct.keep_only(present) {
             if self.plants.has(Plant::ReturnNothing) {

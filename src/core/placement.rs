@@ -103,7 +103,7 @@ impl Member {
     pub(super) fn is_cut_off(&self, view: &View, whom: Incarnation) -> bool {
         let (now, silence) = (self.now, self.setup.silence);
         let Some(reports) = self.suspicion.reports.get(&whom) else { return false };
-        let long = |r: &&Report| r.sight == Sight::Silent && r.amount * 1_000 >= silence && now.since(r.at) < silence;
+        let long = |r: &&Report| r.missed_for() >= Some(silence) && now.since(r.at) < silence;
         reports.values().filter(long).count() * 2 >= view.len()
     }
 

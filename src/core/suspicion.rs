@@ -14,7 +14,7 @@ use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View};
 use crate::wire::control::{Control, Observation, Purpose, Sight};
 
 /// Why a member is removed whom nobody hears: taken back when it is heard before the view has changed.
-const SILENT: &str = "it is silent";
+pub(super) const SILENT: &str = "it is silent";
 
 /// How many others the coordinator asks about a suspect.
 const ASKED: usize = 3;
@@ -56,6 +56,13 @@ pub(super) struct Report {
     pub(super) at: Time,
 }
 
+impl Report {
+    /// For how long the observer has missed the subject. Whatever came over the network is taken: it may say anything.
+    pub(super) fn missed_for(&self) -> Option<Micros> {
+        (self.sight == Sight::Silent).then(|| self.amount.saturating_mul(1_000))
+    }
+}
+
 /// Everything about suspects.
 #[derive(Clone, Hash, Debug, Default)]
 pub(crate) struct Suspicion {
@@ -74,7 +81,7 @@ pub(crate) struct Suspicion {
     unanswered: BTreeMap<Incarnation, (Time, Time)>,
     /// When the host was last told of a suspicion: once in the bearable silence is enough.
     told: BTreeMap<Incarnation, Time>,
-    review_at: Option<Time>,
+    pub(super) review_at: Option<Time>,
 }
 
 impl Suspicion {
@@ -421,75 +428,6 @@ impl Member {
             self.ask_deputy(&view, a, b);
         }
         self.review();
-    }
-
-    /// Decides, as coordinator, who must go.
-    fn review(&mut self) {
-        if !self.is_acting() || self.has_said_goodbye() {
-            return;
-        }
-        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
-        let (now, silence) = (self.now, self.setup.silence);
-        self.suspicion.reports.values_mut().for_each(|r| r.retain(|_, x| now.since(x.at) < silence));
-        self.suspicion.deaf.retain(|_, (_, last)| now.since(*last) < silence);
-        for (index, member) in view.members.iter().enumerate() {
-            if index == me || self.changes.removals.contains_key(&member.incarnation) {
-                continue;
-            }
-            if let Some(why) = self.verdict(&view, member.incarnation) {
-                self.remove(member.incarnation, why);
-            }
-        }
-        self.review_links(&view);
-    }
-
-    fn verdict(&mut self, view: &View, subject: Incarnation) -> Option<&'static str> {
-        if self.suspicion.is_proven(subject) {
-            self.marks.reach(Mark::RemovalProven);
-            return Some("this life of it has ended");
-        }
-        let reports = self.suspicion.reports.get(&subject)?;
-        // Who is heard and hears nobody is no better than one that is silent: only a link in both directions speaks for it.
-        let linked = self.detector.unlinked_for(self.now, subject).is_some_and(|t| t < self.setup.silence / 2);
-        let alive = linked || reports.values().any(|r| r.sight == Sight::Alive);
-        let misses = |r: &Report| matches!(r.sight, Sight::Silent | Sight::Dead);
-        // Who listens and has not waited for as long as is borne may still hear it. (Who does not listen goes by dials alone.)
-        let (least, borne) = (self.setup.silence / 3 * 2, self.setup.silence);
-        let waits = |r: &Report| r.sight == Sight::Silent && (least..borne).contains(&(r.amount * 1_000));
-        let silent = reports.values().filter(|r| misses(r) && !waits(r)).count();
-        // Two that do not hear may accuse one that is well: we look for ourselves before anybody goes.
-        let looked = reports.get(&self.incarnation).is_some_and(misses);
-        let longest = reports.values().filter(|r| r.sight == Sight::Silent).map(|r| r.amount).max().unwrap_or(0);
-        let others = view.members.iter().filter(|m| m.incarnation != subject && !self.believed_gone(m.incarnation));
-        let rash = self.plants.has(Plant::OneObserverKills);
-        let needed = if rash { 1 } else { others.count().clamp(1, 2) };
-        let enough = silent >= needed && (looked || rash);
-        // Whoever has just said so can be heard, whatever is believed of it: we may have been the one that was cut off.
-        let spoken_for =
-            reports.values().any(|r| r.sight == Sight::Alive && self.now.since(r.at) < self.setup.silence / 2);
-        if enough && longest * 1_000 >= self.setup.silence && (!alive || (needed == 1 && !spoken_for)) {
-            self.marks.reach(if needed == 1 { Mark::RemovalByOne } else { Mark::RemovalSilent });
-            return Some(SILENT);
-        }
-        if alive {
-            let accusers: Vec<(Incarnation, Time)> = reports
-                .iter()
-                .filter(|(_, r)| r.sight == Sight::Silent && r.amount * 1_000 >= self.setup.silence)
-                .map(|(observer, r)| (*observer, r.at))
-                .collect();
-            for (accuser, at) in accusers {
-                self.marks.reach(Mark::PairDeaf);
-                self.suspicion.deaf.entry((accuser, subject)).or_insert((at, at)).1 = at;
-            }
-        }
-        let reports = self.suspicion.reports.get(&subject)?;
-        reports.values().any(|r| r.sight == Sight::Faulty).then_some("it sent what it must not")
-    }
-
-    /// Takes a member into the next change as one that goes.
-    pub(super) fn remove(&mut self, whom: Incarnation, why: &'static str) {
-        self.changes.removals.insert(whom, why);
-        self.changes.begin(self.now, self.setup.gather);
     }
 
     /// Who coordinates, as far as this member can tell: the most senior leader with which it has a link, or may have one, and from

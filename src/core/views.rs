@@ -18,6 +18,8 @@ use crate::wire::control::{
 const REPEAT: Micros = millis(100);
 /// After so many repeats without an answer a joiner is left out, and a survivor is looked into.
 const PATIENCE: u32 = 5;
+/// The patience with an attempt is doubled so many times at most.
+const MOST_DOUBLINGS: u32 = 3;
 /// What cannot be decided now is tried again after this time.
 const LATER: Micros = millis(500);
 /// Joiners that wait at one time.
@@ -52,6 +54,9 @@ pub(crate) struct Changes {
     /// When we last decided a view that takes somebody in.
     grew_at: Option<Time>,
     told_no_quorum: bool,
+    /// Attempts at the next view that were given up as hopeless: each one after them waits twice as long, since answers over a bad
+    /// connection may need more time than the last one gave them.
+    pub(crate) hopeless: u32,
 }
 
 impl Changes {
@@ -369,11 +374,12 @@ impl Member {
                 self.send_to_participant(whom, &attempt.participants, request);
             }
         }
-        let hopeless = attempt.repeats > PATIENCE * 10;
+        let hopeless = attempt.repeats > (PATIENCE * 10) << self.changes.hopeless.min(MOST_DOUBLINGS);
         let removed = attempt.participants.keys().any(|i| self.changes.removals.contains_key(i));
         self.attempt = Some(attempt);
         if removed || hopeless {
             self.marks.reach(if removed { Mark::ParticipantRemoved } else { Mark::AttemptHopeless });
+            self.changes.hopeless += u32::from(hopeless);
             return self.give_up(0);
         }
         self.advance_attempt();

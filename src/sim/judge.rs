@@ -11,6 +11,8 @@ mod tests;
 
 /// A link may be missing between a member and its leader for this many silences before the view must have changed.
 const PLACEMENT_SILENCES: u64 = 10;
+/// Where more of a thousand segments are lost, a connection stands still for seconds, and so do the attempts that need its answers.
+const HEAVY_LOSS: u32 = 200;
 /// After this many silences without any trouble nobody may be removed.
 const QUIET_SILENCES: u64 = 14;
 /// A joiner that is not ready must not hold up stability for this part of a silence.
@@ -226,8 +228,9 @@ impl World {
         let Some(other) = self.node_of(name.incarnation).filter(|other| self.position(*other, view).is_some()) else {
             return;
         };
-        let bound = self.nodes[node].setup.silence * PLACEMENT_SILENCES;
         let (a, b) = (self.nodes[node].host, self.nodes[other].host);
+        let heavy = self.network.conditions(a, b).loss > HEAVY_LOSS;
+        let bound = self.nodes[node].setup.silence * PLACEMENT_SILENCES * if heavy { 3 } else { 1 };
         let missing = [(a, b), (b, a)]
             .into_iter()
             .any(|(from, to)| !self.network.reaches(from, to) && self.now > self.network.changed_at(from, to) + bound);

@@ -300,6 +300,9 @@ impl World {
         if matches!(event, core::Event::Expelled { .. }) {
             self.become_ready_later(node);
         }
+        if matches!(event, core::Event::Primary { primary: true, .. }) {
+            self.nodes[node].acted_at = Some(self.now);
+        }
         self.check_event(node, &event);
         self.ledger.event(process, &event);
     }

@@ -56,11 +56,14 @@ pub struct Cluster {
     pub mute: Option<(usize, usize)>,
     /// Who does not hear by multicast whom: (sender, receiver).
     pub deaf: BTreeSet<(usize, usize)>,
+    /// So many datagrams from one member to another are lost next.
+    pub lose: BTreeMap<(usize, usize), usize>,
     /// The host of this member takes no messages.
     pub idle_host: Option<usize>,
     /// Everything that went to the multicast group, and by whom, where it is kept.
     pub casts: Option<Vec<(usize, Bytes)>>,
-    /// Questions for what was lost, and wishes for streams over connections: when, from whom and to whom, where they are kept.
+    /// Questions for what was lost, wishes for streams over connections, and first requests of attempts at a view: when, from whom
+    /// and to whom, where they are kept.
     pub asked: Option<Vec<(Time, usize, usize, Control)>>,
     /// What all members wanted done so far.
     pub outputs: usize,
@@ -127,6 +130,7 @@ impl Cluster {
             level: Level::Fifo,
             mute: None,
             deaf: BTreeSet::new(),
+            lose: BTreeMap::new(),
             idle_host: None,
             casts: None,
             asked: None,
@@ -266,7 +270,7 @@ impl Cluster {
                 }
             }
             Output::Datagram { to, bytes } => {
-                if let Some(other) = self.at(to) {
+                if let Some(other) = self.at(to).filter(|other| !self.is_lost(node, *other)) {
                     self.nodes[other].member.handle(now, Input::Datagram { from: address(node), bytes: &bytes });
                 }
             }
@@ -282,6 +286,12 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Whether the next datagram from one member to another is lost.
+    fn is_lost(&mut self, from: usize, to: usize) -> bool {
+        let left = self.lose.get_mut(&(from, to)).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
     }
 
     fn transmit(&mut self, node: usize, conn: ConnId) {
@@ -333,7 +343,7 @@ impl Cluster {
             let (frame, rest) = bytes.split_at(head + control::body_length(header));
             bytes = rest;
             if header[0] != decurion::wire::BATCH_TYPE
-                && let control @ (Control::Repair(_) | Control::Carry(_)) =
+                && let control @ (Control::Repair(_) | Control::Carry(_) | Control::Prepare(_)) =
                     Control::decode(frame).expect("a legal frame")
             {
                 kept.push((self.now, from, to, control));
