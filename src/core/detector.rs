@@ -56,12 +56,21 @@ pub(crate) struct Detector {
     heartbeat: Micros,
     /// Until then nothing is found: we have just come back from a pause.
     quiet_until: Time,
+    /// When something is to be done next, and for whom; never too late. Every turn of a member asks, so nobody counts anew.
+    next: (Time, Option<Incarnation>),
     plants: Plants,
 }
 
 impl Detector {
     pub(crate) fn new(silence: Micros, heartbeat: Micros, plants: Plants) -> Detector {
-        Detector { watched: BTreeMap::new(), silence, heartbeat, quiet_until: Time::ZERO, plants }
+        Detector {
+            watched: BTreeMap::new(),
+            silence,
+            heartbeat,
+            quiet_until: Time::ZERO,
+            next: (Time::NEVER, None),
+            plants,
+        }
     }
 
     /// Watches exactly these from now on. Who is new counts as heard now.
@@ -81,6 +90,7 @@ impl Detector {
             });
             self.watched.insert(incarnation, watched);
         }
+        self.count_anew();
     }
 
     /// A sign of life.
@@ -112,13 +122,17 @@ impl Detector {
     /// Nobody is asked for longer than silence is borne.
     pub(crate) fn overdue(&mut self, now: Time) -> Vec<(Incarnation, SocketAddr)> {
         let mut asked = Vec::new();
-        let due: Vec<Incarnation> =
-            self.watched.iter().filter(|(_, w)| now >= self.ask_at(w)).map(|(whom, _)| *whom).collect();
+        if now < self.next.0 {
+            return asked;
+        }
+        let late = |(_, w): &(&Incarnation, &Watched)| now >= self.ask_at(w);
+        let due: Vec<Incarnation> = self.watched.iter().filter(late).map(|(whom, _)| *whom).collect();
         for whom in due {
             let w = self.watched.get_mut(&whom).expect("just seen");
             w.extra_at = now;
             asked.push((whom, w.address));
         }
+        self.count_anew();
         asked
     }
 
@@ -174,6 +188,7 @@ impl Detector {
         if now.since(self.quiet_until) > self.silence / 3 {
             self.quiet_until = now + LOOK_FIRST;
         }
+        self.count_anew();
     }
 
     /// How long a link has not been up in both directions.
@@ -194,7 +209,7 @@ impl Detector {
     /// Looks for silence.
     pub(crate) fn findings(&mut self, now: Time) -> Vec<Finding> {
         let mut found = Vec::new();
-        if now < self.quiet_until {
+        if now < self.next.0 || now < self.quiet_until {
             return found;
         }
         for (whom, w) in &mut self.watched {
@@ -210,22 +225,37 @@ impl Detector {
                 found.push(Finding::Check(*whom, silent));
             }
         }
+        self.count_anew();
         found
     }
 
-    /// When the next finding can come, or somebody must be asked for a heartbeat.
+    /// When the next finding can come, or somebody must be asked for a heartbeat: not later, and exactly that after [`Detector::settle`].
     pub(crate) fn deadline(&self) -> Time {
-        let next = |w: &Watched| {
-            let since = w.heard.min(w.heard_by);
-            match w.told {
-                Told::Nothing => since + self.silence / 3 * 2,
-                Told::Check => since + self.silence,
-                Told::Silent => (w.told_at + self.heartbeat).max(since + self.silence),
-            }
+        self.next.0
+    }
+
+    /// At the end of a turn. What is heard only puts off what is due, so nothing changes unless it was heard of the one that is next.
+    pub(crate) fn settle(&mut self) {
+        let next = self.next.1.and_then(|whom| self.watched.get(&whom)).map(|w| self.due(w));
+        if next != Some(self.next.0) {
+            self.count_anew();
+        }
+    }
+
+    fn count_anew(&mut self) {
+        let due = self.watched.iter().map(|(whom, w)| (self.due(w), Some(*whom)));
+        self.next = due.min().unwrap_or((Time::NEVER, None));
+    }
+
+    /// When something is to be done for one member.
+    fn due(&self, w: &Watched) -> Time {
+        let since = w.heard.min(w.heard_by);
+        let finding = match w.told {
+            Told::Nothing => since + self.silence / 3 * 2,
+            Told::Check => since + self.silence,
+            Told::Silent => (w.told_at + self.heartbeat).max(since + self.silence),
         };
-        let finding = self.watched.values().map(next).min().unwrap_or(Time::NEVER).max(self.quiet_until);
-        let ask = self.watched.values().map(|w| self.ask_at(w)).min().unwrap_or(Time::NEVER);
-        finding.min(ask)
+        finding.max(self.quiet_until).min(self.ask_at(w))
     }
 }
 
@@ -260,6 +290,7 @@ mod tests {
                 assert!(due, "nobody would have been woken for it");
                 asked.push(now);
             }
+            detector.settle();
         }
         let expected: Vec<u64> = (312_500..SILENCE).step_by(62_500).collect();
         assert_eq!(asked, expected);

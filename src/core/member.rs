@@ -309,6 +309,7 @@ impl Member {
         // A host that is answered as the primary knows that it is one.
         self.tell_primary();
         self.serve_sessions();
+        self.detector.settle();
         let mut transmit = std::mem::take(&mut self.links.transmit);
         transmit.sort_unstable();
         transmit.dedup();
