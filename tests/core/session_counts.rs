@@ -50,6 +50,30 @@ fn after_a_loss_the_count_of_single_copies_is_true_at_once() {
     assert_eq!(cluster.member(2).session_counts().single, sessions);
 }
 
+/// How long it takes until all have two copies again; if `live`, the host reads one of its sessions every 10 ms.
+fn restored_after(live: bool) -> u64 {
+    let mut cluster = Cluster::new(3, |_, setup| setup.sessions.restore_bytes_per_s = 1_000_000);
+    fill(&mut cluster, 2_000, 0);
+    cluster.until(|c| c.member(0).session_counts().single == 0);
+    cluster.kill(1);
+    cluster.until(|c| c.members_of(0) == 2);
+    let since = cluster.now;
+    while cluster.member(0).session_counts().single > 0 {
+        assert!(cluster.now < since + millis(60_000), "never");
+        if live {
+            cluster.begin(0, id(0), SessionOp::Read);
+        }
+        cluster.pass(millis(10));
+    }
+    cluster.now.since(since)
+}
+
+#[test]
+fn copies_are_made_anew_at_a_fifth_of_the_rate_while_the_host_uses_sessions() {
+    let (alone, beside) = (restored_after(false), restored_after(true));
+    assert!((4 * alone..=6 * alone).contains(&beside), "{beside} us, {alone} us alone");
+}
+
 #[test]
 fn many_sessions_expire_within_a_round_of_bounded_length() {
     let (sessions, ttl_s) = (80_000, 60);

@@ -167,7 +167,8 @@ pub static KEYS: &[Key] = &[
         "How long a request about a session may take before it is answered with ERR_TIMEOUT, or ERR_OUTCOME_UNKNOWN if it may \
          have made a change."),
     key("session.restore_bytes_per_s", bytes(64 * 1024, GIBIBYTE), Default::Is("33554432"),
-        "Bytes a second at most for making second copies anew after a member was lost, so that live traffic is not held up."),
+        "Bytes a second at most for making second copies anew after a member was lost, and a fifth of that while the host uses \
+         sessions, so that live traffic is not held up."),
     agreed("session.mode", Kind::Choice(&["synchronous", "asynchronous"]), Default::Is("synchronous"),
         "`synchronous`: a change is answered for once a second member has it. `asynchronous`: at once, and what the crash of one \
          member can lose is bounded by the window below; both its bytes and its age can be read."),

@@ -12,6 +12,8 @@ use crate::wire::session::{About, Attributes, Change, Copy, Frame, Objection, Re
 /// How often copies are made anew while some are missing, and how often all sessions are looked at otherwise.
 const RESTORE: Micros = millis(20);
 const LOOK: Micros = millis(500);
+/// While hosts use sessions, copies are made anew at this part of the rate that is allowed.
+const YIELDED: usize = 5;
 /// Sessions looked at in one go, unless there are so many that a whole round would take longer than `ROUND`.
 const AT_ONCE: usize = 2_048;
 /// How long a whole round takes at most while nothing is missing: so late a session may expire.
@@ -33,11 +35,14 @@ pub(crate) struct Restoring {
     made: u64,
     /// Something was begun in this round.
     pub(super) busy: bool,
+    /// The host has asked for something since we last went on: it is not to wait for this.
+    pub(super) live: bool,
 }
 
 impl Default for Restoring {
     fn default() -> Restoring {
-        Restoring { at: Time::NEVER, cursor: None, pace: (AT_ONCE, LOOK), pending: false, made: 0, busy: false }
+        let (at, pace) = (Time::NEVER, (AT_ONCE, LOOK));
+        Restoring { at, cursor: None, pace, pending: false, made: 0, busy: false, live: false }
     }
 }
 
@@ -480,7 +485,10 @@ impl Sessions {
         }
         let (most, pause) = self.restoring.pace;
         self.restoring.at = self.now + if self.restoring.busy { RESTORE } else { pause };
-        let mut quota = self.rules.restore_bytes_per_s * (RESTORE as usize) / 1_000_000;
+        // Who leaves has no time to lose.
+        let yields = std::mem::take(&mut self.restoring.live) && !self.retired;
+        let rate = self.rules.restore_bytes_per_s / if yields { YIELDED } else { 1 };
+        let mut quota = rate * (RESTORE as usize) / 1_000_000;
         let (mut looked, mut end, mut due) = (0, None, Vec::new());
         for (id, session) in self.store.after(self.restoring.cursor).take(most) {
             (looked, end) = (looked + 1, Some(id));

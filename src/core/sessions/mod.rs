@@ -146,7 +146,7 @@ pub struct SessionRules {
     pub memory_bytes: usize,
     /// How long a request may take.
     pub timeout: Micros,
-    /// Bytes a second at most for making second copies anew.
+    /// Bytes a second at most for making second copies anew; a fifth of that while the host uses sessions.
     pub restore_bytes_per_s: usize,
     /// The replication group in which second copies are kept if possible.
     pub preferred_group: Option<String>,

@@ -17,6 +17,7 @@ impl Sessions {
         let (id, until) = (request.id, now + self.rules.timeout);
         self.active.enter(id).waiting.push_back(Waiting { request, until });
         self.review_at = self.review_at.min(now + REVIEW);
+        self.restoring.live = true;
         self.advance(id);
     }
 
