@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use super::buffers::Frame;
 use super::io::{CloseCause, Event, MemberRef, Output};
 use super::links::{Conn, Peer, State};
@@ -376,14 +378,18 @@ impl Member {
         if to == self.incarnation {
             return self.loopback.push_back(control);
         }
+        self.send_encoded(to, &control, control.encode());
+    }
+
+    /// The same to another member, of a frame that many get and that was encoded for all of them.
+    pub(super) fn send_encoded(&mut self, to: Incarnation, control: &Control, frame: Bytes) {
         if let Some(conn) = self.links.link(to) {
-            return self.links.send_control(conn, &control);
+            return self.links.send_encoded(conn, control, frame);
         }
         if let Some(conn) = self.via(to, false).and_then(|via| self.links.link(via)) {
-            let frame = control.encode();
             return self.links.send_control(conn, &Control::Routed(Routed { from: self.incarnation, to, frame }));
         }
-        self.send_dialed(to, &control);
+        self.send_dialed(to, control);
     }
 
     /// Sends a control frame over a connection of our own, dialled if there is none: for what was not answered.

@@ -218,14 +218,21 @@ impl Links {
 
     /// Queues a control frame; before the connection is open it waits, within a bound.
     pub(crate) fn send_control(&mut self, id: ConnId, control: &Control) {
+        if self.conns.contains_key(&id) {
+            self.send_encoded(id, control, control.encode());
+        }
+    }
+
+    /// The same of a frame that many get, and that was encoded for all of them.
+    pub(crate) fn send_encoded(&mut self, id: ConnId, control: &Control, frame: Bytes) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let greeting =
             matches!(control, Control::Hello(_) | Control::Welcome(_) | Control::Refuse(_) | Control::Report(_));
         conn.unanswered |= !matches!(control, Control::Ping(_) | Control::Pong(_));
         if conn.peer().is_some() || greeting {
-            self.push_control(id, control.encode());
+            self.push_control(id, frame);
         } else if conn.waiting.len() < WAITING_FRAMES {
-            conn.waiting.push(control.encode());
+            conn.waiting.push(frame);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use super::ballot::{Attempt, Part, Participant, Phase, place};
 use super::io::Event;
 use super::mark::Mark;
@@ -283,7 +285,8 @@ impl Member {
         let participants = self.participants();
         for (incarnation, participant) in &participants {
             let prepare = Prepare { number, ballot, previous, joins: participant.part == Part::Joiner };
-            self.send_to_participant(*incarnation, &participants, Control::Prepare(prepare));
+            let prepare = Control::Prepare(prepare);
+            self.send_to_participant(*incarnation, &participants, &prepare, prepare.encode());
         }
         self.attempt = Some(Attempt {
             number,
@@ -327,16 +330,22 @@ impl Member {
         all
     }
 
-    fn send_to_participant(&mut self, to: Incarnation, all: &BTreeMap<Incarnation, Participant>, control: Control) {
-        if self.links.link(to).is_none() && self.via(to, false).is_none() && to != self.incarnation {
+    /// What it takes of `control` is `frame`, which was encoded for all that get it.
+    fn send_to_participant(
+        &mut self, to: Incarnation, all: &BTreeMap<Incarnation, Participant>, control: &Control, frame: Bytes,
+    ) {
+        if to == self.incarnation {
+            return self.loopback.push_back(control.clone());
+        }
+        if self.links.link(to).is_none() && self.via(to, false).is_none() {
             let Some(address) = all.get(&to).map(|p| p.address) else { return };
             let conn = self
                 .links
                 .dialing(to)
                 .unwrap_or_else(|| self.dial(address, crate::wire::control::Purpose::Link, Some(to)));
-            return self.links.send_control(conn, &control);
+            return self.links.send_encoded(conn, control, frame);
         }
-        self.send_to(to, control);
+        self.send_encoded(to, control, frame);
     }
 
     /// Sends the current request to everybody who has not answered it.
@@ -371,7 +380,7 @@ impl Member {
             if attempt.repeats.trailing_zeros().is_multiple_of(2) {
                 self.send_dialed(whom, &request);
             } else {
-                self.send_to_participant(whom, &attempt.participants, request);
+                self.send_to_participant(whom, &attempt.participants, &request, request.encode());
             }
         }
         let hopeless = attempt.repeats > (PATIENCE * 10) << self.changes.hopeless.min(MOST_DOUBLINGS);
@@ -606,8 +615,13 @@ impl Member {
         let proposal = attempt.proposal.clone().expect("there is something to propose");
         let ballot = attempt.ballot;
         let whom: Vec<Incarnation> = attempt.participants.keys().copied().collect();
+        let propose = Control::Propose(Propose { ballot, proposal });
+        let frame = propose.encode();
         for to in whom {
-            self.send_to(to, Control::Propose(Propose { ballot, proposal: proposal.clone() }));
+            match to == self.incarnation {
+                true => self.loopback.push_back(propose.clone()),
+                false => self.send_encoded(to, &propose, frame.clone()),
+            }
         }
     }
 
@@ -636,10 +650,11 @@ impl Member {
         let mut whom: BTreeSet<Incarnation> = attempt.participants.keys().copied().collect();
         whom.extend(proposal.members.iter().map(|m| m.incarnation));
         whom.remove(&self.incarnation);
+        let frame = install.encode();
         for to in &whom {
             match attempt.participants.contains_key(to) {
-                true => self.send_to_participant(*to, &attempt.participants, install.clone()),
-                false => self.send_to(*to, install.clone()),
+                true => self.send_to_participant(*to, &attempt.participants, &install, frame.clone()),
+                false => self.send_encoded(*to, &install, frame.clone()),
             }
         }
         let in_view = |i: &Incarnation| proposal.members.iter().any(|m| m.incarnation == *i);
