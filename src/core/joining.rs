@@ -68,6 +68,8 @@ pub(crate) struct Seeking {
     /// Names of seeds that have not been found yet.
     unresolved: BTreeSet<String>,
     last_refusal: Option<String>,
+    /// The host was told that it keeps us from asking for admission.
+    told_put_off: bool,
 }
 
 impl Seeking {
@@ -82,6 +84,7 @@ impl Seeking {
             vain: None,
             unresolved: setup.seeds.iter().map(|s| s.host.clone()).filter(|h| h.parse::<IpAddr>().is_err()).collect(),
             last_refusal: None,
+            told_put_off: false,
         };
         if let Some(address) = at {
             seeking.add(address, setup.advertise);
@@ -122,6 +125,12 @@ impl Member {
             self.greet_all_anew();
         }
         self.dial_seeds();
+        if self.budget.is_half_full() {
+            // Whoever comes with a host that is behind holds up everybody, and was removed for it, maybe, a moment ago. Nor does it
+            // serve beside them meanwhile.
+            self.marks.reach(Mark::AdmissionPutOff);
+            return self.tell_put_off();
+        }
         self.ask_for_admission();
         self.consider_forming();
     }
@@ -265,6 +274,18 @@ impl Member {
         }
     }
 
+    /// The host must do something before we join a view: it is told so once.
+    fn tell_put_off(&mut self) {
+        let Some(seeking) = self.seeking.as_mut().filter(|s| !s.told_put_off) else { return };
+        seeking.told_put_off = true;
+        let (waiting, bound) = (self.budget.outstanding, self.setup.receive_queue_bytes);
+        let text = format!(
+            "this process joins no view yet: its host has not taken {waiting} bytes of messages and answers, more than half of \
+             receive.queue_bytes ({bound}), and would hold up everybody"
+        );
+        self.event(Event::Note { level: 2, text });
+    }
+
     /// Asks the coordinator for admission, once all leaders have answered or had the time to.
     fn ask_for_admission(&mut self) {
         let Some(entrance) = self.seeking.as_mut().and_then(|s| s.entrance.as_mut()) else { return };
@@ -276,10 +297,6 @@ impl Member {
         }
         if entrance.asks >= ASKS {
             return self.look_elsewhere();
-        }
-        if self.budget.is_half_full() {
-            // Whoever comes with a host that is behind holds up everybody, and was removed for it, maybe, a moment ago.
-            return self.marks.reach(Mark::AdmissionPutOff);
         }
         entrance.asked = self.now;
         self.marks.reach(Mark::AdmissionAsked);

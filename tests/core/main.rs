@@ -12,6 +12,7 @@ mod order;
 mod other_log;
 mod session_counts;
 mod session_frames;
+mod slow_receiver;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]
 mod support;
 mod windows;

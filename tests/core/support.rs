@@ -381,6 +381,11 @@ impl Cluster {
     /// The host of a member takes what it has not taken yet.
     pub fn consume(&mut self, node: usize) {
         let bytes = self.member(node).stats().delivery_queue_bytes as usize;
+        self.take(node, bytes);
+    }
+
+    /// The host of a member looks for events, and takes so many bytes of them.
+    pub fn take(&mut self, node: usize, bytes: usize) {
         self.nodes[node].member.handle(self.now, Input::Consumed { bytes });
         self.settle();
     }
