@@ -142,16 +142,16 @@ impl Detector {
         if self.silent_for(at, w) < self.silence { at } else { Time::NEVER }
     }
 
-    /// Whether a heartbeat asks for one in answer: its sender has not got ours for too long.
-    pub(crate) fn is_asked(&mut self, now: Time, from: Incarnation, beat: &Heartbeat) -> bool {
+    /// Where a heartbeat wants one in answer: its sender has not got ours for too long.
+    pub(crate) fn asked_by(&mut self, now: Time, from: Incarnation, beat: &Heartbeat) -> Option<SocketAddr> {
         let (overdue, every) = (self.overdue_after(), self.heartbeat / EXTRA);
-        let Some(w) = self.watched.get_mut(&from) else { return false };
+        let w = self.watched.get_mut(&from)?;
         let unheard = if beat.echo_us > 0 { beat.echo_age_us } else { Micros::from(beat.heard_ms) * 1_000 };
         let asked = unheard >= overdue && now.since(w.extra_at) >= every;
-        if asked {
+        asked.then(|| {
             w.extra_at = now;
-        }
-        asked
+            w.address
+        })
     }
 
     /// A heartbeat may come late by a part of its period before anybody asks for it.
@@ -302,7 +302,7 @@ mod tests {
         for period in 1..100 {
             let now = Time(period * PERIOD);
             assert_eq!(detector.overdue(now), []);
-            assert!(!detector.is_asked(now, PEER, &beat(PERIOD)), "it has had our last one");
+            assert_eq!(detector.asked_by(now, PEER, &beat(PERIOD)), None, "it has had our last one");
             detector.on_heartbeat(now, PEER, &beat(PERIOD));
         }
     }
@@ -310,9 +310,9 @@ mod tests {
     #[test]
     fn who_lacks_our_heartbeat_is_answered_four_times_in_a_period() {
         let mut detector = watching();
-        let answered = |now: &u64| detector.is_asked(Time(*now), PEER, &beat(PERIOD * 2));
+        let answered = |now: &u64| detector.asked_by(Time(*now), PEER, &beat(PERIOD * 2)).is_some();
         let answers = (1_000_000..1_000_000 + PERIOD).step_by(1_000).filter(answered).count();
         assert_eq!(answers, 4);
-        assert!(!detector.is_asked(Time(5_000_000), Incarnation(3), &beat(PERIOD * 2)), "it is not watched");
+        assert_eq!(detector.asked_by(Time(5_000_000), Incarnation(3), &beat(PERIOD * 2)), None, "it is not watched");
     }
 }

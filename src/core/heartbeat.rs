@@ -196,9 +196,10 @@ impl Member {
             Datagram::Heartbeat(beat) => {
                 self.detector.on_heartbeat(self.now, sender, &beat);
                 self.believe_in(sender);
-                if self.detector.is_asked(self.now, sender, &beat) {
+                // To where it listens, whatever the datagram says of where it comes from.
+                if let Some(address) = self.detector.asked_by(self.now, sender, &beat) {
                     self.marks.reach(Mark::HeartbeatAnswered);
-                    self.send_heartbeat(sender, from);
+                    self.send_heartbeat(sender, address);
                 }
                 if beat.view_number < number {
                     self.send_install(sender);
