@@ -375,14 +375,14 @@ impl Member {
 
     /// Sends a control frame to a member: over the link, through leaders, or over a connection dialled for it.
     pub(super) fn send_to(&mut self, to: Incarnation, control: Control) {
-        if to == self.incarnation {
-            return self.loopback.push_back(control);
-        }
         self.send_encoded(to, &control, control.encode());
     }
 
-    /// The same to another member, of a frame that many get and that was encoded for all of them.
+    /// The same of a frame that many get and that was encoded for all of them.
     pub(super) fn send_encoded(&mut self, to: Incarnation, control: &Control, frame: Bytes) {
+        if to == self.incarnation {
+            return self.loopback.push_back(control.clone());
+        }
         if let Some(conn) = self.links.link(to) {
             return self.links.send_encoded(conn, control, frame);
         }

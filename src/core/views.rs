@@ -334,10 +334,7 @@ impl Member {
     fn send_to_participant(
         &mut self, to: Incarnation, all: &BTreeMap<Incarnation, Participant>, control: &Control, frame: Bytes,
     ) {
-        if to == self.incarnation {
-            return self.loopback.push_back(control.clone());
-        }
-        if self.links.link(to).is_none() && self.via(to, false).is_none() {
+        if self.links.link(to).is_none() && self.via(to, false).is_none() && to != self.incarnation {
             let Some(address) = all.get(&to).map(|p| p.address) else { return };
             let conn = self
                 .links
@@ -618,10 +615,7 @@ impl Member {
         let propose = Control::Propose(Propose { ballot, proposal });
         let frame = propose.encode();
         for to in whom {
-            match to == self.incarnation {
-                true => self.loopback.push_back(propose.clone()),
-                false => self.send_encoded(to, &propose, frame.clone()),
-            }
+            self.send_encoded(to, &propose, frame.clone());
         }
     }
 
