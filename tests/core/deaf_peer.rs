@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use crate::support::hello;
 use decurion::core::{Event, Input, Member, Output, Seed, Setup};
-use decurion::types::{ConnId, Incarnation, Name, Time, limits};
-use decurion::wire::VERSION;
-use decurion::wire::control::{Control, Hello, MAGIC, Purpose};
+use decurion::types::{ConnId, Incarnation, Time, limits};
+use decurion::wire::control::{Control, Purpose};
 
 /// More than any peer may have waiting: the bound follows from the default window and receive queue.
 const FAR_TOO_MUCH_BYTES: usize = 64 * 1024 * 1024;
@@ -48,19 +48,7 @@ fn who_asks_without_reading_is_cut_off() {
     setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_001 }];
     let mut member = Member::new(setup, now);
     let conn = member.accept(now, address(20_000)).expect("one stranger is welcome");
-    let hello = Hello {
-        magic: MAGIC,
-        version_min: VERSION,
-        version_max: VERSION,
-        cluster: "test".to_owned(),
-        purpose: Purpose::Link,
-        name: Name::new("deaf"),
-        incarnation: Incarnation(2),
-        address: address(20_000),
-        expects: Incarnation::NONE,
-        settings: Vec::new(),
-        view: None,
-    };
+    let hello = hello("test", "deaf", (Incarnation(2), address(20_000)), Purpose::Link);
     let mut faults = Vec::new();
     assert!(feed(&mut member, now, conn, &Control::Hello(hello).encode(), &mut faults), "it is greeted");
     let questions = Control::Ping(7).encode().repeat(limits::CHUNK_BYTES / 32);

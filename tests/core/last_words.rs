@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use crate::support::hello;
 use decurion::core::{Input, Member, Output, Setup};
-use decurion::types::{ConnId, Incarnation, Name, Time};
-use decurion::wire::VERSION;
-use decurion::wire::control::{Control, Hello, MAGIC, Purpose, RefusalCode};
+use decurion::types::{ConnId, Incarnation, Time};
+use decurion::wire::control::{Control, Purpose, RefusalCode};
 
 fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
@@ -13,19 +13,7 @@ fn address(port: u16) -> SocketAddr {
 
 fn greet(member: &mut Member, now: Time, cluster: &str, port: u16) -> ConnId {
     let conn = member.accept(now, address(port)).expect("a stranger is welcome");
-    let hello = Hello {
-        magic: MAGIC,
-        version_min: VERSION,
-        version_max: VERSION,
-        cluster: cluster.to_owned(),
-        purpose: Purpose::Join,
-        expects: Incarnation::NONE,
-        name: Name::new("guest"),
-        incarnation: Incarnation(u128::from(port)),
-        address: address(port),
-        settings: Vec::new(),
-        view: None,
-    };
+    let hello = hello(cluster, "guest", (Incarnation(u128::from(port)), address(port)), Purpose::Join);
     let space = member.receive_space(conn).expect("it is open");
     space.extend_from_slice(&Control::Hello(hello).encode());
     member.handle(now, Input::Received(conn));

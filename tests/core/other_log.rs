@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
+use crate::support::hello;
 use decurion::core::{Input, Member, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, ViewId};
-use decurion::wire::VERSION;
 use decurion::wire::control::{
-    Control, HEADER_BYTES, Hello, Install, MAGIC, Prepare, Proposal, Propose, Purpose, body_length,
+    Control, HEADER_BYTES, Hello, Install, Prepare, Proposal, Propose, Purpose, body_length,
 };
 
 const NOW: Time = Time(1_000_000);
@@ -47,19 +47,8 @@ fn found() -> (Member, ConnId) {
     setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_100 }];
     let mut member = Member::new(setup, NOW);
     let conn = member.accept(NOW, address(COORDINATOR)).expect("a stranger is welcome");
-    let hello = Hello {
-        magic: MAGIC,
-        version_min: VERSION,
-        version_max: VERSION,
-        cluster: "test".to_owned(),
-        purpose: Purpose::Link,
-        expects: ME,
-        name: Name::new("coordinator"),
-        incarnation: COORDINATOR,
-        address: address(COORDINATOR),
-        settings: Vec::new(),
-        view: None,
-    };
+    let hello = hello("test", "coordinator", (COORDINATOR, address(COORDINATOR)), Purpose::Link);
+    let hello = Hello { expects: ME, ..hello };
     say(&mut member, conn, &Control::Hello(hello));
     (member, conn)
 }

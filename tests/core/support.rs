@@ -9,9 +9,10 @@ use decurion::core::{
     CloseCause, Event, Input, Member, Outbox, Output, Payload, Received, Seed, SessionAnswer, SessionOp,
     SessionRequest, Setup, To,
 };
-use decurion::types::{Code, ConnId, Epoch, Incarnation, MemberTag, Micros, Seat, SessionId, Time, millis};
+use decurion::types::{Code, ConnId, Epoch, Incarnation, MemberTag, Micros, Name, Seat, SessionId, Time, millis};
+use decurion::wire::VERSION;
 use decurion::wire::batch::{self, Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
-use decurion::wire::control::{self, Control, DirectAck};
+use decurion::wire::control::{self, Control, DirectAck, Hello, MAGIC, Purpose};
 use decurion::wire::session::{Attributes, Frame};
 
 /// Longer than anything here may take.
@@ -107,6 +108,23 @@ fn flags_of(area: &[u8]) -> u8 {
 
 pub fn pairs(pairs: &[(&str, &[u8])]) -> Attributes {
     Attributes::new(pairs.iter().copied())
+}
+
+/// What somebody says first who is in no view, or does not say which.
+pub fn hello(cluster: &str, name: &str, (incarnation, address): (Incarnation, SocketAddr), purpose: Purpose) -> Hello {
+    Hello {
+        magic: MAGIC,
+        version_min: VERSION,
+        version_max: VERSION,
+        cluster: cluster.to_owned(),
+        purpose,
+        expects: Incarnation::NONE,
+        name: Name::new(name),
+        incarnation,
+        address,
+        settings: Vec::new(),
+        view: None,
+    }
 }
 
 impl Cluster {
