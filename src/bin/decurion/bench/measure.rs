@@ -121,6 +121,12 @@ pub fn senders(plan: &Plan, groups: &[Vec<usize>]) -> Vec<usize> {
     }
 }
 
+/// Somebody who neither sends nor leads: to be slow, or to die.
+pub fn bystander(plan: &Plan, groups: &[Vec<usize>], sender: usize) -> usize {
+    let leads = |at: &usize| groups.iter().any(|group| group[0] == *at);
+    (0..plan.members).rev().find(|at| *at != sender && !leads(at)).expect("a plan has enough members")
+}
+
 /// Lets the senders send, and waits until everybody else has everything. What somebody else transfers beside them does not count.
 fn stream(
     plan: &Plan, fleet: &mut Fleet<'_>, senders: &[usize], beside: Option<usize>, ms: u64,

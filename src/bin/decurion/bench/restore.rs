@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::figures::{Latency, median};
 use super::fleet::{Fleet, Stage};
-use super::measure::{Measured, senders};
+use super::measure::{Measured, bystander, senders};
 use super::payload::monotonic_ns;
 use super::plan::{PATIENCE, Plan};
 use super::protocol::{Changes, Count, Order, Said, Written};
@@ -79,8 +79,7 @@ fn one(stage: &Stage, number: u32) -> Result<Loss, Failure> {
     let mut fleet = Fleet::ours(stage, number)?;
     let groups = fleet.groups.clone();
     let writer = senders(plan, &groups)[0];
-    let leads = |at: &usize| groups.iter().any(|group| group[0] == *at);
-    let victim = (0..plan.members).rev().find(|at| *at != writer && !leads(at)).expect("a plan has enough members");
+    let victim = bystander(plan, &groups, writer);
     let all: Vec<usize> = (0..plan.members).collect();
     let mut failed = 0;
     let delta_wire_bytes = deltas(&mut fleet, writer, &all)?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::figures::median;
 use super::fleet::{Fleet, Stage};
-use super::measure::{Measured, senders, streamed};
+use super::measure::{Measured, bystander, senders, streamed};
 use super::payload::monotonic_ns;
 use super::plan::{PATIENCE, Plan, WARM_UP_MS};
 use super::protocol::{Count, Order, Received, Said, Sent, ViewSaid};
@@ -67,8 +67,7 @@ fn one(stage: &Stage, number: u32) -> Result<Drag, Failure> {
     let mut fleet = Fleet::ours(stage, number)?;
     let groups = fleet.groups.clone();
     let sender = senders(plan, &groups)[0];
-    let leads = |at: &usize| groups.iter().any(|group| group[0] == *at);
-    let slow = (0..plan.members).rev().find(|at| *at != sender && !leads(at)).expect("a plan has enough members");
+    let slow = bystander(plan, &groups, sender);
     let others = (0..plan.members).filter(|at| *at != sender && *at != slow).collect();
     // So long that a removal which comes late is still seen.
     let ms = WARM_UP_MS + 2 * plan.ms + 2 * plan.slow_ms + REMOVAL_MS;
