@@ -25,6 +25,18 @@ pub fn is(number: u32) -> bool {
     passed(number)
 }
 
+/// Whether change `number` is to be made here, where what it answers can be compared with the original: it is passed only
+/// if the two differ.
+#[inline]
+pub fn is_where(number: u32, differ: impl FnOnce() -> bool) -> bool {
+    let chosen = CHOSEN.load(Ordering::Relaxed);
+    if chosen != number && chosen < ALL {
+        return false;
+    }
+    let noting = chosen == ALL && !PASSED[number as usize].load(Ordering::Relaxed);
+    (chosen != ALL || (noting && differ())) && passed(number)
+}
+
 #[cold]
 #[inline(never)]
 fn passed(number: u32) -> bool {

@@ -16,34 +16,30 @@ use crate::tree::COMMAND;
 
 /// A check that takes more of a processor's time on the unchanged core is left out.
 const SLOWEST_S: u64 = 20;
-/// A test that takes no longer goes before most seeds.
-const QUICK: Duration = Duration::from_millis(500);
-/// A process that waits for ever takes none of it: so long it may be there.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// With a change it may take so many times what it takes without, and [`SLACK_S`] more.
+const SLOWER: u64 = 10;
+const SLACK_S: u64 = 2;
+/// A process that waits takes none of it: so many times as long it may be there.
+const WAITS: u32 = 5;
 /// What a process may take of memory: a change may fill it without end.
 const MEMORY_KIB: u64 = 4 << 20;
 
-/// In the order in which they are tried.
+/// In the order in which they are tried, by what a check takes: all changes go through the cheap ones first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stage {
-    FirstSeeds,
-    QuickTests,
-    MoreSeeds,
-    Scenarios,
-    LastSeeds,
-    Tests,
+    Cheap,
+    Fair,
+    Dear,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 6] =
-        [Stage::FirstSeeds, Stage::QuickTests, Stage::MoreSeeds, Stage::Scenarios, Stage::LastSeeds, Stage::Tests];
+    pub const ALL: [Stage; 3] = [Stage::Cheap, Stage::Fair, Stage::Dear];
 
-    /// What catches here, for the summary.
-    pub fn kind(self) -> &'static str {
-        match self {
-            Stage::FirstSeeds | Stage::MoreSeeds | Stage::LastSeeds => "seeds",
-            Stage::Scenarios => "scenarios",
-            Stage::QuickTests | Stage::Tests => "tests",
+    fn of(took: Duration) -> Stage {
+        match took.as_millis() {
+            0..100 => Stage::Cheap,
+            100..1000 => Stage::Fair,
+            _ => Stage::Dear,
         }
     }
 }
@@ -52,7 +48,8 @@ impl Stage {
 #[derive(Clone, Debug)]
 pub struct Check {
     pub name: String,
-    pub stage: Stage,
+    /// `seeds`, `scenarios` or `tests`.
+    pub kind: &'static str,
     program: PathBuf,
     arguments: Vec<String>,
     /// How long it takes on the unchanged core.
@@ -67,14 +64,19 @@ pub enum End {
 }
 
 impl Check {
-    fn new(name: String, stage: Stage, program: &Path, arguments: &[&str]) -> Check {
+    fn new(name: String, kind: &'static str, program: &Path, arguments: &[&str]) -> Check {
         let arguments = arguments.iter().map(|&a| a.to_owned()).collect();
-        Check { name, stage, program: program.to_owned(), arguments, took: Duration::ZERO, passes: BTreeSet::new() }
+        Check { name, kind, program: program.to_owned(), arguments, took: Duration::ZERO, passes: BTreeSet::new() }
+    }
+
+    pub fn stage(&self) -> Stage {
+        Stage::of(self.took)
     }
 
     /// Whether it notices a change.
     pub fn run(&self, number: u32, work: &Path) -> End {
-        self.process(&number.to_string(), work)
+        let seconds = (SLOWER * self.took.as_millis() as u64).div_ceil(1000) + SLACK_S;
+        self.process(&number.to_string(), seconds, work)
     }
 
     /// Runs it on the unchanged core; `false` if it fails there, or takes too long.
@@ -82,21 +84,18 @@ impl Check {
         let began = Instant::now();
         let reached = work.join("reached");
         let _ = fs::remove_file(&reached);
-        let end = self.process("all", work);
+        let end = self.process("all", SLOWEST_S, work);
         self.took = began.elapsed();
         let text = fs::read_to_string(&reached).unwrap_or_default();
         self.passes = text.lines().map(|line| line.parse().expect("a number")).collect();
-        if self.stage == Stage::Tests && self.took <= QUICK {
-            self.stage = Stage::QuickTests;
-        }
         matches!(end, End::Well)
     }
 
-    fn process(&self, mutant: &str, work: &Path) -> End {
+    fn process(&self, mutant: &str, seconds: u64, work: &Path) -> End {
         let said = work.join("said");
         let file = File::create(&said).expect("a file in the work directory");
         let mut child = Command::new("sh")
-            .args(["-c", &format!("ulimit -v {MEMORY_KIB} -t {SLOWEST_S}; exec \"$@\""), "sh"])
+            .args(["-c", &format!("ulimit -v {MEMORY_KIB}; ulimit -t {seconds}; exec \"$@\""), "sh"])
             .arg(&self.program)
             .args(&self.arguments)
             .env("DECURION_MUTANT", mutant)
@@ -109,7 +108,7 @@ impl Check {
             .current_dir(work)
             .spawn()
             .expect("a shell");
-        let ended = child.wait_timeout(PATIENCE).expect("a child can be waited for");
+        let ended = child.wait_timeout(WAITS * Duration::from_secs(seconds)).expect("a child can be waited for");
         if ended.is_none() {
             child.kill().and_then(|()| child.wait()).expect("a child can be killed");
         }
@@ -141,23 +140,18 @@ fn all(programs: &[(String, PathBuf)], seeds: u64) -> Vec<Check> {
     let command = &programs.iter().find(|(name, _)| name == COMMAND).expect("the command is built").1;
     let mut all = Vec::new();
     for seed in 0..seeds {
-        let stage = match seed {
-            0..8 => Stage::FirstSeeds,
-            8..40 => Stage::MoreSeeds,
-            _ => Stage::LastSeeds,
-        };
         let range = format!("{seed}..{}", seed + 1);
-        all.push(Check::new(format!("seed {seed}"), stage, command, &["simulate", "--seeds", &range, "--jobs", "1"]));
+        all.push(Check::new(format!("seed {seed}"), "seeds", command, &["simulate", "--seeds", &range, "--jobs", "1"]));
     }
     for scenario in listed(command, &["simulate", "--scenario", "list"]) {
         let name = scenario.split(' ').next().unwrap_or("");
-        all.push(Check::new(format!("scenario {name}"), Stage::Scenarios, command, &["simulate", "--scenario", name]));
+        all.push(Check::new(format!("scenario {name}"), "scenarios", command, &["simulate", "--scenario", name]));
     }
     for (binary, program) in programs.iter().filter(|(name, _)| name != COMMAND) {
         for test in listed(program, &["--list", "--format", "terse"]) {
             if let Some(test) = test.strip_suffix(": test") {
                 let name = format!("{binary}: {test}");
-                all.push(Check::new(name, Stage::Tests, program, &["--exact", test, "--test-threads", "1"]));
+                all.push(Check::new(name, "tests", program, &["--exact", test, "--test-threads", "1"]));
             }
         }
     }
@@ -194,8 +188,7 @@ pub fn record(programs: &[(String, PathBuf)], sources: u64, seeds: u64, jobs: us
         let text = json!({ "stamp": stamp, "checks": noted }).to_string();
         fs::write(&cache, text).expect("the cache can be written");
     }
-    // Seeds in their order, the others by what they cost.
-    checks.sort_by_key(|check| (check.stage, if check.stage.kind() == "seeds" { Duration::ZERO } else { check.took }));
+    checks.sort_by_key(|check| check.took);
     checks
 }
 
@@ -207,9 +200,6 @@ fn restore(checks: &mut [Check], known: &Value) -> Vec<bool> {
         check.took = Duration::from_micros(noted["took_us"].as_u64().unwrap_or(0));
         let numbers = noted["passes"].as_array().map_or(&[][..], Vec::as_slice);
         check.passes = numbers.iter().filter_map(|n| Some(n.as_u64()? as u32)).collect();
-        if check.stage == Stage::Tests && check.took <= QUICK {
-            check.stage = Stage::QuickTests;
-        }
     }
     kept
 }

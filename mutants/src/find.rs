@@ -23,6 +23,8 @@ pub struct Change {
     pub kind: &'static str,
     /// What stands instead, on one line.
     pub text: String,
+    /// Original and change are two answers that can be compared and do nothing else.
+    pub comparable: bool,
 }
 
 /// A place and its changes, of which at most one is made.
@@ -57,7 +59,8 @@ impl Finder {
     fn add(&mut self, node: &(impl Spanned + ToTokens), form: Form, changes: Vec<(&'static str, TokenStream)>) {
         let range = node.span().byte_range();
         let (line, original) = (node.span().start().line, one_line(&node.to_token_stream()));
-        let changes = changes.into_iter().map(|(kind, text)| Change { kind, text: one_line(&text) }).collect();
+        let change = |(kind, text)| Change { kind, text: one_line(&text), comparable: false };
+        let changes = changes.into_iter().map(change).collect();
         self.places.push(Place { begin: range.start, end: range.end, line, form, original, changes });
     }
 
@@ -66,8 +69,13 @@ impl Finder {
         let Some(first) = block.stmts.first() else { return };
         let body: TokenStream = block.stmts.iter().map(ToTokens::to_token_stream).collect();
         let answers = early_answers(output).into_iter().filter(|answer| answer.to_string() != body.to_string());
-        let changes: Vec<Change> =
-            answers.map(|answer| Change { kind: "answer at once", text: one_line(&quote!(return #answer;)) }).collect();
+        let changes: Vec<Change> = answers
+            .map(|answer| Change {
+                kind: "answer at once",
+                text: one_line(&quote!(return #answer;)),
+                comparable: false,
+            })
+            .collect();
         if changes.is_empty() {
             return;
         }
@@ -182,6 +190,8 @@ impl<'ast> Visit<'ast> for Finder {
             .collect();
         if !changes.is_empty() {
             self.add(binary, Form::Expression, changes);
+            let added = self.places.last_mut().expect("just added");
+            added.changes.iter_mut().for_each(|change| change.comparable = only_answers(binary));
         }
         visit::visit_expr_binary(self, binary);
     }
@@ -278,6 +288,72 @@ fn asks_for_plant(expr: &Expr) -> bool {
     }
 }
 
+/// Whether a comparison, or what joins conditions, may be worked out a second time, also where the original would have
+/// stopped half-way.
+fn only_answers(binary: &ExprBinary) -> bool {
+    let operands = [&binary.left, &binary.right];
+    match binary.op {
+        BinOp::And(_) | BinOp::Or(_) => operands.iter().all(|operand| harmless(operand, false)),
+        BinOp::Add(_) | BinOp::Sub(_) => false,
+        _ => operands.iter().all(|operand| harmless(operand, true)),
+    }
+}
+
+/// Methods of the standard library that only look.
+const LOOKS: &[&str] = &[
+    "abs_diff",
+    "as_micros",
+    "as_ref",
+    "as_slice",
+    "contains",
+    "contains_key",
+    "copied",
+    "first",
+    "get",
+    "is_empty",
+    "is_err",
+    "is_none",
+    "is_ok",
+    "is_some",
+    "last",
+    "len",
+    "max",
+    "min",
+    "saturating_add",
+    "saturating_mul",
+    "saturating_sub",
+];
+
+/// Whether an expression changes nothing, and, unless it is worked out anyway, cannot panic.
+fn harmless(expr: &Expr, anyway: bool) -> bool {
+    match expr {
+        Expr::Lit(_) | Expr::Path(_) => true,
+        Expr::Paren(e) => harmless(&e.expr, anyway),
+        Expr::Field(e) => harmless(&e.base, anyway),
+        Expr::Unary(e) => harmless(&e.expr, anyway),
+        Expr::Cast(e) => harmless(&e.expr, anyway),
+        Expr::Reference(e) => e.mutability.is_none() && harmless(&e.expr, anyway),
+        Expr::Index(e) => anyway && harmless(&e.expr, anyway) && harmless(&e.index, anyway),
+        Expr::Binary(e) => {
+            use BinOp::{And, Eq, Ge, Gt, Le, Lt, Ne, Or};
+            let compares = matches!(e.op, And(_) | Or(_) | Eq(_) | Ne(_) | Lt(_) | Le(_) | Gt(_) | Ge(_));
+            let allowed = compares || (anyway && !is_assignment(&e.op) && !has_let(expr));
+            allowed && harmless(&e.left, anyway) && harmless(&e.right, anyway)
+        }
+        // `Some(x)` and the like.
+        Expr::Call(e) => {
+            let named = e.func.to_token_stream().to_string();
+            let constructs = named.rsplit(' ').next().is_some_and(|name| name.starts_with(char::is_uppercase));
+            constructs && e.args.iter().all(|argument| harmless(argument, anyway))
+        }
+        Expr::MethodCall(e) => {
+            let looks = LOOKS.contains(&e.method.to_string().as_str());
+            looks && harmless(&e.receiver, anyway) && e.args.iter().all(|argument| harmless(argument, anyway))
+        }
+        _ => false,
+    }
+}
+
 /// As a reader writes it, without the spaces that tokens are printed with.
 fn one_line(tokens: &TokenStream) -> String {
     tokens.to_string().split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
@@ -323,6 +399,19 @@ mod tests {
         let answers = changes("fn a() -> bool { g() } fn b() -> Option<u8> { g() } fn c() -> bool { false }");
         let texts: Vec<&str> = answers.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(texts, ["return true ;", "return false ;", "return None ;", "return true ;"]);
+    }
+
+    #[test]
+    fn what_only_answers_is_compared() {
+        let comparable = |source: &str| {
+            let source = format!("fn f(&mut self) -> char {{ if {source} {{ 'x' }} else {{ 'y' }} }}");
+            places(&source).expect("Rust")[0].changes[0].comparable
+        };
+        assert!(
+            comparable("a.len() + 1 < self.b[2]") && comparable("Some(a) == b.get(&c)") && comparable("a < 1 || !b")
+        );
+        assert!(!comparable("a.pop() == Some(b)") && !comparable("f(a) < 1") && !comparable("a < 1 && b[a] == 2"));
+        assert!(!comparable("a > 0 && b - a < 1") && !comparable("(a += 1) == ()"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::find::{Form, Place};
+use crate::find::{Change, Form, Place};
 
 /// A place with the numbers of its changes, as many as it has.
 #[derive(Debug)]
@@ -22,14 +22,21 @@ pub struct Written {
 
 /// The source with those changes in it that `dropped` does not name. A change holds the text of the source, the rest
 /// holds the places within: only one change is made at a time.
-pub fn render(source: &str, places: &[Numbered], dropped: &BTreeSet<u32>) -> (String, Vec<Written>) {
-    let mut writer = Writer { source, dropped, out: String::with_capacity(source.len() * 2), written: Vec::new() };
+///
+/// Where both answers can be had for nothing, a check passes a change only if they differ; those in `plain` are changes
+/// whose answers turned out not to compile in that place.
+pub fn render(
+    source: &str, places: &[Numbered], plain: &BTreeSet<u32>, dropped: &BTreeSet<u32>,
+) -> (String, Vec<Written>) {
+    let out = String::with_capacity(source.len() * 2);
+    let mut writer = Writer { source, plain, dropped, out, written: Vec::new() };
     writer.span(0..source.len(), places);
     (writer.out, writer.written)
 }
 
 struct Writer<'a> {
     source: &'a str,
+    plain: &'a BTreeSet<u32>,
     dropped: &'a BTreeSet<u32>,
     out: String,
     written: Vec<Written>,
@@ -52,8 +59,8 @@ impl Writer<'_> {
 
     fn place(&mut self, numbered: &Numbered, inside: &[Numbered]) {
         let Numbered { place, numbers } = numbered;
-        let kept: Vec<(u32, &str)> = (numbers.iter().copied())
-            .zip(place.changes.iter().map(|c| c.text.as_str()))
+        let kept: Vec<(u32, &Change)> = (numbers.iter().copied())
+            .zip(&place.changes)
             .filter(|(number, _)| !self.dropped.contains(number))
             .collect();
         if kept.is_empty() {
@@ -62,10 +69,15 @@ impl Writer<'_> {
         let begin = self.out.len();
         let mut changes = Vec::new();
         self.out.push_str(if place.form == Form::Expression { "(" } else { " " });
-        for (index, (number, text)) in kept.into_iter().enumerate() {
+        for (index, (number, Change { text, comparable, .. })) in kept.into_iter().enumerate() {
             let other = if index > 0 { "else " } else { "" };
-            self.out.push_str(&format!("{other}if crate::mutant::is({number}) {{ "));
             let from = self.out.len();
+            if *comparable && !self.plain.contains(&number) {
+                let differ = format!("|| ({text}) != ({})", place.original);
+                self.out.push_str(&format!("{other}if crate::mutant::is_where({number}, {differ}) {{ "));
+            } else {
+                self.out.push_str(&format!("{other}if crate::mutant::is({number}) {{ "));
+            }
             self.out.push_str(text);
             changes.push((number, from..self.out.len()));
             self.out.push_str(" } ");
@@ -111,28 +123,29 @@ mod tests {
     #[test]
     fn lines_stay_and_the_copy_is_rust() {
         let source = "fn f(a: u8, b: &mut u8) {\n    // Why.\n    if a < *b\n        && !g(a + 1)\n    {\n        *b += 1;\n    }\n}\n";
-        let (copy, written) = render(source, &numbered(source), &BTreeSet::new());
+        let (copy, written) = render(source, &numbered(source), &BTreeSet::new(), &BTreeSet::new());
         assert_eq!(copy.lines().count(), source.lines().count());
         let line_of = |text: &str, word: &str| text.lines().position(|l| l.contains(word));
         assert_eq!(line_of(&copy, "*b += 1"), line_of(source, "*b += 1"));
         syn::parse_file(&copy).expect("Rust");
         assert_eq!(written.iter().map(|w| w.changes.len()).sum::<usize>(), 8);
         for number in 1..=8 {
-            assert_eq!(copy.matches(&format!("is({number})")).count(), 1, "{copy}");
+            let chosen = [format!("is({number})"), format!("is_where({number},")];
+            assert_eq!(chosen.iter().map(|text| copy.matches(text).count()).sum::<usize>(), 1, "{copy}");
         }
     }
 
     #[test]
     fn what_is_dropped_leaves_the_source_as_it_was() {
         let source = "fn f(a: u8) -> char { if a < 3 { g(a - 1) } else { 'x' } }";
-        let (copy, written) = render(source, &numbered(source), &(1..9).collect());
+        let (copy, written) = render(source, &numbered(source), &BTreeSet::new(), &(1..9).collect());
         assert_eq!((copy.as_str(), written.len()), (source, 0));
     }
 
     #[test]
     fn the_innermost_place_is_blamed() {
         let source = "fn f(a: u8) -> char { if a - 1 < 3 { 'y' } else { 'x' } }";
-        let (copy, written) = render(source, &numbered(source), &BTreeSet::new());
+        let (copy, written) = render(source, &numbered(source), &BTreeSet::new(), &BTreeSet::new());
         let at = copy.find("a + 1").expect("the change");
         assert_eq!(blamed(&written, &(at..at + 5)), [3]);
         let at = copy.rfind("a - 1").expect("the source");
