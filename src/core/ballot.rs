@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::types::{Ballot, Incarnation, MemberInfo, Name, Time, ViewId};
-use crate::wire::control::{Promise, Proposal};
+use crate::wire::Proposal;
+use crate::wire::control::Promise;
 
 /// Entries that are voted on at one time at most: a process without a view may be asked by several starters.
 const ENTRIES: usize = 64;
@@ -72,6 +73,12 @@ impl Acceptor {
     pub(crate) fn accepted_for(&self, number: u64, previous: ViewId) -> Option<(Ballot, Proposal)> {
         let accepted = self.entries.get(&number)?.accepted.clone()?;
         (previous == ViewId::NONE || accepted.1.previous == previous).then_some(accepted)
+    }
+
+    /// The proposal with this identity, if it was accepted and can still be decided.
+    pub(crate) fn accepted(&self, id: ViewId) -> Option<&Proposal> {
+        let (_, proposal) = self.entries.get(&id.number)?.accepted.as_ref()?;
+        Some(proposal).filter(|proposal| proposal.id == id)
     }
 
     /// An entry was installed.
@@ -159,7 +166,7 @@ impl Attempt {
         let mut cut = vec![(0, Incarnation::NONE); members];
         for (incarnation, participant) in &self.participants {
             let Some(promise) = &participant.promise else { continue };
-            for (upto, have) in cut.iter_mut().zip(&promise.have) {
+            for (upto, have) in cut.iter_mut().zip(promise.have.iter()) {
                 if *have > upto.0 {
                     *upto = (*have, *incarnation);
                 }

@@ -31,7 +31,8 @@ use super::views::{Changes, Laggards};
 use super::window::Pool;
 use super::{Stats, lease::Lease};
 use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, limits, millis};
-use crate::wire::control::{Control, Cut, Proposal};
+use crate::wire::Proposal;
+use crate::wire::control::{Control, Cut};
 
 /// So many long messages that were put together may wait for the host in memory that is used again.
 const WHOLE_CHUNKS: usize = 64;

@@ -13,8 +13,9 @@ use super::plant::Plant;
 use super::quorum::{Quorum, Voter};
 use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, View, ViewId, millis};
 use crate::wire::control::{
-    Control, Cut, Install, Join, Prepare, Promise, Proposal, Propose, RefusalCode, Refuse, Reject, Vote,
+    Control, Cut, Decided, Install, Join, Prepare, Promise, Propose, ProposeChange, RefusalCode, Refuse, Reject, Vote,
 };
+use crate::wire::{Proposal, Sparse};
 
 /// Unanswered requests of an attempt are repeated after this time.
 const REPEAT: Micros = millis(100);
@@ -521,8 +522,10 @@ impl Member {
         attempt.repeats = 0;
         let whom: Vec<Incarnation> =
             attempt.participants.iter().filter(|(_, p)| p.part != Part::Joiner).map(|(i, _)| *i).collect();
+        let cut = Control::Cut(Cut { number, ballot, upto: Sparse(cut) });
+        let frame = cut.encode();
         for to in whom {
-            self.send_to(to, Control::Cut(Cut { number, ballot, upto: cut.clone() }));
+            self.send_encoded(to, &cut, frame.clone());
         }
         self.advance_attempt();
     }
@@ -543,7 +546,7 @@ impl Member {
             members,
             fenced: quorum == Quorum::Fenced,
             next_seat,
-            cut: attempt.cut.iter().map(|(batch, _)| *batch).collect(),
+            cut: Sparse(attempt.cut.iter().map(|(batch, _)| *batch).collect()),
         };
         // A member that no group can take goes without another word: it is not in the view that is installed.
         for joiner in unplaced.into_iter().filter(|m| m.admitted == 0) {
@@ -605,17 +608,31 @@ impl Member {
         (members, next_seat, unplaced)
     }
 
+    /// Those who have the view that ends are told what changes; whoever comes, and whoever does not answer, is told the whole.
     fn start_propose(&mut self) {
         let Some(attempt) = &mut self.attempt else { return };
         attempt.phase = Phase::Propose;
         attempt.repeats = 0;
         let proposal = attempt.proposal.clone().expect("there is something to propose");
         let ballot = attempt.ballot;
-        let whom: Vec<Incarnation> = attempt.participants.keys().copied().collect();
-        let propose = Control::Propose(Propose { ballot, proposal });
-        let frame = propose.encode();
+        let successor = self.installed.as_ref().and_then(|previous| proposal.successor_of(previous));
+        let knows = |p: &Participant| p.part != Part::Joiner && successor.is_some();
+        let (know, others): (Vec<_>, Vec<_>) = attempt.participants.iter().partition(|(_, p)| knows(p));
+        let [know, others] = [know, others].map(|whom| whom.into_iter().map(|(i, _)| *i).collect::<Vec<_>>());
+        if let Some(successor) = successor {
+            self.send_to_all(&know, &Control::ProposeChange(ProposeChange { ballot, successor }));
+        }
+        self.send_to_all(&others, &Control::Propose(Propose { ballot, proposal }));
+    }
+
+    /// Encoded once for all.
+    fn send_to_all(&mut self, whom: &[Incarnation], control: &Control) {
+        if whom.is_empty() {
+            return;
+        }
+        let frame = control.encode();
         for to in whom {
-            self.send_encoded(to, &propose, frame.clone());
+            self.send_encoded(*to, control, frame.clone());
         }
     }
 
@@ -640,22 +657,27 @@ impl Member {
         if proposal.members.iter().any(|m| m.admitted == attempt.number) {
             self.changes.grew_at = Some(self.now);
         }
-        let install = Control::Install(Install { proposal: proposal.clone(), hold_ms });
-        let mut whom: BTreeSet<Incarnation> = attempt.participants.keys().copied().collect();
-        whom.extend(proposal.members.iter().map(|m| m.incarnation));
-        whom.remove(&self.incarnation);
-        let frame = install.encode();
-        for to in &whom {
-            match attempt.participants.contains_key(to) {
-                true => self.send_to_participant(*to, &attempt.participants, &install, frame.clone()),
-                false => self.send_encoded(*to, &install, frame.clone()),
-            }
-        }
-        let in_view = |i: &Incarnation| proposal.members.iter().any(|m| m.incarnation == *i);
-        self.laggards.whom = whom.into_iter().filter(in_view).map(|i| (i, 0)).collect();
-        self.laggards.at = Some(self.now + REPEAT);
+        self.tell_decided(&attempt.participants, &proposal, hold_ms);
         let me = self.incarnation;
+        self.laggards.whom =
+            proposal.members.iter().map(|m| m.incarnation).filter(|i| *i != me).map(|i| (i, 0)).collect();
+        self.laggards.at = Some(self.now + REPEAT);
         self.on_install(me, Install { proposal, hold_ms });
+    }
+
+    /// To whom it was proposed hears that it is decided. Others are told the whole view; so is whoever goes, since it is told once.
+    fn tell_decided(&mut self, participants: &BTreeMap<Incarnation, Participant>, proposal: &Proposal, hold_ms: u32) {
+        let me = self.incarnation;
+        let goes = |p: &Participant| p.part == Part::Leaver;
+        let decided = Control::Decided(Decided { id: proposal.id, hold_ms });
+        let frame = decided.encode();
+        for to in participants.iter().filter(|(to, p)| **to != me && !goes(p)).map(|(to, _)| *to) {
+            self.send_to_participant(to, participants, &decided, frame.clone());
+        }
+        let leavers = participants.iter().filter(|(_, p)| goes(p)).map(|(to, _)| *to);
+        let absent = proposal.members.iter().map(|m| m.incarnation).filter(|i| !participants.contains_key(i));
+        let others: Vec<Incarnation> = leavers.chain(absent).filter(|to| *to != me).collect();
+        self.send_to_all(&others, &Control::Install(Install { proposal: proposal.clone(), hold_ms }));
     }
 
     /// Until when the first lease of the new view waits (R22): nobody who is neither in it nor proven dead may hold an older one.
@@ -752,7 +774,7 @@ fn request_of(attempt: &Attempt, to: Incarnation) -> Control {
             let joins = attempt.participants.get(&to).is_some_and(|p| p.part == Part::Joiner);
             Control::Prepare(Prepare { number, ballot, previous, joins })
         }
-        Phase::Cut => Control::Cut(Cut { number, ballot, upto: attempt.cut.clone() }),
+        Phase::Cut => Control::Cut(Cut { number, ballot, upto: Sparse(attempt.cut.clone()) }),
         _ => Control::Propose(Propose { ballot, proposal: attempt.proposal.clone().expect("it is being proposed") }),
     }
 }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use decurion::core::{CloseCause, Input, Member, Outbox, Output, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::control::{
-    Control, Cut, HEADER_BYTES, Hello, Install, MAGIC, Prepare, Promise, Proposal, Propose, Purpose, Routed,
+    Control, Cut, Decided, HEADER_BYTES, Hello, Install, MAGIC, Prepare, Promise, ProposeChange, Purpose, Routed,
     ViewSummary, Vote, Welcome, body_length,
 };
 use decurion::wire::datagram::{Datagram, Envelope, Heartbeat, LeaseAnswer, LeaseRound};
-use decurion::wire::{Reader, VERSION, Wire};
+use decurion::wire::{Proposal, Reader, Sparse, VERSION, Wire};
 
 use crate::meter::Meter;
 
@@ -85,7 +85,7 @@ fn first_view(count: usize) -> Proposal {
         members: (0..count).map(member).collect(),
         fenced: true,
         next_seat: 1 + count as u32,
-        cut: Vec::new(),
+        cut: Sparse::default(),
     }
 }
 
@@ -229,15 +229,16 @@ impl Alone {
         let mut next = self.view.clone();
         next.members.pop();
         (next.id, next.previous) = (ViewId { number: self.view.id.number + 1, ballot }, self.view.id);
-        next.cut = vec![0; self.view.members.len()];
-        let number = next.id.number;
-        let upto = vec![(0, Incarnation::NONE); self.view.members.len()];
+        next.cut = Sparse(vec![0; self.view.members.len()]);
+        let (id, number) = (next.id, next.id.number);
+        let upto = Sparse(vec![(0, Incarnation::NONE); self.view.members.len()]);
+        let successor = next.successor_of(&self.view).expect("it follows");
         let wanted = next.members.len();
         let frames = [
             Control::Prepare(Prepare { number, ballot, previous: self.view.id, joins: false }),
             Control::Cut(Cut { number, ballot, upto }),
-            Control::Propose(Propose { ballot, proposal: next.clone() }),
-            Control::Install(Install { proposal: next, hold_ms: 0 }),
+            Control::ProposeChange(ProposeChange { ballot, successor }),
+            Control::Decided(Decided { id, hold_ms: 0 }),
         ];
         for frame in frames {
             self.say(0, &frame);
@@ -358,11 +359,11 @@ impl Alone {
                 let inner = frame.len() - reader.remaining() + size_of::<u32>();
                 self.answer(conn, to.0 as usize - 1, &frame[inner..]);
             }
-            "Propose" => {
+            "Propose" | "ProposeChange" => {
                 let vote = Vote { number: self.view.id.number + 1, ballot: self.ballot };
                 self.say(peer, &Control::Accepted(vote));
             }
-            "Install" => {
+            "Install" | "Decided" => {
                 let id = ViewId { number: self.view.id.number + 1, ballot: self.ballot };
                 self.say(peer, &Control::Installed(id));
             }
@@ -396,7 +397,7 @@ impl Alone {
         Promise {
             number: prepare.number,
             ballot: prepare.ballot,
-            have: vec![0; self.view.members.len()],
+            have: Sparse(vec![0; self.view.members.len()]),
             memory: true,
             announces_ready: false,
             witness: false,
