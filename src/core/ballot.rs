@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::types::{Ballot, Incarnation, MemberInfo, Name, Time, ViewId};
-use crate::wire::Proposal;
-use crate::wire::control::Promise;
+use crate::wire::control::{Control, Cut, Prepare, Promise, Propose};
+use crate::wire::{Proposal, Sparse};
 
 /// Entries that are voted on at one time at most: a process without a view may be asked by several starters.
 const ENTRIES: usize = 64;
@@ -148,6 +148,32 @@ impl Attempt {
     /// Whether every participant has answered the current phase, as far as it must.
     pub(crate) fn all(&self, done: impl Fn(&Participant) -> bool) -> bool {
         self.participants.values().all(done)
+    }
+
+    /// Who has not answered the current phase.
+    pub(crate) fn unanswered(&self) -> Vec<Incarnation> {
+        let waits = |p: &Participant| match self.phase {
+            Phase::Prepare => p.promise.is_none(),
+            Phase::Cut => !p.held,
+            Phase::Propose => !p.accepted,
+        };
+        self.participants.iter().filter(|(_, p)| waits(p)).map(|(i, _)| *i).collect()
+    }
+
+    /// What a participant is asked in the current phase.
+    pub(crate) fn request_to(&self, to: Incarnation) -> Control {
+        let Attempt { number, ballot, previous, .. } = *self;
+        match self.phase {
+            Phase::Prepare => {
+                let joins = self.participants.get(&to).is_some_and(|p| p.part == Part::Joiner);
+                Control::Prepare(Prepare { number, ballot, previous, joins })
+            }
+            Phase::Cut => Control::Cut(Cut { number, ballot, upto: Sparse(self.cut.clone()) }),
+            Phase::Propose => {
+                let proposal = self.proposal.clone().expect("it is being proposed");
+                Control::Propose(Propose { ballot, proposal })
+            }
+        }
     }
 
     /// The highest proposal that a participant accepted before: it must be proposed again, unchanged (R18).

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::changes::Joiner;
 use super::io::{Ended, Event, Output};
 use super::links::Conn;
 use super::mark::Mark;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
-use super::views::Joiner;
 use crate::types::{ConnId, Incarnation, Micros, Name, Time, millis};
 use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 

@@ -10,6 +10,7 @@
 mod ballot;
 mod buffers;
 mod builder;
+mod changes;
 mod claims;
 mod detector;
 mod direct;

@@ -313,6 +313,12 @@ impl Member {
         }
     }
 
+    /// Whether a view's settings allow so many members to be removed as slow: never more than a minority (R27).
+    fn may_remove_slow(&self, view: &View) -> bool {
+        let going = self.changes.removals.len() + 1;
+        going * 2 < view.carriers()
+    }
+
     /// A leader of another group wants a leader to go: so must a second one, where there is a second one.
     fn leaders_agree(&mut self, view: &View, subject: Index, observer: Incarnation) -> bool {
         let (now, fresh) = (self.now, self.setup.heartbeat * FRESH);
