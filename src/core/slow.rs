@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fanout::{Fanout, Stream};
+use super::fanout::Fanout;
 use super::io::{Ended, Event};
 use super::member::Member;
+use super::stream::Stream;
 use crate::types::{Incarnation, Index, Micros, Time, View};
 use crate::wire::control::{Control, Observation, Sight};
 
