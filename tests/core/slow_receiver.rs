@@ -1,7 +1,7 @@
 //! A member whose host takes less than others send goes when its time is over, and does not come back before its host has caught up.
 
 use crate::support::Cluster;
-use decurion::core::Event;
+use decurion::core::{Ended, Event, Setup};
 use decurion::types::{Code, Micros, Name, millis};
 use decurion::wire::batch::Level;
 
@@ -10,11 +10,15 @@ const BORNE: Micros = millis(2_000);
 const QUEUE: usize = 512 * 1024;
 const SLOW: usize = 2;
 
+fn small_queues(setup: &mut Setup) {
+    (setup.window_bytes, setup.window_reserved_bytes) = (256 * 1024, 64 * 1024);
+    (setup.receive_queue_bytes, setup.send_queue_bytes, setup.slow) = (QUEUE, 1 << 20, BORNE);
+}
+
 fn cluster() -> Cluster {
     let mut c = Cluster::new(3, |_, setup| {
         setup.voters = (0..3).map(|node| Name::new(&format!("m{node}"))).collect();
-        (setup.window_bytes, setup.window_reserved_bytes) = (256 * 1024, 64 * 1024);
-        (setup.receive_queue_bytes, setup.send_queue_bytes, setup.slow) = (QUEUE, 1 << 20, BORNE);
+        small_queues(setup);
     });
     c.pass(millis(1_000));
     c.idle_host = Some(SLOW);
@@ -62,6 +66,22 @@ fn it_comes_back_when_its_host_has_caught_up_and_says_why_not_before() {
     assert_eq!(notes.count(), 1, "it must say so once");
     c.consume(SLOW);
     c.until(|c| c.members_of(0) == 3);
+}
+
+#[test]
+fn it_says_that_its_host_is_behind_when_it_gives_up_joining() {
+    let mut c = Cluster::new(3, |_, setup| {
+        small_queues(setup);
+        setup.join_timeout = millis(1_000);
+    });
+    c.idle_host = Some(SLOW);
+    until_removed(&mut c);
+    c.until(|c| c.has_ended(SLOW));
+    let why = c.events(SLOW).into_iter().find_map(|event| match event {
+        Event::Closed { reason: Ended::JoinTimeout(why) } => Some(why),
+        _ => None,
+    });
+    assert!(why.as_ref().is_some_and(|why| why.starts_with("its host has not taken")), "{why:?}");
 }
 
 #[test]
