@@ -69,6 +69,10 @@ impl Check {
         Check { name, kind, program: program.to_owned(), arguments, took: Duration::ZERO, passes: BTreeSet::new() }
     }
 
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
     pub fn stage(&self) -> Stage {
         Stage::of(self.took)
     }

@@ -38,6 +38,8 @@ pub struct Place {
     /// What stands there, on one line.
     pub original: String,
     pub changes: Vec<Change>,
+    /// Nothing that a cluster does depends on it: it only notes that a transition was reached.
+    pub only_noted: bool,
 }
 
 /// All places of a source, outer ones before those within them.
@@ -53,6 +55,8 @@ pub fn places(source: &str) -> syn::Result<Vec<Place>> {
 #[derive(Default)]
 struct Finder {
     places: Vec<Place>,
+    /// Within what only notes.
+    noting: bool,
 }
 
 impl Finder {
@@ -61,7 +65,8 @@ impl Finder {
         let (line, original) = (node.span().start().line, one_line(&node.to_token_stream()));
         let change = |(kind, text)| Change { kind, text: one_line(&text), comparable: false };
         let changes = changes.into_iter().map(change).collect();
-        self.places.push(Place { begin: range.start, end: range.end, line, form, original, changes });
+        let only_noted = self.noting;
+        self.places.push(Place { begin: range.start, end: range.end, line, form, original, changes, only_noted });
     }
 
     /// Lets a function answer at once.
@@ -82,7 +87,8 @@ impl Finder {
         let begin = block.brace_token.span.open().byte_range().end;
         let line = first.span().start().line;
         let original = format!("the body of {name}");
-        self.places.push(Place { begin, end: begin, line, form: Form::Enter, original, changes });
+        let (end, form, only_noted) = (begin, Form::Enter, false);
+        self.places.push(Place { begin, end, line, form, original, changes, only_noted });
     }
 
     /// Leaves out a call or an assignment that stands for what it does.
@@ -147,17 +153,25 @@ impl<'ast> Visit<'ast> for Finder {
     }
 
     fn visit_stmt(&mut self, stmt: &'ast Stmt) {
+        let before = self.noting;
         match stmt {
-            Stmt::Expr(expr, Some(_)) => self.leave_out(stmt, expr),
+            Stmt::Expr(expr, Some(_)) => {
+                self.noting |= notes(expr);
+                self.leave_out(stmt, expr);
+            }
             Stmt::Local(local) if !usual(&local.attrs) => return,
             _ => {}
         }
         visit::visit_stmt(self, stmt);
+        self.noting = before;
     }
 
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
         if usual(&arm.attrs) {
+            let before = self.noting;
+            self.noting |= notes(&arm.body);
             self.leave_out(&arm.body, &arm.body);
+            self.noting = before;
             visit::visit_arm(self, arm);
         }
     }
@@ -354,6 +368,11 @@ fn harmless(expr: &Expr, anyway: bool) -> bool {
     }
 }
 
+/// `marks.reach(..)` and the like.
+fn notes(expr: &Expr) -> bool {
+    matches!(expr, Expr::MethodCall(call) if call.receiver.to_token_stream().to_string().ends_with("marks"))
+}
+
 /// As a reader writes it, without the spaces that tokens are printed with.
 fn one_line(tokens: &TokenStream) -> String {
     tokens.to_string().split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
@@ -412,6 +431,15 @@ mod tests {
         );
         assert!(!comparable("a.pop() == Some(b)") && !comparable("f(a) < 1") && !comparable("a < 1 && b[a] == 2"));
         assert!(!comparable("a > 0 && b - a < 1") && !comparable("(a += 1) == ()"));
+    }
+
+    #[test]
+    fn what_only_notes_is_known() {
+        let source =
+            "fn f(&mut self) { self.marks.reach_if(a < b, M); match a { 1 => self.marks.reach(N), _ => g() } g() }";
+        let noted: Vec<bool> = places(source).expect("Rust").iter().map(|place| place.only_noted).collect();
+        // The body; the note, and what it depends on; the match: a note, a call; the last call.
+        assert_eq!(noted, [false, true, true, true, false, false]);
     }
 
     #[test]

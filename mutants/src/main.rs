@@ -47,6 +47,9 @@ struct Arguments {
     /// Seeds of the simulator that each change must survive.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
+    /// Checks that take longer on the unchanged core, in seconds, are left out.
+    #[arg(long, default_value_t = 20.0)]
+    slowest: f64,
     /// Try again what an earlier run has tried.
     #[arg(long)]
     again: bool,
@@ -68,6 +71,8 @@ fn main() {
     }
     let programs = tree.programs(&tests(root));
     let checks = checks::record(&programs, tree.stamp(), arguments.seeds, arguments.jobs, &base);
+    let slowest = Duration::from_secs_f64(arguments.slowest);
+    let checks: Vec<Check> = checks.into_iter().filter(|check| check.took() <= slowest).collect();
     let reached = checks::reached(&checks);
     let passed = mutants.iter().filter(|mutant| reached.contains_key(&mutant.number)).count();
     eprintln!("{} checks pass {passed} of {} changes", checks.len(), mutants.len());

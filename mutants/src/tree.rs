@@ -207,11 +207,11 @@ impl Tree {
         compiled
     }
 
-    /// All changes that compile.
+    /// All changes that compile and that somebody could notice.
     pub fn mutants(&self) -> Vec<Mutant> {
         let mut all = Vec::new();
         for source in &self.sources {
-            for Numbered { place, numbers } in &source.places {
+            for Numbered { place, numbers } in source.places.iter().filter(|n| !n.place.only_noted) {
                 for (change, number) in place.changes.iter().zip(numbers).filter(|(_, n)| !self.dropped.contains(n)) {
                     all.push(Mutant {
                         number: *number,
