@@ -13,6 +13,7 @@ use decurion::wire::{BATCH_TYPE, VERSION};
 
 const DOCUMENT: &str = include_str!("../docs/PROTOCOL.md");
 const CONTROL: &str = include_str!("../src/wire/control.rs");
+const PROPOSAL: &str = include_str!("../src/wire/proposal.rs");
 const DATAGRAM: &str = include_str!("../src/wire/datagram.rs");
 const CAST: &str = include_str!("../src/wire/cast.rs");
 const PROBE: &str = include_str!("../src/wire/probe.rs");
@@ -158,7 +159,7 @@ fn documented_structs() -> BTreeMap<String, String> {
 /// Field lists of the code: what `wire_struct!` is given, which is the order on the wire.
 fn encoded_structs() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for source in [CONTROL, SESSION, DATAGRAM, CAST, PROBE, CODEC] {
+    for source in [CONTROL, PROPOSAL, SESSION, DATAGRAM, CAST, PROBE, CODEC] {
         let block = list_after(source, "\nwire_struct! {", '\u{0}');
         let block = block.split("\n}").next().expect("the end of the block");
         for part in block.split('}').filter(|part| !part.trim().is_empty()) {
@@ -167,14 +168,18 @@ fn encoded_structs() -> BTreeMap<String, String> {
             found.insert(name.trim().to_owned(), fields.join(" "));
         }
     }
-    let proposal = list_after(CONTROL, "impl Wire for Proposal {", '\u{0}');
-    let put = proposal.split("fn take").next().expect("the encoder");
-    let order: Vec<&str> = put.split("self.").skip(1).map(|part| part.split('.').next().expect("a field")).collect();
-    let declared = list_after(CONTROL, "pub struct Proposal {", '\u{0}');
-    let type_of = |field: &str| list_after(declared, &format!("pub {field}: "), '\n').trim_end_matches(',').to_owned();
-    let fields: Vec<String> = order.iter().map(|field| format!("{field}: {}", type_of(field))).collect();
-    found.insert("Proposal".to_owned(), fields.join(", "));
+    found.extend(["Proposal", "Successor"].map(|name| (name.to_owned(), encoded_by_hand(PROPOSAL, name))));
     found
+}
+
+/// The same of a struct that is checked as a whole: the fields in the order in which they are written, with their types.
+fn encoded_by_hand(source: &str, name: &str) -> String {
+    let written = list_after(source, &format!("impl Wire for {name} {{"), '\u{0}');
+    let put = written.split("fn take").next().expect("the encoder");
+    let order: Vec<&str> = put.split("self.").skip(1).map(|part| part.split('.').next().expect("a field")).collect();
+    let declared = list_after(source, &format!("pub struct {name} {{"), '\u{0}');
+    let type_of = |field: &str| list_after(declared, &format!("pub {field}: "), '\n').trim_end_matches(',').to_owned();
+    order.iter().map(|field| format!("{field}: {}", type_of(field))).collect::<Vec<_>>().join(", ")
 }
 
 #[test]

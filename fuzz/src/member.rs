@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use decurion::core::{CloseCause, Event, Input, Member, Outbox, Output, Payload, Setup, To};
 use decurion::types::{ConnId, Incarnation, Micros, Name, Seat, Time, ViewId, millis};
+use decurion::wire::Sparse;
 use decurion::wire::batch::{Entry, FLAG_FRAGMENTS, Fragment, Header, Level};
 use decurion::wire::control::{self, Control, Hello, Join, MAGIC, Observation, Promise, Purpose, Sight, Vote, Welcome};
 use decurion::wire::datagram::{Datagram, Envelope, Heartbeat};
@@ -280,7 +281,7 @@ impl Attack {
             Control::Prepare(p) => Control::Promise(Promise {
                 number: p.number,
                 ballot: p.ballot,
-                have: vec![small; self.holds(who)],
+                have: Sparse(vec![small; self.holds(who)]),
                 memory: change & 1 == 0,
                 announces_ready: change & 2 != 0,
                 witness: change & 8 != 0,
@@ -296,7 +297,11 @@ impl Attack {
             Control::Propose(p) => {
                 Control::Accepted(Vote { number: p.proposal.id.number.wrapping_add(small / 128), ballot: p.ballot })
             }
+            Control::ProposeChange(p) => {
+                Control::Accepted(Vote { number: p.successor.id.number.wrapping_add(small / 128), ballot: p.ballot })
+            }
             Control::Install(install) => Control::Installed(install.proposal.id),
+            Control::Decided(decided) => Control::Installed(decided.id),
             Control::Ask(subject) => {
                 let sight = [Sight::Alive, Sight::Silent, Sight::Dead, Sight::Slow, Sight::Faulty];
                 let observer = incarnation(who);
@@ -473,8 +478,9 @@ impl Attack {
 
 /// Whether a true member answers a frame.
 fn wants_answer(control: &Control) -> bool {
-    use Control::{Ask, Cut, Hello, Install, Ping, Prepare, Propose};
-    matches!(control, Hello(_) | Prepare(_) | Cut(_) | Propose(_) | Install(_) | Ask(_) | Ping(_))
+    use Control::{Ask, Cut, Decided, Hello, Install, Ping, Prepare, Propose, ProposeChange};
+    let ballot = matches!(control, Prepare(_) | Cut(_) | Propose(_) | ProposeChange(_) | Install(_) | Decided(_));
+    ballot || matches!(control, Hello(_) | Ask(_) | Ping(_))
 }
 
 /// Takes the whole control frames from the front; what the member writes must be legal.

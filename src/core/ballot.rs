@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::types::{Ballot, Incarnation, MemberInfo, Name, Time, ViewId};
-use crate::wire::control::{Promise, Proposal};
+use crate::wire::control::{Control, Cut, Prepare, Promise, Propose};
+use crate::wire::{Proposal, Sparse};
 
 /// Entries that are voted on at one time at most: a process without a view may be asked by several starters.
 const ENTRIES: usize = 64;
@@ -72,6 +73,12 @@ impl Acceptor {
     pub(crate) fn accepted_for(&self, number: u64, previous: ViewId) -> Option<(Ballot, Proposal)> {
         let accepted = self.entries.get(&number)?.accepted.clone()?;
         (previous == ViewId::NONE || accepted.1.previous == previous).then_some(accepted)
+    }
+
+    /// The proposal with this identity, if it was accepted and can still be decided.
+    pub(crate) fn accepted(&self, id: ViewId) -> Option<&Proposal> {
+        let (_, proposal) = self.entries.get(&id.number)?.accepted.as_ref()?;
+        Some(proposal).filter(|proposal| proposal.id == id)
     }
 
     /// An entry was installed.
@@ -143,6 +150,32 @@ impl Attempt {
         self.participants.values().all(done)
     }
 
+    /// Who has not answered the current phase.
+    pub(crate) fn unanswered(&self) -> Vec<Incarnation> {
+        let waits = |p: &Participant| match self.phase {
+            Phase::Prepare => p.promise.is_none(),
+            Phase::Cut => !p.held,
+            Phase::Propose => !p.accepted,
+        };
+        self.participants.iter().filter(|(_, p)| waits(p)).map(|(i, _)| *i).collect()
+    }
+
+    /// What a participant is asked in the current phase.
+    pub(crate) fn request_to(&self, to: Incarnation) -> Control {
+        let Attempt { number, ballot, previous, .. } = *self;
+        match self.phase {
+            Phase::Prepare => {
+                let joins = self.participants.get(&to).is_some_and(|p| p.part == Part::Joiner);
+                Control::Prepare(Prepare { number, ballot, previous, joins })
+            }
+            Phase::Cut => Control::Cut(Cut { number, ballot, upto: Sparse(self.cut.clone()) }),
+            Phase::Propose => {
+                let proposal = self.proposal.clone().expect("it is being proposed");
+                Control::Propose(Propose { ballot, proposal })
+            }
+        }
+    }
+
     /// The highest proposal that a participant accepted before: it must be proposed again, unchanged (R18).
     pub(crate) fn highest_accepted(&self) -> Option<Proposal> {
         let accepted = self.participants.values().filter_map(|p| p.promise.as_ref()?.accepted.as_ref());
@@ -159,7 +192,7 @@ impl Attempt {
         let mut cut = vec![(0, Incarnation::NONE); members];
         for (incarnation, participant) in &self.participants {
             let Some(promise) = &participant.promise else { continue };
-            for (upto, have) in cut.iter_mut().zip(&promise.have) {
+            for (upto, have) in cut.iter_mut().zip(promise.have.iter()) {
                 if *have > upto.0 {
                     *upto = (*have, *incarnation);
                 }

@@ -1,22 +1,21 @@
 //! Streams to everybody in one view: numbering, acceptance, relaying, retention, and the cut at the view's end.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use fixedbitset::FixedBitSet;
 
 use super::buffers::ChunkPool;
-use super::builder::{Area, Builder, Built, Content, Reassembly, Source, UnderWay, check_area, cost_of};
+use super::builder::{Area, Builder, Built, Content, Source, check_area, cost_of};
 use super::effects::Effects;
 use super::grants::Grants;
-use super::io::MemberRef;
 use super::order::Order;
 use super::outbox::Queue;
 use super::plant::{Plant, Plants};
 use super::reception::Reception;
 use super::setup::LargeRules;
 use super::stability::{Measure, Stability};
+use super::stream::Stream;
 use super::window::Window;
 use crate::types::{Index, Seat, Time, View};
 use crate::wire::batch::{self, HEADER_BYTES, Header, Level, Notice};
@@ -63,148 +62,6 @@ pub(crate) enum Verdict {
     Bad(&'static str),
 }
 
-/// One sender's stream as this member holds it.
-#[derive(Clone, Hash, Debug)]
-pub(crate) struct Stream {
-    pub(crate) sender: Arc<MemberRef>,
-    /// Last batch held, without a gap.
-    pub(crate) accepted: u64,
-    /// Last batch that went into the host's queue.
-    pub(crate) taken: u64,
-    /// Last batch that every ready member has taken, and we, too.
-    pub(crate) stable: u64,
-    /// The same without us: it may be said before we take what has a place in the order of all, or are ready.
-    told_stable: u64,
-    /// Last batch that every ready member holds, as far as that is looked at.
-    pub(crate) held_by_all: u64,
-    /// Last batch that may be taken: while the view ends, nothing beyond what was held at the first promise.
-    pub(crate) bound: u64,
-    /// Number of the first message of the next batch; unknown until the first batch a joiner gets.
-    next_message: Option<u64>,
-    /// How far a message under way has come, at the end of `accepted`.
-    at: UnderWay,
-    retained: VecDeque<Retained>,
-    /// Bytes of the whole stream up to `accepted`.
-    bytes: u64,
-    reassembly: Reassembly,
-    /// The next hops of its batches from us, and who gives them to us (R6).
-    pub(crate) hops: Vec<Index>,
-    pub(crate) upstream: Option<Index>,
-    /// Who must have the batches from us: all next hops, or by multicast those that do not hear the sender.
-    pub(crate) targets: Vec<Index>,
-}
-
-#[derive(Clone, Hash, Debug)]
-struct Retained {
-    header: Header,
-    level: Level,
-    frame: Bytes,
-    /// Bytes of the stream up to and with this batch.
-    end: u64,
-}
-
-impl Stream {
-    /// Bytes of the stream that lie after `batch`.
-    pub(crate) fn bytes_after(&self, batch: u64) -> u64 {
-        let Some(front) = self.retained.front() else { return 0 };
-        let before_front = front.end - front.frame.len() as u64;
-        match batch.checked_sub(front.header.batch) {
-            None => self.bytes - before_front,
-            Some(at) => self.retained.get(at as usize).map_or(0, |r| self.bytes - r.end),
-        }
-    }
-
-    /// Bytes of the stream after one batch up to and with another, as far as they are kept.
-    pub(crate) fn bytes_between(&self, after: u64, upto: u64) -> u64 {
-        self.bytes_after(after).saturating_sub(self.bytes_after(upto))
-    }
-
-    /// Whether something waits to be taken that may be.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.taken < self.accepted.min(self.bound)
-    }
-
-    /// What is to be taken next, if something is.
-    fn next(&self) -> Option<&Retained> {
-        let front = self.retained.front().filter(|_| self.is_behind())?;
-        self.retained.get((self.taken + 1).saturating_sub(front.header.batch) as usize)
-    }
-
-    /// The level of what is to be taken next.
-    pub(crate) fn next_level(&self) -> Option<Level> {
-        self.next().map(|next| next.level)
-    }
-
-    /// Length of the message that is under way at the end of what is held, and of the one that is being put together; 0: none.
-    pub(crate) fn under_way(&self) -> usize {
-        self.at.total as usize
-    }
-
-    pub(crate) fn reassembly_total(&self) -> usize {
-        self.reassembly.total()
-    }
-
-    pub(crate) fn retained_bytes(&self) -> u64 {
-        self.retained.front().map_or(0, |front| self.bytes - (front.end - front.frame.len() as u64))
-    }
-
-    fn keep(&mut self, header: Header, level: Level, frame: Bytes, ended: u64, at: UnderWay) {
-        // Batches are found by how far they are from the first one that is kept.
-        let follows = self.retained.back().is_none_or(|last| last.header.batch + 1 == header.batch);
-        assert!(follows, "a batch is kept that does not follow the one before");
-        self.bytes += frame.len() as u64;
-        self.accepted = header.batch;
-        self.next_message = Some(header.first_message + ended);
-        self.at = at;
-        self.retained.push_back(Retained { header, level, frame, end: self.bytes });
-    }
-
-    /// Drops what everybody has taken, and we. Answers how many bytes that were.
-    fn forget_stable(&mut self) -> u64 {
-        let stable = self.told_stable.min(self.taken);
-        if stable <= self.stable {
-            return 0;
-        }
-        self.stable = stable;
-        self.forget_up_to(stable)
-    }
-
-    fn forget_up_to(&mut self, batch: u64) -> u64 {
-        let mut bytes = 0;
-        while self.retained.front().is_some_and(|r| r.header.batch <= batch) {
-            bytes += self.retained.pop_front().map_or(0, |r| r.frame.len() as u64);
-        }
-        bytes
-    }
-
-    /// The oldest batch that is kept, or the next one.
-    pub(crate) fn oldest(&self) -> u64 {
-        self.retained.front().map_or(self.accepted + 1, |r| r.header.batch)
-    }
-
-    /// A batch that is kept.
-    pub(crate) fn frame(&self, batch: u64) -> Option<&Bytes> {
-        let at = batch.checked_sub(self.oldest())?;
-        self.retained.get(at as usize).map(|r| &r.frame)
-    }
-
-    pub(crate) fn frames_from(&self, batch: u64) -> impl Iterator<Item = &Bytes> {
-        self.retained_from(batch).map(|r| &r.frame)
-    }
-
-    /// A planted bug: goes on with a batch that is not the next one.
-    pub(crate) fn jump_to(&mut self, header: &Header) {
-        self.accepted = header.batch - 1;
-        self.taken = self.taken.max(self.accepted);
-        self.next_message = None;
-        self.retained.clear();
-    }
-
-    fn retained_from(&self, batch: u64) -> impl Iterator<Item = &Retained> {
-        self.retained.iter().skip_while(move |r| r.header.batch < batch)
-    }
-}
-
 /// All streams to everybody of one view, as one member sees them.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Fanout {
@@ -236,7 +93,7 @@ pub(crate) struct Fanout {
 
 impl Fanout {
     pub(crate) fn new(view: Arc<View>, me: Index, window: Window, plants: Plants) -> Fanout {
-        let streams = (0..view.len()).map(|s| new_stream(&view, me, s, plants)).collect();
+        let streams = (0..view.len()).map(|s| Stream::new(&view, me, s, plants)).collect();
         Fanout {
             behind: FixedBitSet::with_capacity(view.len()),
             me,
@@ -259,7 +116,7 @@ impl Fanout {
 
     /// Streams come by multicast: over connections go only those that somebody asks for.
     pub(crate) fn by_multicast(self, reception: Reception) -> Fanout {
-        let streams = self.streams.into_iter().map(|stream| Stream { targets: Vec::new(), ..stream });
+        let streams = self.streams.into_iter().map(Stream::by_multicast);
         Fanout { streams: streams.collect(), cast: Some(reception), ..self }
     }
 
@@ -342,10 +199,7 @@ impl Fanout {
             if !again {
                 return Verdict::Repeat;
             }
-            stream.taken = stream.taken.min(header.batch - 1);
-            stream.next_message = Some(header.first_message);
-            stream.retained.pop_back();
-            stream.at = UnderWay::default();
+            stream.take_back(header);
         } else if header.batch > stream.accepted + 1 && !self.plants.has(Plant::RelayOverGap) {
             return Verdict::Gap;
         } else if header.batch > stream.accepted + 1 {
@@ -570,7 +424,7 @@ impl Fanout {
         if first < stream.oldest() || last > stream.accepted {
             return None;
         }
-        Some(stream.retained_from(first).take_while(|r| r.header.batch <= last).map(|r| r.frame.clone()).collect())
+        Some(stream.frames_from(first).take((last + 1).saturating_sub(first) as usize).cloned().collect())
     }
 
     /// A peer says what it holds: sends it everything that it lacks and that it gets from us (R7). False if some of it
@@ -601,11 +455,11 @@ impl Fanout {
     /// Number of our last message that every ready member has taken.
     pub(crate) fn stable_messages(&self) -> u64 {
         let own = &self.streams[self.me];
+        let next = own.next_message.unwrap_or(1);
         if self.plants.has(Plant::StableWhenSent) {
-            return own.next_message.unwrap_or(1) - 1;
+            return next - 1;
         }
-        let next = own.retained.front().map_or(own.next_message.unwrap_or(1), |r| r.header.first_message);
-        next - 1
+        own.first_kept_message().unwrap_or(next) - 1
     }
 
     /// Bytes that are kept for others, and bytes of incomplete messages.
@@ -615,96 +469,13 @@ impl Fanout {
     }
 }
 
-fn new_stream(view: &View, me: Index, s: Index, plants: Plants) -> Stream {
-    let hops = if plants.has(Plant::CarryToWitness) { tree(view, me, s) } else { targets(view, me, s) };
-    Stream {
-        sender: Arc::new(MemberRef::from(&view.members[s])),
-        accepted: 0,
-        taken: 0,
-        stable: 0,
-        told_stable: 0,
-        held_by_all: 0,
-        bound: u64::MAX,
-        next_message: None,
-        at: UnderWay::default(),
-        retained: VecDeque::new(),
-        bytes: 0,
-        reassembly: Reassembly::default(),
-        targets: hops.clone(),
-        hops,
-        upstream: upstream(view, me, s),
-    }
-}
-
-/// The next hops of a sender's batches from `me`. Witnesses are given none.
-fn targets(view: &View, me: Index, sender: Index) -> Vec<Index> {
-    let mut hops = tree(view, me, sender);
-    hops.retain(|hop| !view.members[*hop].witness);
-    hops
-}
-
-/// The way of a sender's batches from `me` to all members: a tree computed from the view (R6).
-fn tree(view: &View, me: Index, sender: Index) -> Vec<Index> {
-    let group = view.group(me);
-    if !view.is_leader(me) {
-        return if sender == me { vec![group.leader()] } else { Vec::new() };
-    }
-    let down = group.members.iter().copied().filter(|m| *m != me && *m != sender);
-    if view.group_at(sender) == view.group_at(me) {
-        down.chain(view.groups.iter().map(|g| g.leader()).filter(|l| *l != me)).collect()
-    } else {
-        down.collect()
-    }
-}
-
-fn upstream(view: &View, me: Index, sender: Index) -> Option<Index> {
-    let mine = view.group(me);
-    match (sender == me, view.is_leader(me)) {
-        (true, _) => None,
-        (_, false) => Some(mine.leader()),
-        (_, true) if view.group_at(sender) == view.group_at(me) => Some(sender),
-        (_, true) => Some(view.leader_of(sender)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Incarnation, MemberInfo, Name, ViewId};
-
-    fn view(groups: &[u16]) -> View {
-        let members = groups.iter().enumerate().map(|(i, group)| MemberInfo {
-            name: Name::new(&format!("m{i}")),
-            incarnation: Incarnation(i as u128 + 1),
-            address: ([127, 0, 0, 1], 7000 + i as u16).into(),
-            seat: Seat(i as u32 + 1),
-            admitted: 1,
-            group: *group,
-            grouped: 1,
-            ready: true,
-            witness: false,
-            tags: Default::default(),
-        });
-        View::new(ViewId::NONE, members.collect(), true)
-    }
-
-    #[test]
-    fn every_batch_reaches_every_member_exactly_once() {
-        let view = view(&[0, 1, 2, 0, 1, 2, 0, 1, 0]);
-        for sender in 0..view.len() {
-            let mut got = vec![0; view.len()];
-            let mut at = vec![sender];
-            while let Some(member) = at.pop() {
-                for next in targets(&view, member, sender) {
-                    assert_eq!(upstream(&view, next, sender), Some(member));
-                    got[next] += 1;
-                    at.push(next);
-                }
-            }
-            got[sender] += 1;
-            assert!(got.iter().all(|n| *n == 1), "{sender}: {got:?}");
-        }
-    }
+    use crate::core::builder::UnderWay;
+    use crate::core::tree::targets;
+    use crate::core::tree::tests::view;
+    use crate::types::ViewId;
 
     #[test]
     fn half_of_the_window_is_for_credit_however_many_there_are() {
@@ -712,22 +483,6 @@ mod tests {
         assert_eq!(split(&[0, 0, 0, 0], 100), (100, 3_600));
         assert_eq!(split(&[0, 1, 0, 1], 1_000), (500, 1_000), "each group has a pool of its own");
         assert_eq!(split(&[0; 100], 1_000), (20, 2_000));
-    }
-
-    #[test]
-    fn what_lies_behind_a_batch_is_counted_also_where_the_rest_is_forgotten() {
-        let mut stream = new_stream(&view(&[0, 0]), 0, 1, Plants::default());
-        assert_eq!((stream.bytes_after(0), stream.retained_bytes()), (0, 0));
-        for (batch, bytes) in [(1, 100), (2, 20), (3, 3)] {
-            let (flags, count, length, tag) = (0, 1, bytes as u32, 7);
-            let (sender, receiver) = (Seat(2), Seat::EVERYBODY);
-            let header = Header { flags, count, length, tag, sender, receiver, batch, first_message: batch };
-            stream.keep(header, Level::Fifo, Bytes::from(vec![7; bytes]), 1, UnderWay::default());
-        }
-        assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [123, 23, 3, 0]);
-        stream.forget_up_to(2);
-        assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [3, 3, 3, 0]);
-        assert_eq!(stream.retained_bytes(), 3);
     }
 
     #[test]

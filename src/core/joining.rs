@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::changes::Joiner;
 use super::io::{Ended, Event, Output};
 use super::links::Conn;
 use super::mark::Mark;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
-use super::views::Joiner;
 use crate::types::{ConnId, Incarnation, Micros, Name, Time, millis};
 use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
@@ -116,7 +116,12 @@ impl Member {
             && self.now.since(seeking.since) >= self.setup.join_timeout
             && self.attempt.is_none()
         {
-            let why = seeking.last_refusal.take().unwrap_or_else(|| no_answer(&self.setup.seeds));
+            let refusal = seeking.last_refusal.take();
+            let why = match refusal {
+                _ if self.budget.is_half_full() => self.host_is_behind(),
+                Some(refusal) => refusal,
+                None => no_answer(&self.setup.seeds),
+            };
             self.marks.reach(Mark::SearchTimedOut);
             return self.end(Ended::JoinTimeout(why));
         }
@@ -278,12 +283,16 @@ impl Member {
     fn tell_put_off(&mut self) {
         let Some(seeking) = self.seeking.as_mut().filter(|s| !s.told_put_off) else { return };
         seeking.told_put_off = true;
-        let (waiting, bound) = (self.budget.outstanding, self.setup.receive_queue_bytes);
-        let text = format!(
-            "this process joins no view yet: its host has not taken {waiting} bytes of messages and answers, more than half of \
-             receive.queue_bytes ({bound}), and would hold up everybody"
-        );
+        let text = format!("this process joins no view yet: {}", self.host_is_behind());
         self.event(Event::Note { level: 2, text });
+    }
+
+    fn host_is_behind(&self) -> String {
+        let (waiting, bound) = (self.budget.outstanding, self.setup.receive_queue_bytes);
+        format!(
+            "its host has not taken {waiting} bytes of messages and answers, more than half of receive.queue_bytes ({bound}), \
+             and would hold up everybody"
+        )
     }
 
     /// Asks the coordinator for admission, once all leaders have answered or had the time to.

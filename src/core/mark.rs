@@ -57,6 +57,7 @@ marks! {
     UnfencedAfterFenced "view-unfenced-after-fenced" "an unfenced view follows a fenced one",
     Installed "view-installed" "a view is installed after another one",
     InstalledFirst "view-installed-first" "a view is installed by a member that had none",
+    DecidedUnknown "view-decided-unknown" "a decision is told to a member that has not accepted it: it asks for the view",
     InstallKnown "view-install-known" "an installation is told to one that has it",
     InstallElsewhere "view-install-elsewhere" "an installation comes that does not follow the member's view",
     DecidedWithout "view-decided-without" "a starter hears of a view that was decided without it",

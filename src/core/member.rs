@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::ballot::{Acceptor, Attempt};
 use super::buffers::Frame;
 use super::builder::Builder;
+use super::changes::Changes;
 use super::detector::Detector;
 use super::direct::{Direct, Kind};
 use super::effects::Effects;
@@ -27,11 +28,12 @@ use super::sessions::{SessionCounts, Sessions};
 use super::setup::Setup;
 use super::slow::SlowWatch;
 use super::suspicion::Suspicion;
-use super::views::{Changes, Laggards};
+use super::views::Laggards;
 use super::window::Pool;
 use super::{Stats, lease::Lease};
 use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, limits, millis};
-use crate::wire::control::{Control, Cut, Proposal};
+use crate::wire::Proposal;
+use crate::wire::control::{Control, Cut};
 
 /// So many long messages that were put together may wait for the host in memory that is used again.
 const WHOLE_CHUNKS: usize = 64;

@@ -10,6 +10,7 @@
 mod ballot;
 mod buffers;
 mod builder;
+mod changes;
 mod claims;
 mod detector;
 mod direct;
@@ -46,7 +47,9 @@ mod sessions;
 mod setup;
 mod slow;
 mod stability;
+mod stream;
 mod suspicion;
+mod tree;
 mod verdict;
 mod views;
 mod window;

@@ -13,9 +13,12 @@ use super::mark::Mark;
 use super::member::{Member, neighbours};
 use super::plant::Plant;
 use super::window::{Pool, Window, split};
-use crate::types::{ConnId, Incarnation, Index, Micros, Time, View, ViewId, millis};
+use crate::types::{Ballot, ConnId, Incarnation, Index, Micros, Time, View, ViewId, millis};
 use crate::wire::batch::{HEADER_BYTES, Header};
-use crate::wire::control::{Control, Cut, Fetch, Fetched, Install, Prepare, Promise, Propose, Reject, Vote};
+use crate::wire::control::{
+    Control, Cut, Decided, Fetch, Fetched, Install, Prepare, Promise, Propose, ProposeChange, Reject, Vote,
+};
+use crate::wire::{Proposal, Sparse};
 
 /// A member that has left keeps its connections for so long, until the others have installed the view without it.
 const GOODBYE: Micros = millis(30);
@@ -34,8 +37,10 @@ impl Member {
             Control::Cut(cut) => self.on_cut(from, cut),
             Control::Held(vote) => self.on_held(from, &vote),
             Control::Propose(propose) => self.on_propose(from, &propose),
+            Control::ProposeChange(change) => self.on_propose_change(from, &change),
             Control::Accepted(vote) => self.on_accepted(from, &vote),
             Control::Install(install) => self.on_install(from, install),
+            Control::Decided(decided) => self.on_decided(from, decided),
             Control::Installed(id) => self.on_installed(from, id),
             Control::Fetch(fetch) => self.on_fetch(from, &fetch),
             Control::Fetched(fetched) => self.on_fetched(fetched),
@@ -124,6 +129,7 @@ impl Member {
         let Some(f) = &mut self.fanout else { return };
         if !f.frozen {
             f.freeze();
+            self.slow.freeze(self.now);
             let view = f.view.id;
             if !self.plants.has(Plant::NoTransition) {
                 self.event(Event::Transition { view });
@@ -143,7 +149,7 @@ impl Member {
         Promise {
             number: prepare.number,
             ballot: prepare.ballot,
-            have: self.fanout.as_ref().map(Fanout::holds).unwrap_or_default(),
+            have: Sparse(self.fanout.as_ref().map(Fanout::holds).unwrap_or_default()),
             memory: self.acceptor.memory,
             announces_ready: self.setup.ready == super::ReadyPolicy::Host && !self.host_ready && !self.setup.witness,
             witness: self.setup.witness,
@@ -229,14 +235,26 @@ impl Member {
     }
 
     fn on_propose(&mut self, from: Incarnation, propose: &Propose) {
-        let proposal = &propose.proposal;
-        let (number, ballot) = (proposal.id.number, propose.ballot);
-        if self.acceptor.accept(ballot, proposal) {
+        self.consider(from, propose.ballot, propose.proposal.id, Some(&propose.proposal));
+    }
+
+    /// The proposal is what the changes make of the view that is installed here. Of another one they make nothing: it was installed
+    /// since, or not yet, and the refusal says which one it is.
+    fn on_propose_change(&mut self, from: Incarnation, change: &ProposeChange) {
+        let successor = &change.successor;
+        let proposal = self.installed.as_ref().and_then(|previous| successor.applied_to(previous).ok());
+        self.consider(from, change.ballot, successor.id, proposal.as_ref());
+    }
+
+    /// Accepts a proposal, or says why not.
+    fn consider(&mut self, from: Incarnation, ballot: Ballot, id: ViewId, proposal: Option<&Proposal>) {
+        let number = id.number;
+        if proposal.is_some_and(|proposal| self.acceptor.accept(ballot, proposal)) {
             self.marks.reach(Mark::Accepted);
             return self.send_to(from, Control::Accepted(Vote { number, ballot }));
         }
         let installed = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
-        if installed == proposal.id {
+        if installed == id {
             self.marks.reach(Mark::AcceptedInstalled);
             return self.send_to(from, Control::Accepted(Vote { number, ballot }));
         }
@@ -250,6 +268,23 @@ impl Member {
         if self.fanout.as_ref().is_some_and(|f| f.view.id == id) {
             self.laggards.whom.remove(&from);
         }
+    }
+
+    /// What was proposed here is decided. Whoever did not accept it, and does not have it, asks for it by a refusal.
+    fn on_decided(&mut self, from: Incarnation, decided: Decided) {
+        let Decided { id, hold_ms } = decided;
+        let installed = self.fanout.as_ref().map_or(ViewId::NONE, |f| f.view.id);
+        if id == installed {
+            self.marks.reach(Mark::InstallKnown);
+            return self.send_to(from, Control::Installed(installed));
+        }
+        if let Some(proposal) = self.acceptor.accepted(id).cloned() {
+            return self.on_install(from, Install { proposal, hold_ms });
+        }
+        self.marks.reach(Mark::DecidedUnknown);
+        let (number, ballot) = (id.number, id.ballot);
+        let (promised, newest) = (self.acceptor.promised_for(number), self.acceptor.least_next() - 1);
+        self.send_to(from, Control::Reject(Reject { number, ballot, promised, installed, newest, proposal: None }));
     }
 
     /// A view was decided.
@@ -295,7 +330,7 @@ impl Member {
         }
     }
 
-    fn install(&mut self, proposal: crate::wire::control::Proposal, hold: Time) {
+    fn install(&mut self, proposal: Proposal, hold: Time) {
         let view = Arc::new(View::new(proposal.id, proposal.members.clone(), proposal.fenced));
         let Some(me) = view.index_of(self.incarnation) else { return };
         self.finish_old_view(&proposal.cut);
@@ -328,7 +363,7 @@ impl Member {
         let peers = neighbours(&view, me);
         let watched = peers.iter().map(|p| (view.members[*p].incarnation, view.members[*p].address));
         self.detector.watch(self.now, watched.collect::<Vec<_>>().into_iter());
-        self.slow.restart(&view);
+        self.slow.restart(&view, self.now);
         self.forget_absent(&view, before.as_ref().map(|b| &b.view));
         self.announce(&view, me, before.as_ref());
         self.direct.retry_now(self.now);

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use fixedbitset::FixedBitSet;
 
 use super::effects::Effects;
-use super::fanout::{Fanout, Stream, Verdict};
+use super::fanout::{Fanout, Verdict};
 use super::plant::Plant;
+use super::stream::Stream;
 use crate::types::{Index, Micros, Time, millis, mix};
 use crate::wire::batch::{HEADER_BYTES, Header, PREFIX_BYTES};
 use crate::wire::control::{Control, Missing, Repair};

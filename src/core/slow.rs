@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fanout::{Fanout, Stream};
+use super::fanout::Fanout;
 use super::io::{Ended, Event};
 use super::member::Member;
+use super::stream::Stream;
 use crate::types::{Incarnation, Index, Micros, Time, View};
 use crate::wire::control::{Control, Observation, Sight};
 
@@ -34,10 +35,22 @@ pub(crate) struct SlowWatch {
     reports: BTreeMap<Incarnation, BTreeMap<Incarnation, Time>>,
     /// Since when something waits for our own host to take events.
     host_full: Option<Time>,
+    /// Since when the view is about to end: nobody sends.
+    frozen: Option<Time>,
 }
 
 impl SlowWatch {
-    pub(crate) fn restart(&mut self, view: &View) {
+    /// The view is about to end.
+    pub(crate) fn freeze(&mut self, now: Time) {
+        self.frozen = Some(now);
+    }
+
+    /// There is a view again. Whoever lagged before it holds up senders again, but did not while nobody sent.
+    pub(crate) fn restart(&mut self, view: &View, now: Time) {
+        if let Some(at) = self.frozen.take() {
+            let stood = now.since(at);
+            self.since.values_mut().for_each(|since| *since = (*since + stood).min(now));
+        }
         let present = |i: &Incarnation| view.index_of(*i).is_some();
         self.since.retain(|i, _| present(i));
         self.told.retain(present);
@@ -301,6 +314,12 @@ impl Member {
         }
     }
 
+    /// Whether a view's settings allow so many members to be removed as slow: never more than a minority (R27).
+    fn may_remove_slow(&self, view: &View) -> bool {
+        let going = self.changes.removals.len() + 1;
+        going * 2 < view.carriers()
+    }
+
     /// A leader of another group wants a leader to go: so must a second one, where there is a second one.
     fn leaders_agree(&mut self, view: &View, subject: Index, observer: Incarnation) -> bool {
         let (now, fresh) = (self.now, self.setup.heartbeat * FRESH);
@@ -308,5 +327,37 @@ impl Member {
         reports.insert(observer, now);
         reports.retain(|_, at| now.since(*at) <= fresh);
         reports.len() >= (view.groups.len() - 1).min(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Ballot, MemberInfo, Name, Seat, Tags, ViewId, millis};
+
+    #[test]
+    fn nobody_is_slow_while_nobody_sends() {
+        let id = ViewId { number: 1, ballot: Ballot::default() };
+        let member = MemberInfo {
+            name: Name::new("slow"),
+            incarnation: Incarnation(7),
+            address: ([127, 0, 0, 1], 7_100).into(),
+            seat: Seat(1),
+            admitted: 1,
+            group: 0,
+            grouped: 1,
+            ready: true,
+            witness: false,
+            tags: Tags::default(),
+        };
+        let view = View::new(id, vec![member], true);
+        let at = |ms| Time(millis(ms));
+        let mut watch = SlowWatch::default();
+        watch.since.insert(Incarnation(7), at(1_000));
+        watch.freeze(at(3_000));
+        watch.restart(&view, at(8_000));
+        assert_eq!(watch.since[&Incarnation(7)], at(6_000));
+        watch.restart(&view, at(9_000));
+        assert_eq!(watch.since[&Incarnation(7)], at(6_000), "once");
     }
 }

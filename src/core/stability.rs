@@ -4,8 +4,8 @@
 use fixedbitset::FixedBitSet;
 
 use super::effects::Effects;
-use super::fanout::Stream;
 use super::plant::{Plant, Plants};
+use super::stream::Stream;
 use crate::types::{Index, Micros, Time, View, millis};
 use crate::wire::control::{Control, Progress};
 

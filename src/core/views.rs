@@ -1,7 +1,6 @@
-//! Changing the view, as its coordinator: gather what must change, then prepare, cut, propose, install (R16-R18).
+//! Changing the view, as its coordinator: prepare, cut, propose, install (R16-R18).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -11,10 +10,11 @@ use super::mark::Mark;
 use super::member::Member;
 use super::plant::Plant;
 use super::quorum::{Quorum, Voter};
-use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, View, ViewId, millis};
+use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use crate::wire::control::{
-    Control, Cut, Install, Join, Prepare, Promise, Proposal, Propose, RefusalCode, Refuse, Reject, Vote,
+    Control, Cut, Decided, Install, Prepare, Promise, Propose, ProposeChange, RefusalCode, Refuse, Reject, Vote,
 };
+use crate::wire::{Proposal, Sparse};
 
 /// Unanswered requests of an attempt are repeated after this time.
 const REPEAT: Micros = millis(100);
@@ -24,52 +24,6 @@ const PATIENCE: u32 = 5;
 const MOST_DOUBLINGS: u32 = 3;
 /// What cannot be decided now is tried again after this time.
 const LATER: Micros = millis(500);
-/// Joiners that wait at one time.
-const JOINERS: usize = 1024;
-/// While newcomers keep coming they are gathered for longer, by one more share for so many members of the view...
-const MEMBERS_PER_SHARE: usize = 4;
-/// ...and at least and at most by so many.
-const LEAST_SHARES: u64 = 2;
-const MOST_SHARES: u64 = 20;
-
-/// Somebody who wants in.
-#[derive(Clone, Hash, Debug)]
-pub(crate) struct Joiner {
-    pub(crate) name: Name,
-    pub(crate) address: SocketAddr,
-    pub(crate) unheard: Vec<Incarnation>,
-}
-
-/// What the next view must change.
-#[derive(Clone, Hash, Debug, Default)]
-pub(crate) struct Changes {
-    pub(crate) joiners: BTreeMap<Incarnation, Joiner>,
-    pub(crate) leavers: BTreeSet<Incarnation>,
-    pub(crate) ready: BTreeSet<Incarnation>,
-    pub(crate) removals: BTreeMap<Incarnation, &'static str>,
-    /// Members that are placed anew, each with those that may not lead it (R15).
-    pub(crate) moves: BTreeMap<Incarnation, Vec<Incarnation>>,
-    /// A member is frozen by an attempt that nobody finishes: the view must change even if nothing else does.
-    pub(crate) stuck: bool,
-    /// When the change begins: others may join it until then.
-    due: Option<Time>,
-    /// When we last decided a view that takes somebody in.
-    grew_at: Option<Time>,
-    told_no_quorum: bool,
-    /// Attempts at the next view that were given up as hopeless: each one after them waits twice as long, since answers over a bad
-    /// connection may need more time than the last one gave them.
-    pub(crate) hopeless: u32,
-}
-
-impl Changes {
-    pub(crate) fn begin(&mut self, now: Time, gather: Micros) {
-        self.due = Some(self.due.map_or(now + gather, |due| due.min(now + gather)));
-    }
-
-    pub(crate) fn deadline(&self, not_before: Time) -> Time {
-        self.due.map_or(Time::NEVER, |due| due.max(not_before))
-    }
-}
 
 /// Members that have not confirmed the newest installation.
 #[derive(Clone, Hash, Debug, Default)]
@@ -97,162 +51,6 @@ impl Member {
                 self.begin_attempt();
             }
         }
-    }
-
-    fn something_to_change(&self) -> bool {
-        let Some(f) = &self.fanout else { return true };
-        let present = |i: &Incarnation| f.view.index_of(*i).is_some();
-        let unready = |i: &Incarnation| f.view.index_of(*i).is_some_and(|at| !f.view.members[at].ready);
-        !self.changes.removals.is_empty()
-            || !self.changes.moves.is_empty()
-            || self.changes.joiners.values().any(|j| self.name_is_free(&j.name))
-            || self.changes.leavers.iter().any(present)
-            || self.changes.ready.iter().any(unready)
-            || self.changes.stuck
-            || f.frozen
-            || (!f.view.fenced && self.could_be_fenced())
-    }
-
-    /// Asked now and then: whether an unfenced view can be followed by a fenced one (R21), and whether an attempt was left lying.
-    pub(super) fn look_for_change(&mut self) {
-        self.tell_ready();
-        if self.attempt.is_none() && self.changes.due.is_none() && self.is_acting() && self.something_to_change() {
-            self.changes.begin(self.now, self.setup.gather);
-        } else if self.fanout.as_ref().is_some_and(|f| f.frozen) && !self.is_acting() {
-            self.tell_stuck();
-        }
-    }
-
-    /// Frozen for long by an attempt that nobody finishes: tells whoever coordinates now.
-    fn tell_stuck(&mut self) {
-        let Some(installed) = self.fanout.as_ref().map(|f| f.view.id) else { return };
-        let number = installed.number + 1;
-        let promised = self.acceptor.promised_for(number);
-        let Some(acting) = self.acting() else { return };
-        let newest = self.acceptor.least_next() - 1;
-        self.marks.reach(Mark::StuckTold);
-        let reject = Reject { number, ballot: Ballot::default(), promised, installed, newest, proposal: None };
-        self.send_to(acting, Control::Reject(reject));
-    }
-
-    fn could_be_fenced(&self) -> bool {
-        !self.rules.voters.is_empty() && self.estimate() == Quorum::Fenced
-    }
-
-    /// Whether a change could be decided, by what is known before anybody is asked.
-    fn estimate(&self) -> Quorum {
-        let Some(f) = &self.fanout else { return Quorum::None };
-        self.rules.judge(|name| {
-            let member = f.view.index_of_name(name.as_str()).map(|i| &f.view.members[i]);
-            let stays = member.filter(|m| self.votes_from(name, m.address)).is_some_and(|m| {
-                !self.changes.removals.contains_key(&m.incarnation) && !self.believed_gone(m.incarnation)
-            });
-            let comes = self.changes.joiners.values().any(|j| j.name == *name && self.votes_from(name, j.address));
-            match (stays, comes, self.proven_dead(name)) {
-                (true, ..) => Voter::Here,
-                (_, true, _) => Voter::Fresh(Micros::MAX),
-                (.., true) => Voter::ProvenDead,
-                _ => Voter::Absent,
-            }
-        })
-    }
-
-    /// Whether nobody who stays has this name.
-    fn name_is_free(&self, name: &Name) -> bool {
-        let Some(f) = self.fanout.as_ref().filter(|_| !self.plants.has(super::Plant::TakeAnyName)) else { return true };
-        f.view.index_of_name(name.as_str()).is_none_or(|i| {
-            let holder = f.view.members[i].incarnation;
-            self.changes.removals.contains_key(&holder) || self.changes.leavers.contains(&holder)
-        })
-    }
-
-    /// A starter wants in.
-    pub(super) fn on_join(&mut self, from: Incarnation, join: Join) {
-        let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
-        if view.index_of(join.incarnation).is_some() {
-            // It was admitted and has not heard of it. Whoever it asks tells it: it may be the one that all wait for to coordinate.
-            self.marks.reach(Mark::JoinerToldAgain);
-            return self.send_install(join.incarnation);
-        }
-        if !self.is_acting() {
-            return self.pass_join_on(from, join);
-        }
-        let known = view.index_of_name(join.name.as_str()).filter(|_| !self.plants.has(super::Plant::TakeAnyName));
-        if let Some(holder) = known {
-            let holder = view.members[holder].clone();
-            if holder.seat == view.members[me].seat || !self.replaces(&holder, &join) {
-                return self.refuse_name(&holder, &join);
-            }
-        }
-        if self.changes.joiners.len() >= JOINERS {
-            return;
-        }
-        self.marks.reach(Mark::JoinHeard);
-        let Join { name, incarnation, address, unheard } = join;
-        self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
-        self.changes.begin(self.now, self.joiners_gather());
-    }
-
-    /// How long newcomers are gathered. What a change costs grows with the square of the members, as each is told of all: a cluster
-    /// that is just being started takes in many at a time, the more the larger it is. Whoever comes alone waits for nobody.
-    fn joiners_gather(&self) -> Micros {
-        let members = self.fanout.as_ref().map_or(0, |f| f.view.len());
-        let longer = self.setup.gather * ((members / MEMBERS_PER_SHARE) as u64).clamp(LEAST_SHARES, MOST_SHARES);
-        let growing = self.changes.grew_at.is_some_and(|at| self.now.since(at) <= longer * 2);
-        self.marks.reach_if(growing, Mark::JoinersGatheredLonger);
-        if growing { longer } else { self.setup.gather }
-    }
-
-    /// A request for whoever coordinates. If that is a former life of the joiner nobody is there to take it: we look into that, and
-    /// remember the request in case it is us who goes on.
-    fn pass_join_on(&mut self, from: Incarnation, join: Join) {
-        let Some(acting) = self.acting().filter(|a| *a != from) else { return };
-        if self.address_of(acting) != Some(join.address) {
-            self.marks.reach(Mark::JoinPassedOn);
-            return self.send_to(acting, Control::Join(join));
-        }
-        self.marks.reach(Mark::JoinerIsCoordinator);
-        self.begin_check(acting, "a newcomer has its address");
-        let Join { name, incarnation, address, unheard } = join;
-        if self.changes.joiners.len() < JOINERS {
-            self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
-        }
-    }
-
-    /// The name belongs to a member of the view: the newcomer takes its place if that one is dead (V2).
-    fn replaces(&mut self, holder: &MemberInfo, join: &Join) -> bool {
-        let gone = self.changes.removals.contains_key(&holder.incarnation)
-            || self.changes.leavers.contains(&holder.incarnation)
-            || self.suspicion.is_proven(holder.incarnation);
-        if !gone {
-            self.begin_check(holder.incarnation, "a newcomer has its name");
-        }
-        self.marks.reach_if(gone, Mark::JoinerReplaces);
-        // At the same address the dial will be answered by the newcomer, which proves the old one dead.
-        gone || holder.address == join.address
-    }
-
-    fn refuse_name(&mut self, holder: &MemberInfo, join: &Join) {
-        let text = format!("the name \"{}\" belongs to the living member at {}", join.name, holder.address);
-        self.marks.reach(Mark::JoinerNameTaken);
-        let from = join.address;
-        self.event(Event::RefusedJoiner { name: join.name.to_string(), from, why: text.clone() });
-        let refuse = Control::Refuse(Refuse { code: RefusalCode::NameTaken, text });
-        if let Some(conn) = self.links.link(join.incarnation) {
-            self.links.send_control(conn, &refuse);
-            self.close(conn);
-        }
-    }
-
-    pub(super) fn on_leave(&mut self, who: Incarnation) {
-        self.changes.leavers.insert(who);
-        self.changes.begin(self.now, self.setup.gather);
-    }
-
-    pub(super) fn on_ready(&mut self, who: Incarnation) {
-        self.marks.reach(Mark::ReadyHeard);
-        self.changes.ready.insert(who);
-        self.changes.begin(self.now, self.setup.gather);
     }
 
     /// Begins an attempt at the next entry of the log, with everybody who shall take part in it.
@@ -350,7 +148,7 @@ impl Member {
         let Some(mut attempt) = self.attempt.take() else { return };
         attempt.repeats += 1;
         attempt.repeat_at = self.now + REPEAT;
-        let waiting: Vec<Incarnation> = unanswered(&attempt);
+        let waiting: Vec<Incarnation> = attempt.unanswered();
         for whom in waiting {
             let joiner = attempt.participants.get(&whom).is_some_and(|p| p.part == Part::Joiner);
             if attempt.repeats >= PATIENCE && joiner && attempt.phase == Phase::Prepare && whom != self.incarnation {
@@ -373,7 +171,7 @@ impl Member {
             if !attempt.repeats.is_power_of_two() {
                 continue;
             }
-            let request = request_of(&attempt, whom);
+            let request = attempt.request_to(whom);
             if attempt.repeats.trailing_zeros().is_multiple_of(2) {
                 self.send_dialed(whom, &request);
             } else {
@@ -521,8 +319,10 @@ impl Member {
         attempt.repeats = 0;
         let whom: Vec<Incarnation> =
             attempt.participants.iter().filter(|(_, p)| p.part != Part::Joiner).map(|(i, _)| *i).collect();
+        let cut = Control::Cut(Cut { number, ballot, upto: Sparse(cut) });
+        let frame = cut.encode();
         for to in whom {
-            self.send_to(to, Control::Cut(Cut { number, ballot, upto: cut.clone() }));
+            self.send_encoded(to, &cut, frame.clone());
         }
         self.advance_attempt();
     }
@@ -543,7 +343,7 @@ impl Member {
             members,
             fenced: quorum == Quorum::Fenced,
             next_seat,
-            cut: attempt.cut.iter().map(|(batch, _)| *batch).collect(),
+            cut: Sparse(attempt.cut.iter().map(|(batch, _)| *batch).collect()),
         };
         // A member that no group can take goes without another word: it is not in the view that is installed.
         for joiner in unplaced.into_iter().filter(|m| m.admitted == 0) {
@@ -605,17 +405,31 @@ impl Member {
         (members, next_seat, unplaced)
     }
 
+    /// Those who have the view that ends are told what changes; whoever comes, and whoever does not answer, is told the whole.
     fn start_propose(&mut self) {
         let Some(attempt) = &mut self.attempt else { return };
         attempt.phase = Phase::Propose;
         attempt.repeats = 0;
         let proposal = attempt.proposal.clone().expect("there is something to propose");
         let ballot = attempt.ballot;
-        let whom: Vec<Incarnation> = attempt.participants.keys().copied().collect();
-        let propose = Control::Propose(Propose { ballot, proposal });
-        let frame = propose.encode();
+        let successor = self.installed.as_ref().and_then(|previous| proposal.successor_of(previous));
+        let knows = |p: &Participant| p.part != Part::Joiner && successor.is_some();
+        let (know, others): (Vec<_>, Vec<_>) = attempt.participants.iter().partition(|(_, p)| knows(p));
+        let [know, others] = [know, others].map(|whom| whom.into_iter().map(|(i, _)| *i).collect::<Vec<_>>());
+        if let Some(successor) = successor {
+            self.send_to_all(&know, &Control::ProposeChange(ProposeChange { ballot, successor }));
+        }
+        self.send_to_all(&others, &Control::Propose(Propose { ballot, proposal }));
+    }
+
+    /// Encoded once for all.
+    fn send_to_all(&mut self, whom: &[Incarnation], control: &Control) {
+        if whom.is_empty() {
+            return;
+        }
+        let frame = control.encode();
         for to in whom {
-            self.send_encoded(to, &propose, frame.clone());
+            self.send_encoded(*to, control, frame.clone());
         }
     }
 
@@ -640,22 +454,27 @@ impl Member {
         if proposal.members.iter().any(|m| m.admitted == attempt.number) {
             self.changes.grew_at = Some(self.now);
         }
-        let install = Control::Install(Install { proposal: proposal.clone(), hold_ms });
-        let mut whom: BTreeSet<Incarnation> = attempt.participants.keys().copied().collect();
-        whom.extend(proposal.members.iter().map(|m| m.incarnation));
-        whom.remove(&self.incarnation);
-        let frame = install.encode();
-        for to in &whom {
-            match attempt.participants.contains_key(to) {
-                true => self.send_to_participant(*to, &attempt.participants, &install, frame.clone()),
-                false => self.send_encoded(*to, &install, frame.clone()),
-            }
-        }
-        let in_view = |i: &Incarnation| proposal.members.iter().any(|m| m.incarnation == *i);
-        self.laggards.whom = whom.into_iter().filter(in_view).map(|i| (i, 0)).collect();
-        self.laggards.at = Some(self.now + REPEAT);
+        self.tell_decided(&attempt.participants, &proposal, hold_ms);
         let me = self.incarnation;
+        self.laggards.whom =
+            proposal.members.iter().map(|m| m.incarnation).filter(|i| *i != me).map(|i| (i, 0)).collect();
+        self.laggards.at = Some(self.now + REPEAT);
         self.on_install(me, Install { proposal, hold_ms });
+    }
+
+    /// To whom it was proposed hears that it is decided. Others are told the whole view; so is whoever goes, since it is told once.
+    fn tell_decided(&mut self, participants: &BTreeMap<Incarnation, Participant>, proposal: &Proposal, hold_ms: u32) {
+        let me = self.incarnation;
+        let goes = |p: &Participant| p.part == Part::Leaver;
+        let decided = Control::Decided(Decided { id: proposal.id, hold_ms });
+        let frame = decided.encode();
+        for to in participants.iter().filter(|(to, p)| **to != me && !goes(p)).map(|(to, _)| *to) {
+            self.send_to_participant(to, participants, &decided, frame.clone());
+        }
+        let leavers = participants.iter().filter(|(_, p)| goes(p)).map(|(to, _)| *to);
+        let absent = proposal.members.iter().map(|m| m.incarnation).filter(|i| !participants.contains_key(i));
+        let others: Vec<Incarnation> = leavers.chain(absent).filter(|to| *to != me).collect();
+        self.send_to_all(&others, &Control::Install(Install { proposal: proposal.clone(), hold_ms }));
     }
 
     /// Until when the first lease of the new view waits (R22): nobody who is neither in it nor proven dead may hold an older one.
@@ -727,32 +546,5 @@ impl Member {
         if self.laggards.whom.is_empty() {
             self.laggards.at = None;
         }
-    }
-
-    /// Whether a view's settings allow so many members to be removed as slow: never more than a minority (R27).
-    pub(super) fn may_remove_slow(&self, view: &View) -> bool {
-        let going = self.changes.removals.len() + 1;
-        going * 2 < view.carriers()
-    }
-}
-
-fn unanswered(attempt: &Attempt) -> Vec<Incarnation> {
-    let waits = |p: &Participant| match attempt.phase {
-        Phase::Prepare => p.promise.is_none(),
-        Phase::Cut => !p.held,
-        Phase::Propose => !p.accepted,
-    };
-    attempt.participants.iter().filter(|(_, p)| waits(p)).map(|(i, _)| *i).collect()
-}
-
-fn request_of(attempt: &Attempt, to: Incarnation) -> Control {
-    let Attempt { number, ballot, previous, .. } = *attempt;
-    match attempt.phase {
-        Phase::Prepare => {
-            let joins = attempt.participants.get(&to).is_some_and(|p| p.part == Part::Joiner);
-            Control::Prepare(Prepare { number, ballot, previous, joins })
-        }
-        Phase::Cut => Control::Cut(Cut { number, ballot, upto: attempt.cut.clone() }),
-        _ => Control::Propose(Propose { ballot, proposal: attempt.proposal.clone().expect("it is being proposed") }),
     }
 }

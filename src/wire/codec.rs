@@ -137,6 +137,49 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
+/// A list with a place for each member of a view, of which most hold what an empty one holds: only the others are written, each
+/// with its place. In memory it is a list like any other.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Sparse<T>(pub Vec<T>);
+
+impl<T> std::ops::Deref for Sparse<T> {
+    type Target = Vec<T>;
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T: Wire + Clone + Default + PartialEq> Wire for Sparse<T> {
+    const MIN_BYTES: usize = 4 + Vec::<(u32, T)>::MIN_BYTES;
+    fn put(&self, out: &mut Vec<u8>) {
+        let filled = || self.0.iter().enumerate().filter(|(_, value)| **value != T::default());
+        (self.0.len() as u32).put(out);
+        (filled().count() as u32).put(out);
+        for (place, value) in filled() {
+            (place as u32).put(out);
+            value.put(out);
+        }
+    }
+    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let length = u32::take(from)? as usize;
+        if length > limits::MEMBERS {
+            return Err(Malformed("a list has more places than a view can have members"));
+        }
+        let filled: Vec<(u32, T)> = Wire::take(from)?;
+        if filled.windows(2).any(|w| w[0].0 >= w[1].0) || filled.last().is_some_and(|last| last.0 as usize >= length) {
+            return Err(Malformed("places of a list are not in their order"));
+        }
+        let mut list = vec![T::default(); length];
+        for (place, value) in filled {
+            if value == T::default() {
+                return Err(Malformed("an empty place of a list is written"));
+            }
+            list[place as usize] = value;
+        }
+        Ok(Sparse(list))
+    }
+}
+
 fn put_text(text: &str, bound: usize, out: &mut Vec<u8>) {
     let mut end = text.len().min(bound);
     while !text.is_char_boundary(end) {

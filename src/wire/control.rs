@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::codec::{wire_enum, wire_struct};
-use super::{BATCH_TYPE, Malformed, Reader, Wire};
-use crate::types::{Ballot, Incarnation, MemberInfo, Name, Seat, Tags, ViewId, limits};
+use super::{BATCH_TYPE, Malformed, Proposal, Reader, Sparse, Successor, Wire};
+use crate::types::{Ballot, Incarnation, MemberInfo, Name, Seat, Tags, ViewId};
 
 /// Bytes of a control header.
 pub const HEADER_BYTES: usize = 16;
@@ -162,23 +162,6 @@ pub struct Join {
     pub unheard: Vec<Incarnation>,
 }
 
-/// One entry of a proposed membership.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Proposal {
-    /// Its identity: number and the ballot that first proposed it.
-    pub id: ViewId,
-    /// The view it follows; [`ViewId::NONE`] when it is the first.
-    pub previous: ViewId,
-    /// Who is in it, by seat.
-    pub members: Vec<MemberInfo>,
-    /// Whether a quorum of voters decides it.
-    pub fenced: bool,
-    /// The next seat to give.
-    pub next_seat: u32,
-    /// Last batch of each member of the previous view that is delivered in that view.
-    pub cut: Vec<u64>,
-}
-
 /// Phase one of a ballot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prepare {
@@ -200,7 +183,7 @@ pub struct Promise {
     /// Echoed.
     pub ballot: Ballot,
     /// Last batch held of each member of the previous view; empty from a joiner.
-    pub have: Vec<u64>,
+    pub have: Sparse<u64>,
     /// Whether this process remembers every promise it can have made (R20).
     pub memory: bool,
     /// Whether a joiner says itself when it is ready (R24).
@@ -248,7 +231,7 @@ pub struct Cut {
     /// Echoed.
     pub ballot: Ballot,
     /// For each member of the previous view: last batch, and a survivor that holds it.
-    pub upto: Vec<(u64, Incarnation)>,
+    pub upto: Sparse<(u64, Incarnation)>,
 }
 
 /// Asks a holder for batches of the cut.
@@ -311,6 +294,24 @@ pub struct Propose {
     pub ballot: Ballot,
     /// What.
     pub proposal: Proposal,
+}
+
+/// Phase two of a ballot, for those who have the view that ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProposeChange {
+    /// The ballot that proposes now.
+    pub ballot: Ballot,
+    /// What, as a change of the view that ends.
+    pub successor: Successor,
+}
+
+/// A proposal has been decided: for those to whom it was proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decided {
+    /// Which.
+    pub id: ViewId,
+    /// How long the first lease waits.
+    pub hold_ms: u32,
 }
 
 /// A proposal has been decided.
@@ -438,16 +439,17 @@ wire_struct! {
     Welcome { name: Name, incarnation: Incarnation, address: SocketAddr, view: Option<ViewSummary>, member: bool }
     Refuse { code: RefusalCode, text: String }
     Join { name: Name, incarnation: Incarnation, address: SocketAddr, unheard: Vec<Incarnation> }
-    MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, grouped: u64, ready: bool, witness: bool, tags: Tags }
     Prepare { number: u64, ballot: Ballot, previous: ViewId, joins: bool }
-    Promise { number: u64, ballot: Ballot, have: Vec<u64>, memory: bool, announces_ready: bool, witness: bool, tags: Tags, up_ms: u32, fence_ms: u32, hold_ms: u32,
+    Promise { number: u64, ballot: Ballot, have: Sparse<u64>, memory: bool, announces_ready: bool, witness: bool, tags: Tags, up_ms: u32, fence_ms: u32, hold_ms: u32,
         grants_ms: Vec<u32>, newest: u64, accepted: Option<(Ballot, Proposal)> }
     Reject { number: u64, ballot: Ballot, promised: Ballot, installed: ViewId, newest: u64, proposal: Option<Proposal> }
-    Cut { number: u64, ballot: Ballot, upto: Vec<(u64, Incarnation)> }
+    Cut { number: u64, ballot: Ballot, upto: Sparse<(u64, Incarnation)> }
     Fetch { tag: u64, from: Incarnation, sender: Seat, first: u64, last: u64 }
     Fetched { tag: u64, frame: Bytes }
     Vote { number: u64, ballot: Ballot }
     Propose { ballot: Ballot, proposal: Proposal }
+    ProposeChange { ballot: Ballot, successor: Successor }
+    Decided { id: ViewId, hold_ms: u32 }
     Install { proposal: Proposal, hold_ms: u32 }
     Expelled { incarnation: Incarnation, by: ViewSummary, why: String }
     Observation { subject: Incarnation, observer: Incarnation, sight: Sight, amount: u64 }
@@ -460,48 +462,6 @@ wire_struct! {
     ReportLink { peer: Name, state: String, queued_bytes: u64, rtt_us: u64, unstable_bytes: u64 }
     Report { name: Name, view: Option<ViewId>, fenced: bool, primary: bool, ready: bool, members: Vec<MemberInfo>, links: Vec<ReportLink>,
         sessions_primary: u64, sessions_secondary: u64, sessions_single: u64, session_bytes: u64 }
-}
-
-/// A proposal is checked as a whole: positions must be usable without further checks.
-impl Wire for Proposal {
-    const MIN_BYTES: usize = ViewId::MIN_BYTES * 2 + 4 + 1 + 4 + 4;
-
-    fn put(&self, out: &mut Vec<u8>) {
-        self.id.put(out);
-        self.previous.put(out);
-        self.members.put(out);
-        self.fenced.put(out);
-        self.next_seat.put(out);
-        self.cut.put(out);
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let proposal = Proposal {
-            id: Wire::take(from)?,
-            previous: Wire::take(from)?,
-            members: Wire::take(from)?,
-            fenced: Wire::take(from)?,
-            next_seat: Wire::take(from)?,
-            cut: Wire::take(from)?,
-        };
-        let members = &proposal.members;
-        if members.is_empty() {
-            return Err(Malformed("a view without members"));
-        }
-        if members.len() > limits::MEMBERS || proposal.cut.len() > limits::MEMBERS {
-            return Err(Malformed("more members than a view can have"));
-        }
-        if members.windows(2).any(|w| w[0].seat >= w[1].seat) {
-            return Err(Malformed("members of a view are not in the order of their seats"));
-        }
-        if members.iter().any(|m| m.seat == Seat::EVERYBODY || m.seat.0 >= proposal.next_seat) {
-            return Err(Malformed("a seat is zero or was not given yet"));
-        }
-        if proposal.id.number <= proposal.previous.number {
-            return Err(Malformed("a view does not follow the one it names"));
-        }
-        Ok(proposal)
-    }
 }
 
 macro_rules! control {
@@ -570,6 +530,10 @@ control! {
     Fetch(Fetch) = 41,
     /// One of them.
     Fetched(Fetched) = 42,
+    /// Ballot, phase two, to those who have the view that ends.
+    ProposeChange(ProposeChange) = 43,
+    /// Decided is what was proposed.
+    Decided(Decided) = 44,
     /// An observer's word about a member.
     Observe(Observation) = 48,
     /// Asks for one.

@@ -10,9 +10,11 @@ mod codec;
 pub mod control;
 pub mod datagram;
 pub mod probe;
+mod proposal;
 pub mod session;
 
-pub use codec::{Malformed, Reader, Wire};
+pub use codec::{Malformed, Reader, Sparse, Wire};
+pub use proposal::{Proposal, Successor};
 
 /// First byte of a batch; every other type is a control frame.
 pub const BATCH_TYPE: u8 = 1;

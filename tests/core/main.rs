@@ -9,10 +9,10 @@ mod late_promise;
 mod long_messages;
 mod lost_heartbeats;
 mod order;
-mod other_log;
 mod session_counts;
 mod session_frames;
 mod slow_receiver;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]
 mod support;
+mod voting;
 mod windows;

@@ -1,8 +1,8 @@
 //! A member whose host takes less than others send goes when its time is over, and does not come back before its host has caught up.
 
 use crate::support::Cluster;
-use decurion::core::Event;
-use decurion::types::{Code, Micros, millis};
+use decurion::core::{Ended, Event, Setup};
+use decurion::types::{Code, Micros, Name, millis};
 use decurion::wire::batch::Level;
 
 /// For so long a slow member is borne.
@@ -10,24 +10,34 @@ const BORNE: Micros = millis(2_000);
 const QUEUE: usize = 512 * 1024;
 const SLOW: usize = 2;
 
+fn small_queues(setup: &mut Setup) {
+    (setup.window_bytes, setup.window_reserved_bytes) = (256 * 1024, 64 * 1024);
+    (setup.receive_queue_bytes, setup.send_queue_bytes, setup.slow) = (QUEUE, 1 << 20, BORNE);
+}
+
 fn cluster() -> Cluster {
     let mut c = Cluster::new(3, |_, setup| {
-        (setup.window_bytes, setup.window_reserved_bytes) = (256 * 1024, 64 * 1024);
-        (setup.receive_queue_bytes, setup.send_queue_bytes, setup.slow) = (QUEUE, 1 << 20, BORNE);
+        setup.voters = (0..3).map(|node| Name::new(&format!("m{node}"))).collect();
+        small_queues(setup);
     });
     c.pass(millis(1_000));
     c.idle_host = Some(SLOW);
     c
 }
 
-/// One sends as much as it may, the slow one takes a little; until nobody waits for it any more.
+/// Sends as much as it may; the slow one takes a little.
+fn flood(c: &mut Cluster) {
+    while c.send(0, Level::Fifo, &[7; 8 * 1024]) == Code::Ok {}
+    c.take(SLOW, 4 * 1024);
+    c.pass(millis(10));
+}
+
+/// Until nobody waits for it any more.
 fn until_removed(c: &mut Cluster) -> Micros {
     let since = c.now;
     while c.members_of(0) == 3 {
         assert!(c.now.since(since) < BORNE * 2, "it is still there");
-        while c.send(0, Level::Fifo, &[7; 8 * 1024]) == Code::Ok {}
-        c.take(SLOW, 4 * 1024);
-        c.pass(millis(10));
+        flood(c);
     }
     c.now.since(since)
 }
@@ -56,4 +66,43 @@ fn it_comes_back_when_its_host_has_caught_up_and_says_why_not_before() {
     assert_eq!(notes.count(), 1, "it must say so once");
     c.consume(SLOW);
     c.until(|c| c.members_of(0) == 3);
+}
+
+#[test]
+fn it_says_that_its_host_is_behind_when_it_gives_up_joining() {
+    let mut c = Cluster::new(3, |_, setup| {
+        small_queues(setup);
+        setup.join_timeout = millis(1_000);
+    });
+    c.idle_host = Some(SLOW);
+    until_removed(&mut c);
+    c.until(|c| c.has_ended(SLOW));
+    let why = c.events(SLOW).into_iter().find_map(|event| match event {
+        Event::Closed { reason: Ended::JoinTimeout(why) } => Some(why),
+        _ => None,
+    });
+    assert!(why.as_ref().is_some_and(|why| why.starts_with("its host has not taken")), "{why:?}");
+}
+
+#[test]
+fn who_is_removed_and_does_not_hear_of_it_is_alone_as_primary_until_its_lease_is_over() {
+    let mut c = cluster();
+    let since = c.now;
+    while c.now.since(since) < BORNE {
+        flood(&mut c);
+        assert_eq!(c.members_of(0), 3);
+    }
+    c.stand_still(SLOW, true);
+    let acts = |c: &Cluster, node: usize| c.member(node).is_primary(c.now);
+    let mut waited = 0;
+    let mut held = 0;
+    while !acts(&c, 0) || c.members_of(0) == 3 {
+        c.pass(millis(1));
+        waited += 1;
+        assert!(waited < 3_000, "nobody is primary");
+        let others = c.members_of(0) == 2 && (acts(&c, 0) || acts(&c, 1));
+        assert!(!(acts(&c, SLOW) && others), "two are primary {waited} ms after it has fallen silent");
+        held += usize::from(c.members_of(0) == 2 && acts(&c, SLOW));
+    }
+    assert!(held > 10, "its lease ran out {held} ms after it was removed: nothing was waited for");
 }

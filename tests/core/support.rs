@@ -49,6 +49,8 @@ pub struct Cluster {
     /// Who is at the other end of a connection.
     ends: BTreeMap<(usize, ConnId), (usize, ConnId)>,
     requests: u64,
+    /// What came over connections to members that stand still; `None`: the connection was closed.
+    untaken: Vec<(usize, ConnId, Option<Vec<u8>>)>,
     /// What was sent by hand: the number of the last batch, and of the last message, from whom to whom.
     by_hand: BTreeMap<(usize, usize, Stream), (u64, u64)>,
     /// At which level messages are said by hand.
@@ -144,6 +146,7 @@ impl Cluster {
             nodes,
             ends: BTreeMap::new(),
             requests: 0,
+            untaken: Vec::new(),
             by_hand: BTreeMap::new(),
             level: Level::Fifo,
             mute: None,
@@ -284,7 +287,7 @@ impl Cluster {
                 self.transmit(node, conn);
                 if let Some((other, theirs)) = self.ends.remove(&(node, conn)) {
                     self.ends.remove(&(other, theirs));
-                    self.nodes[other].member.handle(now, Input::Closed(theirs, CloseCause::Peer));
+                    self.bring(other, theirs, None);
                 }
             }
             Output::Datagram { to, bytes } => {
@@ -322,7 +325,16 @@ impl Cluster {
         self.note_asked(node, other, &frames.concat());
         let muted = self.mute == Some((node, other));
         for frame in frames.iter().filter(|frame| !muted || frame[0] != decurion::wire::BATCH_TYPE) {
-            self.feed(other, theirs, frame);
+            self.bring(other, theirs, Some(frame.clone()));
+        }
+    }
+
+    /// Something comes over a connection: at once, or when the member goes on.
+    fn bring(&mut self, node: usize, conn: ConnId, what: Option<Vec<u8>>) {
+        match what {
+            what if !self.nodes[node].alive => self.untaken.push((node, conn, what)),
+            Some(bytes) => self.feed(node, conn, &bytes),
+            None => self.nodes[node].member.handle(self.now, Input::Closed(conn, CloseCause::Peer)),
         }
     }
 
@@ -516,6 +528,11 @@ impl Cluster {
     /// The process of a member stands still, and takes nothing; or goes on.
     pub fn stand_still(&mut self, node: usize, still: bool) {
         self.nodes[node].alive = !still;
+        if !still {
+            for (_, conn, what) in self.untaken.extract_if(.., |(of, ..)| *of == node).collect::<Vec<_>>() {
+                self.bring(node, conn, what);
+            }
+        }
     }
 
     /// The host of a member says that it is ready.

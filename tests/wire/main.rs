@@ -7,4 +7,5 @@ mod control;
 mod corpus;
 mod datagram;
 mod probe;
+mod proposal;
 mod session;

@@ -15,7 +15,8 @@ use super::super::transport::WRITE_BYTES;
 use super::large::{Change, SETTLE};
 use crate::core::{CloseCause, Event, Input, Member, Outbox, Output, Seed, Setup};
 use crate::types::{Ballot, ConnId, Micros, Time, millis};
-use crate::wire::control::{Control, Install, Proposal, Routed};
+use crate::wire::Proposal;
+use crate::wire::control::{Control, Install, Routed};
 use crate::wire::datagram::{Datagram, Envelope, LeaseRound};
 
 const CLUSTER: &str = "bench";

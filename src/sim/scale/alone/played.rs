@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use super::{Alone, Arrival, CLUSTER};
 use crate::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, ViewId, limits};
 use crate::wire::control::{
-    Control, Cut, HEADER_BYTES, Hello, Install, MAGIC, Prepare, Promise, Proposal, Propose, Purpose, ViewSummary, Vote,
+    Control, Cut, Decided, HEADER_BYTES, Hello, MAGIC, Prepare, Promise, ProposeChange, Purpose, ViewSummary, Vote,
     Welcome, body_length,
 };
 use crate::wire::datagram::{Datagram, Envelope, Heartbeat, LeaseAnswer};
-use crate::wire::{Reader, VERSION, Wire};
+use crate::wire::{Proposal, Reader, Sparse, VERSION, Wire};
 
 /// Whose names decide views: the first so many members.
 pub(super) const VOTERS: usize = 5;
@@ -52,7 +52,7 @@ pub(super) fn first_view(count: usize) -> Proposal {
         members: (0..count).map(member).collect(),
         fenced: true,
         next_seat: 1 + count as u32,
-        cut: Vec::new(),
+        cut: Sparse::default(),
     }
 }
 
@@ -122,14 +122,15 @@ impl Alone {
         let mut next = self.view.clone();
         next.members.pop();
         (next.id, next.previous) = (ViewId { number: self.view.id.number + 1, ballot }, self.view.id);
-        next.cut = vec![0; self.view.members.len()];
-        let number = next.id.number;
-        let upto = vec![(0, Incarnation::NONE); self.view.members.len()];
+        next.cut = Sparse(vec![0; self.view.members.len()]);
+        let (id, number) = (next.id, next.id.number);
+        let upto = Sparse(vec![(0, Incarnation::NONE); self.view.members.len()]);
+        let successor = next.successor_of(&self.view).expect("it follows");
         [
             Control::Prepare(Prepare { number, ballot, previous: self.view.id, joins: false }),
             Control::Cut(Cut { number, ballot, upto }),
-            Control::Propose(Propose { ballot, proposal: next.clone() }),
-            Control::Install(Install { proposal: next, hold_ms: 0 }),
+            Control::ProposeChange(ProposeChange { ballot, successor }),
+            Control::Decided(Decided { id, hold_ms: 0 }),
         ]
     }
 
@@ -146,8 +147,8 @@ impl Alone {
             "Hello" => return self.arrivals.push_back(Arrival::Frame(conn, None, self.welcome(to).encode())),
             "Prepare" | "Ping" => return self.answer_short(from, to, &Control::decode(head).expect("a whole frame")),
             "Cut" => Control::Held(Vote { number, ballot }),
-            "Propose" => Control::Accepted(Vote { number, ballot }),
-            "Install" => Control::Installed(ViewId { number, ballot }),
+            "Propose" | "ProposeChange" => Control::Accepted(Vote { number, ballot }),
+            "Install" | "Decided" => Control::Installed(ViewId { number, ballot }),
             _ => return,
         };
         self.say(to, from, answer.encode());
@@ -171,7 +172,7 @@ impl Alone {
         Promise {
             number: prepare.number,
             ballot: prepare.ballot,
-            have: vec![0; self.view.members.len()],
+            have: Sparse(vec![0; self.view.members.len()]),
             memory: true,
             announces_ready: false,
             witness: false,

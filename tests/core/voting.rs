@@ -1,0 +1,167 @@
+//! What a member answers to the frames of ballots, whose coordinator is played.
+
+use std::net::SocketAddr;
+
+use crate::support::hello;
+use decurion::core::{Input, Member, Seed, Setup};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, ViewId};
+use decurion::wire::control::{
+    Control, Decided, HEADER_BYTES, Hello, Install, Prepare, Propose, ProposeChange, Purpose, body_length,
+};
+use decurion::wire::{Proposal, Sparse};
+
+const NOW: Time = Time(1_000_000);
+const ME: Incarnation = Incarnation(1);
+const COORDINATOR: Incarnation = Incarnation(2);
+
+fn address(of: Incarnation) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
+}
+
+fn info(name: &str, incarnation: Incarnation, seat: u32) -> MemberInfo {
+    MemberInfo {
+        name: Name::new(name),
+        incarnation,
+        address: address(incarnation),
+        seat: Seat(seat),
+        admitted: 1,
+        group: 0,
+        grouped: 1,
+        ready: true,
+        witness: false,
+        tags: Tags::default(),
+    }
+}
+
+fn ballot(round: u64) -> Ballot {
+    Ballot { round, coordinator: COORDINATOR }
+}
+
+fn view(number: u64, members: Vec<MemberInfo>) -> Proposal {
+    let id = |number| ViewId { number, ballot: ballot(number) };
+    Proposal { id: id(number), previous: id(number - 1), members, fenced: false, next_seat: 9, cut: Sparse(vec![0]) }
+}
+
+/// A member that looks for others, and the connection of one that has found it.
+fn found() -> (Member, ConnId) {
+    let mut setup = Setup::new("test", "me", ME, address(ME));
+    setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_100 }];
+    let mut member = Member::new(setup, NOW);
+    let conn = member.accept(NOW, address(COORDINATOR)).expect("a stranger is welcome");
+    let hello = hello("test", "coordinator", (COORDINATOR, address(COORDINATOR)), Purpose::Link);
+    let hello = Hello { expects: ME, ..hello };
+    say(&mut member, conn, &Control::Hello(hello));
+    (member, conn)
+}
+
+/// Says something to the member, and takes what it answers.
+fn say(member: &mut Member, conn: ConnId, control: &Control) -> Vec<Control> {
+    member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
+    member.handle(NOW, Input::Received(conn));
+    while member.poll().is_some() {}
+    let mut answers = Vec::new();
+    let mut slices = Vec::new();
+    member.to_write(conn, usize::MAX, &mut slices);
+    let words = slices.concat();
+    member.wrote(NOW, conn, words.len());
+    let mut rest = &words[..];
+    while let Some(header) = rest.first_chunk::<HEADER_BYTES>() {
+        let (frame, others) = rest.split_at(HEADER_BYTES + body_length(header));
+        answers.push(Control::decode(frame).expect("legal"));
+        rest = others;
+    }
+    answers
+}
+
+fn prepare(number: u64, previous: ViewId, joins: bool) -> Control {
+    Control::Prepare(Prepare { number, ballot: ballot(number), previous, joins })
+}
+
+/// A member of the first view that was proposed to it.
+fn joined() -> (Member, ConnId, Proposal) {
+    let (mut member, conn) = found();
+    let joined = view(11, vec![info("coordinator", COORDINATOR, 1), info("me", ME, 2)]);
+    let answers = say(&mut member, conn, &prepare(11, joined.previous, true));
+    assert!(answers.iter().any(|a| matches!(a, Control::Promise(p) if p.number == 11)), "{answers:?}");
+    let answers = say(&mut member, conn, &Control::Propose(Propose { ballot: ballot(11), proposal: joined.clone() }));
+    assert!(answers.iter().any(|a| matches!(a, Control::Accepted(vote) if vote.number == 11)), "{answers:?}");
+    (member, conn, joined)
+}
+
+/// The refusal among some answers.
+fn refusal(answers: &[Control]) -> Option<(ViewId, u64)> {
+    answers.iter().find_map(|answer| match answer {
+        Control::Reject(reject) => Some((reject.installed, reject.number)),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_hears_of_later_views_of_another_log_before_it_is_in_its_own_goes_on_to_vote() {
+    let (mut member, conn, joined) = joined();
+    // Others, who have asked it as well and did without it.
+    let stranger = info("stranger", Incarnation(3), 1);
+    say(&mut member, conn, &Control::Install(Install { proposal: view(16, vec![stranger]), hold_ms: 0 }));
+    say(&mut member, conn, &Control::Install(Install { proposal: joined.clone(), hold_ms: 0 }));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(joined.id));
+
+    let answers = say(&mut member, conn, &prepare(12, joined.id, false));
+    assert!(answers.iter().any(|a| matches!(a, Control::Promise(p) if p.number == 12)), "{answers:?}");
+}
+
+#[test]
+fn a_change_is_accepted_and_decided_without_the_whole_view() {
+    let (mut member, conn, first) = joined();
+    say(&mut member, conn, &Control::Decided(Decided { id: first.id, hold_ms: 0 }));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id));
+
+    let mut second = view(12, [first.members.clone(), vec![info("third", Incarnation(3), 3)]].concat());
+    second.members[1].ready = false;
+    second.cut = Sparse(vec![0; 2]);
+    let successor = second.successor_of(&first).expect("it follows");
+    assert_eq!((successor.gone.len(), successor.changed.len()), (0, 2));
+    say(&mut member, conn, &prepare(12, first.id, false));
+    let answers = say(
+        &mut member,
+        conn,
+        &Control::ProposeChange(ProposeChange { ballot: ballot(12), successor: successor.clone() }),
+    );
+    assert!(answers.iter().any(|a| matches!(a, Control::Accepted(vote) if vote.number == 12)), "{answers:?}");
+    let answers = say(&mut member, conn, &Control::Decided(Decided { id: second.id, hold_ms: 0 }));
+    assert!(answers.contains(&Control::Installed(second.id)), "{answers:?}");
+    let (view, _) = member.view().expect("it is in it");
+    assert_eq!((&view.members[..], view.id), (&second.members[..], second.id));
+
+    // Both once more, as after a connection that was lost.
+    let answers = say(&mut member, conn, &Control::ProposeChange(ProposeChange { ballot: ballot(12), successor }));
+    assert!(answers.iter().any(|a| matches!(a, Control::Accepted(vote) if vote.number == 12)), "{answers:?}");
+    let answers = say(&mut member, conn, &Control::Decided(Decided { id: second.id, hold_ms: 0 }));
+    assert!(answers.contains(&Control::Installed(second.id)), "{answers:?}");
+}
+
+#[test]
+fn a_decision_on_what_was_not_accepted_is_asked_for() {
+    let (mut member, conn, first) = joined();
+    // Another attempt at the same entry: not the one that was accepted here.
+    let id = ViewId { number: 11, ballot: ballot(12) };
+    let answers = say(&mut member, conn, &Control::Decided(Decided { id, hold_ms: 0 }));
+    assert_eq!(refusal(&answers), Some((ViewId::NONE, 11)), "{answers:?}");
+    assert!(member.view().is_none());
+    say(&mut member, conn, &Control::Install(Install { proposal: first.clone(), hold_ms: 0 }));
+    let id = ViewId { number: 12, ballot: ballot(12) };
+    let answers = say(&mut member, conn, &Control::Decided(Decided { id, hold_ms: 0 }));
+    assert_eq!(refusal(&answers), Some((first.id, 12)), "{answers:?}");
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id));
+}
+
+#[test]
+fn a_change_of_another_view_is_refused() {
+    let (mut member, conn, first) = joined();
+    say(&mut member, conn, &Control::Decided(Decided { id: first.id, hold_ms: 0 }));
+    say(&mut member, conn, &prepare(12, first.id, false));
+    let other = Proposal { id: ViewId { number: 11, ballot: ballot(10) }, ..first.clone() };
+    let next = Proposal { previous: other.id, ..view(12, first.members.clone()) };
+    let successor = next.successor_of(&other).expect("it follows");
+    let answers = say(&mut member, conn, &Control::ProposeChange(ProposeChange { ballot: ballot(12), successor }));
+    assert_eq!(refusal(&answers), Some((first.id, 12)), "{answers:?}");
+}
