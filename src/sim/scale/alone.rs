@@ -469,7 +469,8 @@ mod tests {
         assert!(least.messages >= 4.0 && least.messages < 10.0, "{least:?}");
         // Four frames to each member of its group, and their answers to the coordinator.
         assert!(more.messages >= 72.0 && more.bytes > 9.0 * least.bytes, "{more:?}");
-        assert!(most.bytes > more.bytes && first.most_waiting() > 10_000, "{most:?}");
+        // What is proposed to all ten members of a group waits for the link to their leader.
+        assert!(most.bytes > more.bytes && first.most_waiting() > 10 * 100, "{most:?}, {}", first.most_waiting());
     }
 
     #[test]
