@@ -79,15 +79,25 @@ fn cost_is_measured_as_members_and_sessions_become_more() {
 
 #[test]
 fn sizes_are_compared_and_what_is_no_figure_is_refused() {
-    let ended = run(&["scale", "cost", "--sizes", "5,20", "--json"]);
-    let rows = figures(&ended);
-    assert_eq!((ended.code, rows.len()), (Some(0), 2), "{ended:?}");
+    let ended = run(&["scale", "cost", "--sizes", "5,20", "--alone", "100", "--json"]);
+    let (rows, alone): (Vec<&Value>, Vec<&Value>) =
+        figures(&ended).into_iter().partition(|row| row["figure"] == "cost");
+    assert_eq!((ended.code, rows.len(), alone.len()), (Some(0), 2, 3), "{ended:?}");
     let values = ["connections_mean", "idle_bytes_per_s", "death_messages"];
     for key in values {
         let [small, large] = [0, 1].map(|row| rows[row][key].as_f64().expect("a number"));
         assert!(small > 0.0 && large > small, "{key}: {small} and {large}");
     }
     assert!(rows.iter().all(|row| row["state_bytes"].as_f64() > Some(1_000.0)), "{rows:?}");
+    let roles = ["coordinator", "another leader", "ordinary member"];
+    for (row, role) in alone.iter().zip(roles) {
+        assert!(row["role"] == role && row["done"] == true && row["fault"].is_null(), "{row}");
+        assert!(row["state_bytes"].as_f64() > Some(10_000.0) && row["cpu_ms"].as_f64() > Some(0.0), "{row}");
+    }
+    for key in ["idle_bytes_per_s", "death_messages", "death_bytes"] {
+        let values = alone.iter().map(|row| row[key].as_f64()).collect::<Vec<_>>();
+        assert!(values[0] > values[2] && values[1] > values[2], "{key}: {values:?}");
+    }
     let refused = run(&["scale", "nothing", "--json"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
 }

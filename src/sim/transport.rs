@@ -18,7 +18,7 @@ const DIAL_TIMEOUT_US: u64 = 3_000_000;
 /// How often a full buffer looks whether acknowledgements can travel again.
 const ACK_RETRY_US: u64 = 200_000;
 /// Most bytes that one write takes from a member.
-const WRITE_BYTES: usize = 256 * 1024;
+pub(super) const WRITE_BYTES: usize = 256 * 1024;
 
 impl World {
     /// A member dials.

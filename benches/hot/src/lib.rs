@@ -2,7 +2,6 @@
 //! instructions by the command `hot`. What a piece needs around it (members without sockets, peers that are played) is made
 //! once for both, and is not measured.
 
-mod alone;
 mod cluster;
 mod meter;
 mod pieces;

@@ -53,6 +53,13 @@ impl Meter {
     }
 }
 
+impl decurion::sim::scale::Meter for Meter {
+    #[inline]
+    fn inside<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        Meter::inside(self, work)
+    }
+}
+
 /// A function of its own, so that it has a name when the program is run.
 #[inline(never)]
 fn counted_from_here<T>(work: impl FnOnce() -> T) -> T {

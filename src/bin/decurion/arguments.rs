@@ -282,6 +282,9 @@ pub struct ScaleArguments {
     /// Sizes of the simulated clusters whose members' cost is measured.
     #[arg(long, value_name = "N,N", default_values_t = [10, 100, 1_000], value_delimiter = ',', value_parser = count(3, 10_000))]
     pub sizes: Vec<usize>,
+    /// Sizes of views in which one member's cost is measured, all others played.
+    #[arg(long, value_name = "N,N", default_values_t = [1_000, 10_000], value_delimiter = ',', value_parser = count(30, 10_000))]
+    pub alone: Vec<usize>,
     /// Processes among which a fan-out, and rest, are measured as the cluster grows.
     #[arg(long, value_name = "N,N", default_values_t = [2, 5, 10, 20, 50, 100], value_delimiter = ',', value_parser = count(2, 100))]
     pub processes: Vec<usize>,

@@ -13,7 +13,7 @@ const BOOT_BOUND: Micros = millis(600_000);
 /// And so much to agree on a change.
 const CHANGE_BOUND: Micros = millis(60_000);
 /// After the boot, and after a change, everything settles.
-const SETTLE: Micros = millis(5_000);
+pub(super) const SETTLE: Micros = millis(5_000);
 
 /// A simulated cluster of many members that is being measured.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! Figures about detection and size, measured on the simulator: distributions over many seeds, rates over thousands of member-hours, and
-//! what a member costs in clusters from ten members to thousands.
+//! what a member costs in clusters from ten members to thousands, or by itself where all others are played.
 //!
 //! The members are the very core; the checkers are off, because what they know grows with the square of the cluster.
 
+mod alone;
 mod detection;
 mod large;
 mod removals;
 
+pub use alone::{Alone, Meter, Rest, Role};
 pub use detection::{Death, Noticed, notice};
 pub use large::{Boot, Change, Connections, Deaf, Idle, Large};
 pub use removals::{Endured, Hardship, endure, trace};

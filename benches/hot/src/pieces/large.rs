@@ -1,7 +1,8 @@
 //! A view of a thousand members: what passes between two heartbeats, and a change of the view, for who coordinates it and for others.
 
+use decurion::sim::scale::Alone;
+
 use super::{Piece, Work};
-use crate::alone::Alone;
 
 const MEMBERS: usize = 1_000;
 /// Not a leader, nor a deputy.
@@ -24,11 +25,11 @@ fn tick(me: usize) -> Work {
 /// From the closed connection of a member that has died to the view without it, confirmed by all.
 fn lose_one() -> Work {
     let alone = Alone::new(MEMBERS, 0);
-    Box::new(move |meter| alone.clone().lose_one(meter))
+    Box::new(move |meter| assert!(alone.clone().lose_one(meter), "the view does not change"))
 }
 
 /// From the first frame of a ballot to the view that it decides.
 fn follow() -> Work {
     let alone = Alone::new(MEMBERS, ORDINARY);
-    Box::new(move |meter| alone.clone().follow_one_out(meter))
+    Box::new(move |meter| assert!(alone.clone().follow_one_out(meter), "the view does not change"))
 }

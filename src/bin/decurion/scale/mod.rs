@@ -1,5 +1,6 @@
 //! `decurion scale`: how deaths are noticed, who is removed falsely, and what large clusters cost, as tables and pictures.
 
+mod alone;
 mod detection;
 mod figure;
 mod growth;
@@ -59,6 +60,7 @@ pub fn run(arguments: &ScaleArguments, output: &Output) -> Outcome {
     }
     if wanted("cost") {
         take(size::cost(&arguments.sizes))?;
+        take(alone::cost(&arguments.alone))?;
     }
     if wanted("growth") {
         take(growth::fanout(arguments, output)?)?;
