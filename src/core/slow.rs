@@ -97,7 +97,7 @@ impl Fanout {
         } else if self.view.group_at(member) == self.view.group_at(self.me) {
             self.stability.taken_by(member, s).unwrap_or(stream.accepted)
         } else {
-            self.stability.taken_by_group(self.view.group_at(member), s)
+            self.stability.taken_by_group(self.view.group_at(member), s).unwrap_or(stream.accepted)
         };
         stream.bytes_after(taken.min(stream.accepted))
     }

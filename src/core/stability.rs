@@ -65,9 +65,9 @@ pub(crate) struct Stability {
     me: Index,
     tag: u64,
     leader: bool,
-    /// The members of my group, for a leader: what each has taken of each stream.
+    /// The members of my group, and what each has taken of each stream. Only a leader has them: they are a number for each pair of members.
     members: Vec<(Index, bool, Vec<u64>)>,
-    /// The least of each group, for a leader.
+    /// The least of each group. Only a leader has them.
     groups: Vec<Vec<u64>>,
     my_group: usize,
     leaders: Vec<Index>,
@@ -91,28 +91,26 @@ pub(crate) struct Stability {
 
 impl Stability {
     pub(crate) fn new(view: &View, me: Index, measure: Measure, plants: Plants) -> Stability {
-        let streams = view.len();
+        let (streams, leader) = (view.len(), view.is_leader(me));
         let my_group = view.group_at(me);
         let witness = |m: Index| view.members[m].witness && !plants.has(Plant::CountWitness);
         let counts = |m: Index| (view.members[m].ready || plants.has(Plant::CountUnreadyJoiner)) && !witness(m);
-        let others = view.group(me).members.iter().filter(|m| **m != me);
+        let others = view.group(me).members.iter().filter(|m| **m != me && !witness(**m));
+        let members = others.map(|m| (*m, counts(*m), vec![0; streams])).chain([(me, counts(me), Vec::new())]);
         // A group in which nobody counts for a stream never holds it up.
         let floor = |group: &crate::types::Group, s: Index| {
             if group.members.iter().any(|m| *m != s && counts(*m)) { 0 } else { u64::MAX }
         };
+        let floors = view.groups.iter().map(|g| (0..streams).map(|s| floor(g, s)).collect());
         Stability {
             measure,
             me,
             tag: view.tag(),
-            leader: view.is_leader(me),
+            leader,
             hurry: false,
             look: false,
-            members: others
-                .filter(|m| !witness(**m))
-                .map(|m| (*m, counts(*m), vec![0; streams]))
-                .chain([(me, counts(me), Vec::new())])
-                .collect(),
-            groups: view.groups.iter().map(|g| (0..streams).map(|s| floor(g, s)).collect()).collect(),
+            members: if leader { members.collect() } else { Vec::new() },
+            groups: if leader { floors.collect() } else { Vec::new() },
             my_group,
             leaders: view.groups.iter().map(|g| g.leader()).collect(),
             told_up: vec![0; streams],
@@ -146,12 +144,10 @@ impl Stability {
     /// A member of my group, or another leader for its group, reports.
     pub(crate) fn reported(&mut self, from: Index, entries: &[(u32, u64)], streams: &[Stream]) {
         let known = match self.leaders.iter().position(|l| *l == from) {
-            Some(group) if group != self.my_group => &mut self.groups[group],
-            _ => match self.members.iter_mut().find(|(m, ..)| *m == from && from != self.me) {
-                Some((_, _, taken)) => taken,
-                None => return,
-            },
+            Some(group) if group != self.my_group => self.groups.get_mut(group),
+            _ => self.members.iter_mut().find(|(m, ..)| *m == from && from != self.me).map(|(_, _, taken)| taken),
         };
+        let Some(known) = known else { return };
         for (s, batch) in entries {
             if let Some(k) = known.get_mut(*s as usize) {
                 *k = (*k).max(*batch);
@@ -270,14 +266,14 @@ impl Stability {
         self.due
     }
 
-    /// What a member of my group has taken of a stream.
+    /// What a member of my group has taken of a stream, where I lead it.
     pub(crate) fn taken_by(&self, member: Index, s: Index) -> Option<u64> {
         self.members.iter().find(|(m, ..)| *m == member).and_then(|(_, _, taken)| taken.get(s)).copied()
     }
 
-    /// The least that a group has taken of a stream.
-    pub(crate) fn taken_by_group(&self, group: usize, s: Index) -> u64 {
-        self.groups[group][s]
+    /// The least that a group has taken of a stream, where we lead one.
+    pub(crate) fn taken_by_group(&self, group: usize, s: Index) -> Option<u64> {
+        Some(self.groups.get(group)?[s])
     }
 }
 
