@@ -141,6 +141,7 @@ pub(crate) struct Attempt {
     pub(crate) repeats: u32,
     pub(crate) participants: BTreeMap<Incarnation, Participant>,
     pub(crate) proposal: Option<Proposal>,
+    /// For each member of the previous view: the last batch that anybody who has promised holds, and who holds it.
     pub(crate) cut: Vec<(u64, Incarnation)>,
 }
 
@@ -187,18 +188,17 @@ impl Attempt {
         self.participants.values().any(|p| p.promise.as_ref().is_some_and(|promise| promise.accepted.is_some()))
     }
 
-    /// For each member of the previous view: the last batch that a survivor holds, and who holds it.
-    pub(crate) fn cut_of(&self, members: usize) -> Vec<(u64, Incarnation)> {
-        let mut cut = vec![(0, Incarnation::NONE); members];
-        for (incarnation, participant) in &self.participants {
-            let Some(promise) = &participant.promise else { continue };
-            for (upto, have) in cut.iter_mut().zip(promise.have.iter()) {
-                if *have > upto.0 {
-                    *upto = (*have, *incarnation);
-                }
+    /// A participant has promised. What it holds is taken into the cut and not kept: a list from everybody of everybody would be long.
+    pub(crate) fn note_promise(&mut self, from: Incarnation, mut promise: Promise, now: Time) {
+        let Some(participant) = self.participants.get_mut(&from) else { return };
+        let held = std::mem::take(&mut promise.have);
+        for (upto, have) in self.cut.iter_mut().zip(held.iter().copied()) {
+            if have > upto.0 || (have == upto.0 && have > 0 && from < upto.1) {
+                *upto = (have, from);
             }
         }
-        cut
+        participant.promise = Some(promise);
+        participant.promised_at = now;
     }
 }
 

@@ -95,7 +95,7 @@ impl Member {
             repeats: 0,
             participants,
             proposal: None,
-            cut: Vec::new(),
+            cut: vec![(0, Incarnation::NONE); self.fanout.as_ref().map_or(0, |f| f.view.len())],
         });
     }
 
@@ -204,9 +204,7 @@ impl Member {
         if (attempt.number, attempt.ballot) != (promise.number, promise.ballot) || attempt.phase != Phase::Prepare {
             return;
         }
-        let Some(participant) = attempt.participants.get_mut(&from) else { return };
-        participant.promise = Some(promise);
-        participant.promised_at = now;
+        attempt.note_promise(from, promise, now);
         self.advance_attempt();
     }
 
@@ -310,20 +308,13 @@ impl Member {
         }
         self.marks.reach_if(attempt.has_accepted(), Mark::EarlierLeft);
         self.marks.reach(Mark::CutSent);
-        let members = self.fanout.as_ref().map_or(0, |f| f.view.len());
-        let cut = attempt.cut_of(members);
-        let (number, ballot) = (attempt.number, attempt.ballot);
         let attempt = self.attempt.as_mut().expect("looked at above");
         attempt.phase = Phase::Cut;
-        attempt.cut.clone_from(&cut);
         attempt.repeats = 0;
         let whom: Vec<Incarnation> =
             attempt.participants.iter().filter(|(_, p)| p.part != Part::Joiner).map(|(i, _)| *i).collect();
-        let cut = Control::Cut(Cut { number, ballot, upto: Sparse(cut) });
-        let frame = cut.encode();
-        for to in whom {
-            self.send_encoded(to, &cut, frame.clone());
-        }
+        let (number, ballot, upto) = (attempt.number, attempt.ballot, Sparse(attempt.cut.clone()));
+        self.send_to_all(&whom, &Control::Cut(Cut { number, ballot, upto }));
         self.advance_attempt();
     }
 
