@@ -196,6 +196,16 @@ pub fn record(programs: &[(String, PathBuf)], sources: u64, seeds: u64, jobs: us
     checks
 }
 
+/// The same for those whose name holds `some`; nothing is noted.
+pub fn record_some(programs: &[(String, PathBuf)], seeds: u64, jobs: usize, base: &Path, some: &str) -> Vec<Check> {
+    let mut checks = all(programs, seeds);
+    checks.retain(|check| check.name.contains(some));
+    let mut kept = try_all(&mut checks, jobs, base).into_iter();
+    checks.retain(|_| kept.next().unwrap_or(false));
+    checks.sort_by_key(|check| check.took);
+    checks
+}
+
 fn restore(checks: &mut [Check], known: &Value) -> Vec<bool> {
     let mut kept = Vec::new();
     for check in checks {

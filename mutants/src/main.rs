@@ -50,6 +50,9 @@ struct Arguments {
     /// Checks that take longer on the unchanged core, in seconds, are left out.
     #[arg(long, default_value_t = 20.0)]
     slowest: f64,
+    /// Only checks whose name holds this, as a look at new tests: nothing is noted.
+    #[arg(long, default_value = "")]
+    checks: String,
     /// Try again what an earlier run has tried.
     #[arg(long)]
     again: bool,
@@ -70,15 +73,19 @@ fn main() {
         return println!("{}", report::table(&mutants, &[]));
     }
     let programs = tree.programs(&tests(root));
-    let checks = checks::record(&programs, tree.stamp(), arguments.seeds, arguments.jobs, &base);
+    let checks = match arguments.checks.as_str() {
+        "" => checks::record(&programs, tree.stamp(), arguments.seeds, arguments.jobs, &base),
+        some => checks::record_some(&programs, arguments.seeds, arguments.jobs, &base, some),
+    };
     let slowest = Duration::from_secs_f64(arguments.slowest);
     let checks: Vec<Check> = checks.into_iter().filter(|check| check.took() <= slowest).collect();
     let reached = checks::reached(&checks);
     let passed = mutants.iter().filter(|mutant| reached.contains_key(&mutant.number)).count();
     eprintln!("{} checks pass {passed} of {} changes", checks.len(), mutants.len());
 
-    let outcomes = base.join("outcomes.jsonl");
-    let known = if arguments.again { Vec::new() } else { report::known(&outcomes, &mutants) };
+    let looks = !arguments.checks.is_empty();
+    let outcomes = base.join(if looks { "looks.jsonl" } else { "outcomes.jsonl" });
+    let known = if arguments.again || looks { Vec::new() } else { report::known(&outcomes, &mutants) };
     let outcome_of = |mutant: Mutant| {
         let known = known.iter().find(|outcome| outcome.mutant.number == mutant.number);
         known.cloned().unwrap_or_else(|| Outcome::new(mutant))
