@@ -262,6 +262,130 @@ mod tests {
         }
     }
 
+    fn ballot(round: u64) -> Ballot {
+        Ballot { round, coordinator: Incarnation(1) }
+    }
+
+    fn proposal(number: u64, round: u64) -> Proposal {
+        let id = |number| ViewId { number, ballot: ballot(round) };
+        Proposal {
+            id: id(number),
+            previous: id(number - 1),
+            members: vec![member(1, 0)],
+            fenced: false,
+            next_seat: 2,
+            cut: Sparse(Vec::new()),
+        }
+    }
+
+    fn promise(accepted: Option<(Ballot, Proposal)>) -> Promise {
+        Promise {
+            number: 5,
+            ballot: ballot(9),
+            have: Sparse(Vec::new()),
+            memory: true,
+            announces_ready: false,
+            witness: false,
+            tags: Default::default(),
+            up_ms: 0,
+            fence_ms: 0,
+            hold_ms: 0,
+            grants_ms: Vec::new(),
+            newest: 4,
+            accepted,
+        }
+    }
+
+    /// An attempt with so many participants that have said nothing yet.
+    fn attempt(count: u32) -> Attempt {
+        let participant = |n| Participant {
+            name: Name::new(&format!("m{n}")),
+            address: ([127, 0, 0, 1], n as u16).into(),
+            part: Part::Survivor,
+            unheard: Vec::new(),
+            promise: None,
+            promised_at: Time::ZERO,
+            held: false,
+            accepted: false,
+        };
+        Attempt {
+            number: 5,
+            ballot: ballot(9),
+            previous: ViewId { number: 4, ballot: ballot(4) },
+            phase: Phase::Prepare,
+            repeat_at: Time::ZERO,
+            repeats: 0,
+            participants: (1..=count).map(|n| (Incarnation(u128::from(n)), participant(n))).collect(),
+            proposal: None,
+            cut: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_new_group_opens_when_others_have_as_many_as_those_who_carry_allow() {
+        let mut members = Vec::new();
+        let carriers = (1..=20).map(|n| member(n, 99));
+        // With the witnesses there would be room for six in a group.
+        let witnesses = (21..=29).map(|n| MemberInfo { witness: true, ..member(n, 99) });
+        assert!(place(&mut members, carriers.chain(witnesses).map(|m| (m, vec![])).collect(), 0).is_empty());
+        let sizes = (0..=4).map(|label| members.iter().filter(|m| !m.witness && m.group == label).count());
+        assert_eq!(sizes.collect::<Vec<_>>(), [5, 5, 5, 5, 0]);
+    }
+
+    #[test]
+    fn an_acceptor_knows_the_highest_round_of_all_its_promises() {
+        let mut acceptor = Acceptor::default();
+        assert_eq!(acceptor.highest_round(), 0);
+        assert!(acceptor.promise(5, ballot(7)));
+        assert!(acceptor.promise(6, ballot(3)));
+        assert_eq!(acceptor.highest_round(), 7, "of all entries");
+    }
+
+    #[test]
+    fn what_was_accepted_is_told_to_who_follows_the_same_view_and_to_starters() {
+        let mut acceptor = Acceptor::default();
+        assert!(acceptor.accept(ballot(3), &proposal(5, 3)));
+        let accepted = Some((ballot(3), proposal(5, 3)));
+        assert_eq!(acceptor.accepted_for(5, proposal(5, 3).previous), accepted);
+        assert_eq!(acceptor.accepted_for(5, ViewId::NONE), accepted);
+        assert_eq!(acceptor.accepted_for(5, ViewId { number: 4, ballot: ballot(2) }), None, "of another log");
+        assert_eq!(acceptor.accepted_for(6, ViewId::NONE), None, "of another entry");
+    }
+
+    #[test]
+    fn the_proposal_of_the_highest_ballot_is_taken_up() {
+        let mut attempt = attempt(4);
+        let mut told = |n: u32, accepted| attempt.note_promise(Incarnation(u128::from(n)), promise(accepted), Time(1));
+        told(1, None);
+        told(2, Some((ballot(6), proposal(5, 2))));
+        told(3, Some((ballot(4), proposal(5, 4))));
+        // It was first proposed in a lower ballot than the other one, and again in a higher one.
+        assert_eq!(attempt.highest_accepted(), Some(proposal(5, 2)));
+        assert!(attempt.has_accepted());
+    }
+
+    #[test]
+    fn where_nobody_accepted_anything_nothing_is_taken_up() {
+        let mut attempt = attempt(2);
+        assert!(!attempt.has_accepted());
+        attempt.note_promise(Incarnation(1), promise(None), Time(1));
+        assert_eq!(attempt.highest_accepted(), None);
+        assert!(!attempt.has_accepted());
+    }
+
+    #[test]
+    fn those_are_asked_again_who_have_not_answered_what_is_asked_now() {
+        let mut attempt = attempt(4);
+        attempt.note_promise(Incarnation(1), promise(None), Time(1));
+        attempt.participants.get_mut(&Incarnation(2)).expect("one of them").held = true;
+        attempt.participants.get_mut(&Incarnation(3)).expect("one of them").accepted = true;
+        for (phase, answered) in [(Phase::Prepare, 1), (Phase::Cut, 2), (Phase::Propose, 3)] {
+            attempt.phase = phase;
+            let waiting = (1..=4).filter(|n| *n != answered).map(Incarnation);
+            assert_eq!(attempt.unanswered(), waiting.collect::<Vec<_>>(), "{phase:?}");
+        }
+    }
+
     #[test]
     fn groups_fill_evenly_and_nobody_moves() {
         let mut members = Vec::new();
@@ -312,7 +436,6 @@ mod tests {
 
     #[test]
     fn an_acceptor_keeps_its_word() {
-        let ballot = |round| Ballot { round, coordinator: Incarnation(1) };
         let mut acceptor = Acceptor::default();
         assert!(acceptor.promise(5, ballot(3)));
         assert!(!acceptor.promise(5, ballot(2)));

@@ -14,5 +14,7 @@ mod session_frames;
 mod slow_receiver;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]
 mod support;
+mod taken_up;
+mod verdicts;
 mod voting;
 mod windows;

@@ -165,3 +165,23 @@ fn a_change_of_another_view_is_refused() {
     let answers = say(&mut member, conn, &Control::ProposeChange(ProposeChange { ballot: ballot(12), successor }));
     assert_eq!(refusal(&answers), Some((first.id, 12)), "{answers:?}");
 }
+
+#[test]
+fn a_promise_tells_what_was_accepted_for_the_entry_that_follows_the_same_view() {
+    let (mut member, conn, first) = joined();
+    // In higher and higher ballots, as who follows this view, as who follows another one, and as a starter, who follows none.
+    let other = ViewId { number: 10, ballot: ballot(9) };
+    let mut accepted = |round: u64, previous: ViewId| {
+        let prepare = Prepare { number: 11, ballot: ballot(round), previous, joins: true };
+        let answers = say(&mut member, conn, &Control::Prepare(prepare));
+        let promise = answers.into_iter().find_map(|answer| match answer {
+            Control::Promise(promise) => Some(promise),
+            _ => None,
+        });
+        promise.expect("the ballot is higher").accepted
+    };
+    let told = Some((ballot(11), first.clone()));
+    assert_eq!(accepted(12, first.previous), told);
+    assert_eq!(accepted(13, other), None);
+    assert_eq!(accepted(14, ViewId::NONE), told);
+}
