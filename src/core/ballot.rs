@@ -374,6 +374,19 @@ mod tests {
     }
 
     #[test]
+    fn the_cut_is_the_most_that_anybody_holds_and_names_who_holds_it() {
+        let mut attempt = attempt(3);
+        attempt.cut = vec![(0, Incarnation::NONE); 3];
+        for (n, have) in [(2, [3, 0, 5]), (1, [4, 0, 5]), (3, [1, 0, 5])] {
+            attempt.note_promise(Incarnation(n), Promise { have: Sparse(have.to_vec()), ..promise(None) }, Time(1));
+        }
+        let nobody = Incarnation::NONE;
+        assert_eq!(attempt.cut, [(4, Incarnation(1)), (0, nobody), (5, Incarnation(1))], "whoever says it first");
+        let kept = attempt.participants.values().filter_map(|p| p.promise.as_ref()).any(|p| !p.have.is_empty());
+        assert!(!kept, "what everybody holds of everybody is not kept");
+    }
+
+    #[test]
     fn those_are_asked_again_who_have_not_answered_what_is_asked_now() {
         let mut attempt = attempt(4);
         attempt.note_promise(Incarnation(1), promise(None), Time(1));
