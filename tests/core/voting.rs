@@ -9,14 +9,15 @@ use decurion::core::{Input, Member, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, View, ViewId};
 use decurion::wire::batch::{self, Entry, Level};
 use decurion::wire::control::{
-    Control, Cut, Decided, Fetched, HEADER_BYTES, Hello, Install, Prepare, Promise, Propose, ProposeChange, Purpose,
-    Reject, Vote, body_length,
+    Control, Cut, Decided, Expelled, Fetched, HEADER_BYTES, Hello, Install, Prepare, Promise, Propose, ProposeChange,
+    Purpose, Reject, ViewSummary, Vote, body_length,
 };
 use decurion::wire::{Proposal, Sparse};
 
 const NOW: Time = Time(1_000_000);
 const ME: Incarnation = Incarnation(1);
 const COORDINATOR: Incarnation = Incarnation(2);
+const THIRD: Incarnation = Incarnation(3);
 
 fn address(of: Incarnation) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
@@ -253,10 +254,9 @@ fn kept(of: &Proposal, number: u64) -> Control {
     Control::Fetched(Fetched { tag, frame: Bytes::from([&header.encode()[..], &area].concat()) })
 }
 
-/// The view ends with so many batches of the coordinator, which has them.
-fn cut(round: u64, batches: u64) -> Control {
-    let upto = Sparse(vec![(batches, COORDINATOR), (0, ME)]);
-    Control::Cut(Cut { number: 12, ballot: ballot(round), upto })
+/// The view ends with these batches of each member, and these have them.
+fn cut(round: u64, upto: &[(u64, Incarnation)]) -> Control {
+    Control::Cut(Cut { number: 12, ballot: ballot(round), upto: Sparse(upto.to_vec()) })
 }
 
 fn asks_for(answers: &[Control]) -> Option<(u64, u64)> {
@@ -271,8 +271,8 @@ fn who_lacks_something_of_the_cut_asks_for_it_and_says_when_it_holds_all() {
     let (mut member, conn, first) = installed(0);
     promise(&mut member, conn, next_of(&first, 12));
     let held = Control::Held(Vote { number: 12, ballot: ballot(12) });
-    assert_eq!(say(&mut member, conn, &cut(11, 2)), [], "it has promised another ballot");
-    let answers = say(&mut member, conn, &cut(12, 2));
+    assert_eq!(say(&mut member, conn, &cut(11, &[(2, COORDINATOR), (0, ME)])), [], "it has promised another ballot");
+    let answers = say(&mut member, conn, &cut(12, &[(2, COORDINATOR), (0, ME)]));
     assert_eq!(asks_for(&answers), Some((1, 2)), "{answers:?}");
     let answers = say(&mut member, conn, &kept(&first, 1));
     assert!(!answers.contains(&held), "{answers:?}");
@@ -285,20 +285,66 @@ fn who_lacks_something_of_the_cut_asks_for_it_and_says_when_it_holds_all() {
 fn what_was_on_its_way_for_an_earlier_attempt_does_not_make_a_promise_untrue() {
     let (mut member, conn, first) = installed(0);
     promise(&mut member, conn, next_of(&first, 12));
-    say(&mut member, conn, &cut(12, 1));
+    say(&mut member, conn, &cut(12, &[(1, COORDINATOR), (0, ME)]));
     assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [0, 0]);
     say(&mut member, conn, &kept(&first, 1));
     assert_eq!(promise(&mut member, conn, next_of(&first, 14)).have.0, [0, 0], "it holds more than it has said");
 }
 
+/// A member of a view with a third one, that leads a group of its own.
+fn beside_third() -> (Member, ConnId, Proposal) {
+    let (mut member, conn) = found();
+    let third = MemberInfo { group: 1, ..info("third", THIRD, 3) };
+    let first = view(11, vec![info("coordinator", COORDINATOR, 1), info("me", ME, 2), third]);
+    say(&mut member, conn, &Control::Install(Install { proposal: first.clone(), hold_ms: 0 }));
+    (member, conn, first)
+}
+
 #[test]
 fn nothing_is_taken_that_lies_beyond_the_cut() {
-    let (mut member, conn, first) = installed(0);
+    let (mut member, conn, first) = beside_third();
     promise(&mut member, conn, next_of(&first, 12));
-    say(&mut member, conn, &cut(12, 1));
+    say(&mut member, conn, &cut(12, &[(1, COORDINATOR), (0, ME), (1, THIRD)]));
     say(&mut member, conn, &kept(&first, 1));
-    say(&mut member, conn, &cut(12, 2));
-    say(&mut member, conn, &kept(&first, 3));
     say(&mut member, conn, &kept(&first, 2));
-    assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [2, 0]);
+    assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [1, 0, 0]);
+}
+
+/// The leaders between may be gone.
+#[test]
+fn what_was_asked_for_through_others_in_vain_is_asked_for_over_a_connection_of_its_own() {
+    let (mut member, conn, first) = beside_third();
+    promise(&mut member, conn, next_of(&first, 12));
+    let through = |answers: &[Control]| answers.iter().any(|a| matches!(a, Control::Routed(r) if r.to == THIRD));
+    let cut = cut(12, &[(0, COORDINATOR), (0, ME), (1, THIRD)]);
+    let answers = say(&mut member, conn, &cut);
+    assert!(through(&answers), "{answers:?}");
+    let before = member.stats().connections;
+    let answers = say(&mut member, conn, &cut);
+    assert!(!through(&answers), "{answers:?}");
+    assert_eq!(member.stats().connections, before + 1);
+}
+
+#[test]
+fn who_is_told_that_another_view_removed_it_leaves_its_own() {
+    let (mut member, conn, first) = installed(0);
+    let other = Incarnation(9);
+    let expelled = |incarnation, id| {
+        let by = ViewSummary {
+            id,
+            fenced: false,
+            primary: false,
+            members: 1,
+            coordinator: COORDINATOR,
+            address: address(COORDINATOR),
+            leaders: vec![(COORDINATOR, address(COORDINATOR))],
+        };
+        Control::Expelled(Expelled { incarnation, by, why: "it was silent".to_owned() })
+    };
+    let later = ViewId { number: 12, ballot: ballot(12) };
+    say(&mut member, conn, &expelled(other, later));
+    say(&mut member, conn, &expelled(ME, first.id));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id), "another life, or its own view");
+    say(&mut member, conn, &expelled(ME, later));
+    assert!(member.view().is_none());
 }
