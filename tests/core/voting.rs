@@ -10,7 +10,7 @@ use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags,
 use decurion::wire::batch::{self, Entry, Level};
 use decurion::wire::control::{
     Control, Cut, Decided, Expelled, Fetched, HEADER_BYTES, Hello, Install, Prepare, Promise, Propose, ProposeChange,
-    Purpose, Reject, ViewSummary, Vote, body_length,
+    Purpose, Reject, Routed, ViewSummary, Vote, body_length,
 };
 use decurion::wire::{Proposal, Sparse};
 
@@ -347,4 +347,9 @@ fn who_is_told_that_another_view_removed_it_leaves_its_own() {
     assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id), "another life, or its own view");
     say(&mut member, conn, &expelled(ME, later));
     assert!(member.view().is_none());
+
+    let (mut member, conn, _) = installed(0);
+    let frame = expelled(ME, later).encode();
+    say(&mut member, conn, &Control::Routed(Routed { from: COORDINATOR, to: ME, frame }));
+    assert!(member.view().is_none(), "told through others");
 }
