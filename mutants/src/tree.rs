@@ -238,7 +238,8 @@ struct Compiled {
 }
 
 fn is_core(file: &str) -> bool {
-    file.starts_with("src/core/") && file.ends_with(".rs") && file != "src/core/plant.rs"
+    let tests = file.ends_with("/tests.rs");
+    file.starts_with("src/core/") && file.ends_with(".rs") && file != "src/core/plant.rs" && !tests
 }
 
 fn bytes(span: &Value) -> Range<usize> {

@@ -291,41 +291,4 @@ fn remember<T>(list: &mut VecDeque<T>, item: T) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_counts_from_before_the_round_was_sent() {
-        let (me, other) = (Incarnation(1), Incarnation(2));
-        let mut coordinator = Lease::new(Time(0), 1000, Plants::default(), Marks::default());
-        let mut member = Lease::new(Time(0), 1000, Plants::default(), Marks::default());
-        coordinator.begin_view(Time(0), Time(0), true);
-        let both = |_, answered: &dyn Fn(Incarnation) -> bool| answered(other);
-        for (round, at) in [(1, 5_000), (2, 5_250)] {
-            coordinator.begin_round(Time(at));
-            let sent = coordinator.round_for(Time(at), other, 7, true);
-            assert_eq!(sent.round, round);
-            let answer = member.on_round(Time(at + 900_000), &sent);
-            coordinator.on_answer(other, &answer);
-            assert!(coordinator.complete(Time(at + 10), both));
-        }
-        assert_eq!(coordinator.expiry, Time(6_250));
-        let grant = coordinator.round_for(Time(5_300), other, 7, false);
-        assert_eq!(grant.granted, 2);
-        member.on_round(Time(905_300), &grant);
-        assert_eq!(member.expiry, Time(905_000 + 1000), "from the clock told in the answer before");
-        assert_eq!(coordinator.granted_for(Time(5_300), other), 1000);
-        assert_eq!(coordinator.granted_for(Time(5_300), me), 0);
-    }
-
-    /// Whoever started knows nothing of a lease that was granted before, and waits for as long as it could run.
-    #[test]
-    fn a_new_process_takes_a_lease_of_before_for_possible() {
-        let mut lease = Lease::new(Time(5_000), 1_000, Plants::default(), Marks::default());
-        assert!(!lease.is_past_hold(Time(5_999)) && lease.is_past_hold(Time(6_000)));
-        lease.begin_view(Time(5_100), Time(5_200), false);
-        assert!(!lease.is_past_hold(Time(5_999)), "a view that nobody fenced knows no more");
-        lease.forget(Time(7_000));
-        assert!(!lease.is_past_hold(Time(7_999)) && lease.is_past_hold(Time(8_000)));
-    }
-}
+mod tests;

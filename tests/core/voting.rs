@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::support::hello;
 use decurion::core::{Input, Member, Seed, Setup};
-use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, ViewId};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, View, ViewId};
+use decurion::wire::batch::{self, Entry, Level};
 use decurion::wire::control::{
-    Control, Decided, HEADER_BYTES, Hello, Install, Prepare, Propose, ProposeChange, Purpose, body_length,
+    Control, Cut, Decided, Expelled, Fetched, HEADER_BYTES, Hello, Install, Prepare, Promise, Propose, ProposeChange,
+    Purpose, Reject, Routed, ViewSummary, Vote, body_length,
 };
 use decurion::wire::{Proposal, Sparse};
 
 const NOW: Time = Time(1_000_000);
 const ME: Incarnation = Incarnation(1);
 const COORDINATOR: Incarnation = Incarnation(2);
+const THIRD: Incarnation = Incarnation(3);
 
 fn address(of: Incarnation) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
@@ -172,16 +177,193 @@ fn a_promise_tells_what_was_accepted_for_the_entry_that_follows_the_same_view() 
     // In higher and higher ballots, as who follows this view, as who follows another one, and as a starter, who follows none.
     let other = ViewId { number: 10, ballot: ballot(9) };
     let mut accepted = |round: u64, previous: ViewId| {
-        let prepare = Prepare { number: 11, ballot: ballot(round), previous, joins: true };
-        let answers = say(&mut member, conn, &Control::Prepare(prepare));
-        let promise = answers.into_iter().find_map(|answer| match answer {
-            Control::Promise(promise) => Some(promise),
-            _ => None,
-        });
-        promise.expect("the ballot is higher").accepted
+        promise(&mut member, conn, Prepare { number: 11, ballot: ballot(round), previous, joins: true }).accepted
     };
     let told = Some((ballot(11), first.clone()));
     assert_eq!(accepted(12, first.previous), told);
     assert_eq!(accepted(13, other), None);
     assert_eq!(accepted(14, ViewId::NONE), told);
+}
+
+/// A member that has installed its first view, which waits for so long with its first lease.
+fn installed(hold_ms: u32) -> (Member, ConnId, Proposal) {
+    let (mut member, conn, first) = joined();
+    say(&mut member, conn, &Control::Decided(Decided { id: first.id, hold_ms }));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id));
+    (member, conn, first)
+}
+
+/// What the member promises when it is asked for the next view.
+fn promise(member: &mut Member, conn: ConnId, prepare: Prepare) -> Promise {
+    let answers = say(member, conn, &Control::Prepare(prepare));
+    let promise = answers.iter().find_map(|answer| match answer {
+        Control::Promise(promise) => Some(promise.clone()),
+        _ => None,
+    });
+    promise.unwrap_or_else(|| panic!("{answers:?}"))
+}
+
+fn next_of(view: &Proposal, round: u64) -> Prepare {
+    Prepare { number: view.id.number + 1, ballot: ballot(round), previous: view.id, joins: false }
+}
+
+fn lease_ms() -> u32 {
+    (Setup::new("test", "me", ME, address(ME)).lease / 1_000) as u32
+}
+
+#[test]
+fn the_hold_that_a_view_came_with_is_told_with_the_promise_of_the_next_one() {
+    let (mut member, conn, first) = installed(3 * lease_ms());
+    assert_eq!(promise(&mut member, conn, next_of(&first, 12)).hold_ms, 3 * lease_ms());
+    let second = view(12, first.members.clone());
+    say(&mut member, conn, &Control::Propose(Propose { ballot: ballot(12), proposal: second.clone() }));
+    say(&mut member, conn, &Control::Decided(Decided { id: second.id, hold_ms: 4 * lease_ms() }));
+    assert_eq!(promise(&mut member, conn, next_of(&second, 13)).hold_ms, 4 * lease_ms());
+    assert_eq!(member.stats().views_installed, 2);
+}
+
+#[test]
+fn a_newcomer_takes_the_hold_of_a_fenced_view_for_its_own_and_of_another_one_not() {
+    let (mut member, conn, first) = installed(0);
+    assert_eq!(promise(&mut member, conn, next_of(&first, 12)).hold_ms, lease_ms(), "nobody has fenced it");
+    let (mut member, conn) = found();
+    let fenced = Proposal { fenced: true, ..first };
+    say(&mut member, conn, &Control::Install(Install { proposal: fenced.clone(), hold_ms: 0 }));
+    assert_eq!(promise(&mut member, conn, next_of(&fenced, 12)).hold_ms, 0, "whoever decided it knew");
+}
+
+/// A refusal does not say how long the view must wait: it waits for as long as any lease can run.
+#[test]
+fn who_is_refused_with_a_later_view_installs_it_and_waits_for_a_lease() {
+    let (mut member, conn, first) = installed(0);
+    let second = view(12, first.members.clone());
+    let reject = Reject {
+        number: 12,
+        ballot: ballot(12),
+        promised: ballot(12),
+        installed: second.id,
+        newest: 12,
+        proposal: Some(second.clone()),
+    };
+    say(&mut member, conn, &Control::Reject(reject));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(second.id));
+    assert_eq!(promise(&mut member, conn, next_of(&second, 13)).hold_ms, lease_ms());
+}
+
+/// A batch of the coordinator's stream, as somebody who kept it sends it.
+fn kept(of: &Proposal, number: u64) -> Control {
+    let tag = View::new(of.id, of.members.clone(), of.fenced).tag();
+    let mut area = Vec::new();
+    Entry { level: Level::Fifo, token: 0, fragment: None, payload: b"kept" }.put(&mut area);
+    let header = batch::Header {
+        flags: 0,
+        count: 1,
+        length: area.len() as u32,
+        tag,
+        sender: of.members[0].seat,
+        receiver: Seat::EVERYBODY,
+        batch: number,
+        first_message: number,
+    };
+    Control::Fetched(Fetched { tag, frame: Bytes::from([&header.encode()[..], &area].concat()) })
+}
+
+/// The view ends with these batches of each member, and these have them.
+fn cut(round: u64, upto: &[(u64, Incarnation)]) -> Control {
+    Control::Cut(Cut { number: 12, ballot: ballot(round), upto: Sparse(upto.to_vec()) })
+}
+
+fn asks_for(answers: &[Control]) -> Option<(u64, u64)> {
+    answers.iter().find_map(|answer| match answer {
+        Control::Fetch(fetch) => Some((fetch.first, fetch.last)),
+        _ => None,
+    })
+}
+
+#[test]
+fn who_lacks_something_of_the_cut_asks_for_it_and_says_when_it_holds_all() {
+    let (mut member, conn, first) = installed(0);
+    promise(&mut member, conn, next_of(&first, 12));
+    let held = Control::Held(Vote { number: 12, ballot: ballot(12) });
+    assert_eq!(say(&mut member, conn, &cut(11, &[(2, COORDINATOR), (0, ME)])), [], "it has promised another ballot");
+    let answers = say(&mut member, conn, &cut(12, &[(2, COORDINATOR), (0, ME)]));
+    assert_eq!(asks_for(&answers), Some((1, 2)), "{answers:?}");
+    let answers = say(&mut member, conn, &kept(&first, 1));
+    assert!(!answers.contains(&held), "{answers:?}");
+    let answers = say(&mut member, conn, &kept(&first, 2));
+    assert!(answers.contains(&held), "{answers:?}");
+    assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [2, 0]);
+}
+
+#[test]
+fn what_was_on_its_way_for_an_earlier_attempt_does_not_make_a_promise_untrue() {
+    let (mut member, conn, first) = installed(0);
+    promise(&mut member, conn, next_of(&first, 12));
+    say(&mut member, conn, &cut(12, &[(1, COORDINATOR), (0, ME)]));
+    assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [0, 0]);
+    say(&mut member, conn, &kept(&first, 1));
+    assert_eq!(promise(&mut member, conn, next_of(&first, 14)).have.0, [0, 0], "it holds more than it has said");
+}
+
+/// A member of a view with a third one, that leads a group of its own.
+fn beside_third() -> (Member, ConnId, Proposal) {
+    let (mut member, conn) = found();
+    let third = MemberInfo { group: 1, ..info("third", THIRD, 3) };
+    let first = view(11, vec![info("coordinator", COORDINATOR, 1), info("me", ME, 2), third]);
+    say(&mut member, conn, &Control::Install(Install { proposal: first.clone(), hold_ms: 0 }));
+    (member, conn, first)
+}
+
+#[test]
+fn nothing_is_taken_that_lies_beyond_the_cut() {
+    let (mut member, conn, first) = beside_third();
+    promise(&mut member, conn, next_of(&first, 12));
+    say(&mut member, conn, &cut(12, &[(1, COORDINATOR), (0, ME), (1, THIRD)]));
+    say(&mut member, conn, &kept(&first, 1));
+    say(&mut member, conn, &kept(&first, 2));
+    assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [1, 0, 0]);
+}
+
+/// The leaders between may be gone.
+#[test]
+fn what_was_asked_for_through_others_in_vain_is_asked_for_over_a_connection_of_its_own() {
+    let (mut member, conn, first) = beside_third();
+    promise(&mut member, conn, next_of(&first, 12));
+    let through = |answers: &[Control]| answers.iter().any(|a| matches!(a, Control::Routed(r) if r.to == THIRD));
+    let cut = cut(12, &[(0, COORDINATOR), (0, ME), (1, THIRD)]);
+    let answers = say(&mut member, conn, &cut);
+    assert!(through(&answers), "{answers:?}");
+    let before = member.stats().connections;
+    let answers = say(&mut member, conn, &cut);
+    assert!(!through(&answers), "{answers:?}");
+    assert_eq!(member.stats().connections, before + 1);
+}
+
+#[test]
+fn who_is_told_that_another_view_removed_it_leaves_its_own() {
+    let (mut member, conn, first) = installed(0);
+    let other = Incarnation(9);
+    let expelled = |incarnation, id| {
+        let by = ViewSummary {
+            id,
+            fenced: false,
+            primary: false,
+            members: 1,
+            coordinator: COORDINATOR,
+            address: address(COORDINATOR),
+            leaders: vec![(COORDINATOR, address(COORDINATOR))],
+        };
+        Control::Expelled(Expelled { incarnation, by, why: "it was silent".to_owned() })
+    };
+    let later = ViewId { number: 12, ballot: ballot(12) };
+    say(&mut member, conn, &expelled(other, later));
+    say(&mut member, conn, &expelled(ME, first.id));
+    assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id), "another life, or its own view");
+    say(&mut member, conn, &expelled(ME, later));
+    assert!(member.view().is_none());
+
+    let (mut member, conn, _) = installed(0);
+    let frame = expelled(ME, later).encode();
+    say(&mut member, conn, &Control::Routed(Routed { from: COORDINATOR, to: ME, frame }));
+    assert!(member.view().is_none(), "told through others");
 }
