@@ -193,7 +193,7 @@ impl Attempt {
         let Some(participant) = self.participants.get_mut(&from) else { return };
         let held = std::mem::take(&mut promise.have);
         for (upto, have) in self.cut.iter_mut().zip(held.iter().copied()) {
-            if have > upto.0 || (have == upto.0 && have > 0 && from < upto.1) {
+            if have > 0 && (have > upto.0 || (have == upto.0 && from < upto.1)) {
                 *upto = (have, from);
             }
         }

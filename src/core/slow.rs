@@ -333,31 +333,19 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Ballot, MemberInfo, Name, Seat, Tags, ViewId, millis};
+    use crate::types::millis;
 
     #[test]
     fn nobody_is_slow_while_nobody_sends() {
-        let id = ViewId { number: 1, ballot: Ballot::default() };
-        let member = MemberInfo {
-            name: Name::new("slow"),
-            incarnation: Incarnation(7),
-            address: ([127, 0, 0, 1], 7_100).into(),
-            seat: Seat(1),
-            admitted: 1,
-            group: 0,
-            grouped: 1,
-            ready: true,
-            witness: false,
-            tags: Tags::default(),
-        };
-        let view = View::new(id, vec![member], true);
+        let view = crate::core::tree::tests::view(&[0]);
+        let slow = view.members[0].incarnation;
         let at = |ms| Time(millis(ms));
         let mut watch = SlowWatch::default();
-        watch.since.insert(Incarnation(7), at(1_000));
+        watch.since.insert(slow, at(1_000));
         watch.freeze(at(3_000));
         watch.restart(&view, at(8_000));
-        assert_eq!(watch.since[&Incarnation(7)], at(6_000));
+        assert_eq!(watch.since[&slow], at(6_000));
         watch.restart(&view, at(9_000));
-        assert_eq!(watch.since[&Incarnation(7)], at(6_000), "once");
+        assert_eq!(watch.since[&slow], at(6_000), "once");
     }
 }

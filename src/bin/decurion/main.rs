@@ -4,6 +4,7 @@
 
 mod arguments;
 mod bench;
+mod clock;
 mod config;
 mod demo;
 mod enumerate;

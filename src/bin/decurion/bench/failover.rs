@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::figures::{median, nearest_rank};
 use super::fleet::{Fleet, Stage};
 use super::measure::{Measured, senders, streamed};
-use super::payload::monotonic_ns;
 use super::plan::{PATIENCE, Plan, WARM_UP_MS};
 use super::protocol::{Order, Said};
 use super::report::{Target, conclude, shape};
+use crate::clock::monotonic_ns;
 use crate::output::{Failure, Outcome, Output};
 
 /// What happens to whom.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::protocol::{Received, Sent};
+use crate::clock::monotonic_ns;
 
 /// Number and time of a message, at its front.
 pub const HEADER_BYTES: usize = 16;
@@ -15,15 +16,6 @@ const MISSING: usize = 1 << 20;
 const LAST: u64 = 1 << 63;
 const SENDER_SHIFT: u32 = 55;
 const STAMP: u64 = (1 << SENDER_SHIFT) - 1;
-
-/// Nanoseconds on the clock that all processes of a machine share.
-pub fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of our own; CLOCK_MONOTONIC always exists.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    assert_eq!(answer, 0, "the monotonic clock can always be read");
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 /// Makes the messages of one sender in one phase, until its time is over.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::figures::{Latency, median};
 use super::fleet::{Fleet, Stage};
 use super::measure::{Measured, bystander, senders};
-use super::payload::monotonic_ns;
 use super::plan::{PATIENCE, Plan};
 use super::protocol::{Changes, Count, Order, Said, Written};
 use super::report::{Target, conclude, ratio, shape};
+use crate::clock::monotonic_ns;
 use crate::output::{Exit, Failure, Outcome, Output};
 
 /// The long session, and how much of it a change sets.

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::figures::median;
 use super::fleet::{Fleet, Stage};
 use super::measure::{Measured, bystander, senders, streamed};
-use super::payload::monotonic_ns;
 use super::plan::{PATIENCE, Plan, WARM_UP_MS};
 use super::protocol::{Count, Order, Received, Said, Sent, ViewSaid};
 use super::report::{Target, conclude, ratio, shape};
+use crate::clock::monotonic_ns;
 use crate::output::{Exit, Failure, Outcome, Output};
 
 /// What the slow one takes in a second.

@@ -4,8 +4,8 @@ use decurion::types::Code;
 use decurion::{Cookie, Engine, SessionAnswer, SessionChange, SessionOp, attributes};
 
 use super::child::{say, trouble};
-use super::payload::monotonic_ns;
 use super::protocol::{Changes, Said, Written};
+use crate::clock::monotonic_ns;
 
 /// The attribute that each change sets, and the one that none does.
 const NAME: &str = "data";

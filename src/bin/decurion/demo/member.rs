@@ -16,9 +16,10 @@ use decurion::{Cookie, Engine, Level, Mode, SessionAnswer, SessionChange, Sessio
 
 use super::multicast::Counted;
 use super::payload::{HEADER_BYTES, PIECE_BYTES, Piece, Tracker};
-use super::protocol::{MemberSaid, Order, Said, SessionAsk, SessionTold, SessionWant, ViewSaid, monotonic_us};
+use super::protocol::{MemberSaid, Order, Said, SessionAsk, SessionTold, SessionWant, ViewSaid};
 use super::sessions;
 use crate::arguments::Settings;
+use crate::clock::monotonic_us;
 use crate::output::{Exit, Failure, Outcome};
 
 /// How often a member says how far it is.

@@ -25,11 +25,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::arguments::DemoArguments;
+use crate::clock::monotonic_us;
 use crate::output::{Exit, Failure, Outcome, Output};
 use picture::Picture;
 use plan::{Plan, Ports};
 use process::{Heard, Process};
-use protocol::{Order, Said, monotonic_us};
+use protocol::{Order, Said};
 use sessions::Sessions;
 use story::Story;
 use verdict::Verdict;

@@ -219,12 +219,3 @@ pub struct StreamSaid {
     /// Messages that came after a later one.
     pub out_of_order: u64,
 }
-
-/// Microseconds on the clock that all processes of a machine share.
-pub fn monotonic_us() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of our own; CLOCK_MONOTONIC always exists.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    assert_eq!(answer, 0, "the monotonic clock can always be read");
-    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
-}

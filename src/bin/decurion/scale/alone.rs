@@ -4,6 +4,7 @@ use decurion::sim::scale::{Alone, Meter, Role};
 use serde_json::json;
 
 use super::figure::{Figure, digits, grouped};
+use crate::clock::thread_ns;
 
 const IDLE_US: u64 = 10_000_000;
 
@@ -83,18 +84,9 @@ struct Stopwatch {
 
 impl Meter for Stopwatch {
     fn inside<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let began = thread_nanoseconds();
+        let began = thread_ns();
         let result = work();
-        self.nanoseconds += thread_nanoseconds() - began;
+        self.nanoseconds += thread_ns() - began;
         result
     }
-}
-
-/// Processor time of this thread: others on the machine do not count.
-fn thread_nanoseconds() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a timespec of our own; a thread's own clock always exists.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
-    assert_eq!(answer, 0, "a thread can always read its own clock");
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -19,8 +19,9 @@ use socket2::SockRef;
 use super::links::{Link, Read};
 use super::receiving::{Deliver, GAP, Handed, Receiving, end_for_loss};
 use crate::bench::child::{self, Orders, say, trouble};
-use crate::bench::payload::{Source, monotonic_ns};
+use crate::bench::payload::Source;
 use crate::bench::protocol::{Blast, Order, Said, Spec};
+use crate::clock::monotonic_ns;
 use crate::output::{Exit, Failure};
 
 const ORDERS: Token = Token(usize::MAX - 1);

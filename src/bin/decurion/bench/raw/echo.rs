@@ -11,8 +11,8 @@ use socket2::Socket;
 
 use super::links::Link;
 use crate::bench::child::{self, Orders, say, trouble};
-use crate::bench::payload::monotonic_ns;
 use crate::bench::protocol::{Changes, Order, Said, Spec, Written};
+use crate::clock::monotonic_ns;
 
 const SOCKET: Token = Token(0);
 const ORDERS: Token = Token(1);

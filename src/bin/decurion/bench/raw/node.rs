@@ -12,8 +12,9 @@ use super::links::{Link, Read};
 use super::receiving::{Deliver, Handed, Receiving};
 use crate::bench::child::{self, Orders, say, trouble};
 use crate::bench::pace::Schedule;
-use crate::bench::payload::{Source, monotonic_ns};
+use crate::bench::payload::Source;
 use crate::bench::protocol::{Order, Said, Spec, Tuning};
+use crate::clock::monotonic_ns;
 use crate::output::Outcome;
 
 const ORDERS: Token = Token(usize::MAX - 1);
