@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 
 use super::child::{self, Orders, say, trouble};
 use super::pace::{Pace, Schedule};
-use super::payload::{Checks, Source, monotonic_ns};
+use super::payload::{Checks, Source};
 use super::protocol::{self, Count, Order, Said, Spec, ViewSaid};
 use super::writer::Writer;
+use crate::clock::monotonic_ns;
 use crate::output::{Exit, Failure, Outcome};
 
 /// Events that are taken in one poll.
