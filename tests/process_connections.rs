@@ -3,11 +3,14 @@
 mod command_support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use command_support::{connections, nodes};
 use serde_json::Value;
 
 const MEMBERS: usize = 30;
+/// What is there and should not be, or the other way round, is told when it has been so for so long.
+const TELL_AFTER: Duration = Duration::from_secs(25);
 
 /// A pair of members, by their ports, the smaller one first.
 type Pair = (u16, u16);
@@ -55,6 +58,7 @@ fn thirty_members_keep_the_connections_of_their_groups_and_no_other() {
 
     // Links that joining needed are closed when they have been idle for some seconds.
     let mut seen = BTreeMap::new();
+    let since = Instant::now();
     nodes[0].wait_world("the connections that the groups need, and no other", || {
         seen = nodes.iter().map(|n| (n.name.clone(), connections(n.pid()))).collect();
         // At one end of each connection is the port of the member that was dialled; at the other, a port of the
@@ -72,7 +76,14 @@ fn thirty_members_keep_the_connections_of_their_groups_and_no_other() {
             }
         }
         let once = found.values().all(|count| *count == 1);
-        (once && found.keys().copied().collect::<BTreeSet<_>>() == allowed).then_some(())
+        let pairs: BTreeSet<Pair> = found.keys().copied().collect();
+        if since.elapsed() > TELL_AFTER {
+            let (more, less) = (pairs.difference(&allowed), allowed.difference(&pairs));
+            let twice: Vec<_> = found.iter().filter(|(_, count)| **count > 1).collect();
+            let (more, less) = (more.collect::<Vec<_>>(), less.collect::<Vec<_>>());
+            eprintln!("not needed: {more:?}; missing: {less:?}; more than once: {twice:?}");
+        }
+        (once && pairs == allowed).then_some(())
     });
 
     let same_view = nodes.iter().all(|n| n.wait_members(MEMBERS)["view_id"] == view["view_id"]);
