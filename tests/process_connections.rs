@@ -62,17 +62,17 @@ fn thirty_members_keep_the_connections_of_their_groups_and_no_other() {
     nodes[0].wait_world("the connections that the groups need, and no other", || {
         seen = nodes.iter().map(|n| (n.name.clone(), connections(n.pid()))).collect();
         // At one end of each connection is the port of the member that was dialled; at the other, a port of the
-        // system's choice. Whose that is, its owner's table tells.
+        // system's choice. Whose that is, its owner's table tells, with the other end: the system gives one port to
+        // several connections that lead to different ones.
         let mut dialler = BTreeMap::new();
         for (node, port) in nodes.iter().zip(&ports) {
-            dialler
-                .extend(seen[&node.name].iter().filter(|(local, _)| local != port).map(|(local, _)| (*local, *port)));
+            dialler.extend(seen[&node.name].iter().filter(|(local, _)| local != port).map(|ends| (*ends, *port)));
         }
         let mut found = BTreeMap::new();
         for (node, port) in nodes.iter().zip(&ports) {
             let accepted = seen[&node.name].iter().filter(|(local, _)| local == port);
             for (_, remote) in accepted {
-                *found.entry(pair(*port, *dialler.get(remote)?)).or_insert(0) += 1;
+                *found.entry(pair(*port, *dialler.get(&(*remote, *port))?)).or_insert(0) += 1;
             }
         }
         let once = found.values().all(|count| *count == 1);
