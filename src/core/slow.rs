@@ -68,6 +68,8 @@ impl SlowWatch {
         self.since.values_mut().for_each(|at| *at = *at + pause);
         self.named.values_mut().for_each(|(_, at)| *at = *at + pause);
         self.host_full = self.host_full.map(|at| at + pause);
+        // Of what is forgiven now, nothing is forgiven once more when there is a view again.
+        self.frozen = self.frozen.map(|at| at + pause);
     }
 
     /// Whether a leader says that it is a member of its group that lags.
@@ -347,5 +349,9 @@ mod tests {
         assert_eq!(watch.since[&slow], at(6_000));
         watch.restart(&view, at(9_000));
         assert_eq!(watch.since[&slow], at(6_000), "once");
+        watch.freeze(at(9_000));
+        watch.forgive(millis(1_000));
+        watch.restart(&view, at(12_000));
+        assert_eq!(watch.since[&slow], at(9_000), "our own pause, and the rest of the time in which the view ended");
     }
 }
