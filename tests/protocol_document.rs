@@ -162,24 +162,15 @@ fn encoded_structs() -> BTreeMap<String, String> {
     for source in [CONTROL, PROPOSAL, SESSION, DATAGRAM, CAST, PROBE, CODEC] {
         let block = list_after(source, "\nwire_struct! {", '\u{0}');
         let block = block.split("\n}").next().expect("the end of the block");
-        for part in block.split('}').filter(|part| !part.trim().is_empty()) {
-            let (name, fields) = part.split_once('{').expect("a struct has fields");
+        // Behind its fields stands how a struct is checked, if it is.
+        for part in block.split('}') {
+            let Some((before, fields)) = part.split_once('{') else { continue };
+            let name = before.split_whitespace().last().expect("a struct has a name");
             let fields: Vec<&str> = fields.split_whitespace().collect();
-            found.insert(name.trim().to_owned(), fields.join(" "));
+            found.insert(name.to_owned(), fields.join(" "));
         }
     }
-    found.extend(["Proposal", "Successor"].map(|name| (name.to_owned(), encoded_by_hand(PROPOSAL, name))));
     found
-}
-
-/// The same of a struct that is checked as a whole: the fields in the order in which they are written, with their types.
-fn encoded_by_hand(source: &str, name: &str) -> String {
-    let written = list_after(source, &format!("impl Wire for {name} {{"), '\u{0}');
-    let put = written.split("fn take").next().expect("the encoder");
-    let order: Vec<&str> = put.split("self.").skip(1).map(|part| part.split('.').next().expect("a field")).collect();
-    let declared = list_after(source, &format!("pub struct {name} {{"), '\u{0}');
-    let type_of = |field: &str| list_after(declared, &format!("pub {field}: "), '\n').trim_end_matches(',').to_owned();
-    order.iter().map(|field| format!("{field}: {}", type_of(field))).collect::<Vec<_>>().join(", ")
 }
 
 #[test]

@@ -291,9 +291,10 @@ macro_rules! wire_enum {
 }
 pub(crate) use wire_enum;
 
-/// Implements [`Wire`] for structs, field by field in the order given.
+/// Implements [`Wire`] for structs, field by field in the order given. Where `=> check` stands behind one, that method has the
+/// last word on what was read.
 macro_rules! wire_struct {
-    ($($t:ident { $($f:ident : $ft:ty),* $(,)? })*) => {$(
+    ($($t:ident { $($f:ident : $ft:ty),* $(,)? } $(=> $check:ident)?)*) => {$(
         impl $crate::wire::Wire for $t {
             const MIN_BYTES: usize = 0 $(+ <$ft as $crate::wire::Wire>::MIN_BYTES)*;
             fn put(&self, out: &mut Vec<u8>) {
@@ -302,7 +303,9 @@ macro_rules! wire_struct {
             }
             fn take(from: &mut $crate::wire::Reader<'_>) -> Result<Self, $crate::wire::Malformed> {
                 let _ = &from;
-                Ok($t { $($f: $crate::wire::Wire::take(from)?),* })
+                let value = $t { $($f: $crate::wire::Wire::take(from)?),* };
+                $(let value = value.$check()?;)?
+                Ok(value)
             }
         }
     )*};

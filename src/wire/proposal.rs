@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::Malformed;
 use super::codec::{Sparse, wire_struct};
-use super::{Malformed, Reader, Wire};
 use crate::types::{Incarnation, MemberInfo, Name, Seat, Tags, ViewId, limits};
 
 /// A proposed membership: the next entry of the log of views.
@@ -98,65 +98,16 @@ impl Successor {
         let Successor { id, previous, fenced, next_seat, .. } = *self;
         Proposal { id, previous, members, fenced, next_seat, cut: self.cut.clone() }.checked()
     }
+
+    fn checked(self) -> Result<Successor, Malformed> {
+        let ascending =
+            self.gone.windows(2).all(|w| w[0] < w[1]) && self.changed.windows(2).all(|w| w[0].seat < w[1].seat);
+        if ascending { Ok(self) } else { Err(Malformed("changes of a view are not in the order of their seats")) }
+    }
 }
 
 wire_struct! {
     MemberInfo { name: Name, incarnation: Incarnation, address: SocketAddr, seat: Seat, admitted: u64, group: u16, grouped: u64, ready: bool, witness: bool, tags: Tags }
-}
-
-impl Wire for Proposal {
-    const MIN_BYTES: usize = ViewId::MIN_BYTES * 2 + 4 + 1 + 4 + Sparse::<u64>::MIN_BYTES;
-
-    fn put(&self, out: &mut Vec<u8>) {
-        self.id.put(out);
-        self.previous.put(out);
-        self.members.put(out);
-        self.fenced.put(out);
-        self.next_seat.put(out);
-        self.cut.put(out);
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let proposal = Proposal {
-            id: Wire::take(from)?,
-            previous: Wire::take(from)?,
-            members: Wire::take(from)?,
-            fenced: Wire::take(from)?,
-            next_seat: Wire::take(from)?,
-            cut: Wire::take(from)?,
-        };
-        proposal.checked()
-    }
-}
-
-impl Wire for Successor {
-    const MIN_BYTES: usize = ViewId::MIN_BYTES * 2 + 4 + 4 + 1 + 4 + Sparse::<u64>::MIN_BYTES;
-
-    fn put(&self, out: &mut Vec<u8>) {
-        self.id.put(out);
-        self.previous.put(out);
-        self.gone.put(out);
-        self.changed.put(out);
-        self.fenced.put(out);
-        self.next_seat.put(out);
-        self.cut.put(out);
-    }
-
-    fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let successor = Successor {
-            id: Wire::take(from)?,
-            previous: Wire::take(from)?,
-            gone: Wire::take(from)?,
-            changed: Wire::take(from)?,
-            fenced: Wire::take(from)?,
-            next_seat: Wire::take(from)?,
-            cut: Wire::take(from)?,
-        };
-        let ascending = successor.gone.windows(2).all(|w| w[0] < w[1])
-            && successor.changed.windows(2).all(|w| w[0].seat < w[1].seat);
-        if !ascending {
-            return Err(Malformed("changes of a view are not in the order of their seats"));
-        }
-        Ok(successor)
-    }
+    Proposal { id: ViewId, previous: ViewId, members: Vec<MemberInfo>, fenced: bool, next_seat: u32, cut: Sparse<u64> } => checked
+    Successor { id: ViewId, previous: ViewId, gone: Vec<Seat>, changed: Vec<MemberInfo>, fenced: bool, next_seat: u32, cut: Sparse<u64> } => checked
 }
