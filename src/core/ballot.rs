@@ -381,7 +381,11 @@ mod tests {
             attempt.note_promise(Incarnation(n), Promise { have: Sparse(have.to_vec()), ..promise(None) }, Time(1));
         }
         let nobody = Incarnation::NONE;
-        assert_eq!(attempt.cut, [(4, Incarnation(1)), (0, nobody), (5, Incarnation(1))], "whoever says it first");
+        assert_eq!(
+            attempt.cut,
+            [(4, Incarnation(1)), (0, nobody), (5, Incarnation(1))],
+            "of those who hold as much, always the same one"
+        );
         let kept = attempt.participants.values().filter_map(|p| p.promise.as_ref()).any(|p| !p.have.is_empty());
         assert!(!kept, "what everybody holds of everybody is not kept");
     }
