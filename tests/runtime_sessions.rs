@@ -170,7 +170,7 @@ fn a_request_completes_by_an_event_with_its_token() {
         nodes[0].pump(Duration::from_millis(50));
         for event in nodes[0].seen.others.drain(..) {
             let Event::Session(answer) = event else { continue };
-            let cookie = Cookie::from(&*answer);
+            let cookie = Cookie::from(&answer);
             if answers.is_empty() {
                 assert_eq!(engine.session_request(43, Some(&cookie), SessionOp::Read).unwrap(), Code::Ok);
                 assert_eq!(code_of(engine.session_request(44, Some(&cookie), op.clone())), Code::InvalidArgument);

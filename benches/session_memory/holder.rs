@@ -204,10 +204,10 @@ impl Holder {
                 }
                 let kept = matches!(answer.code, Code::Ok | Code::Unreplicated);
                 if what == "create" && kept && self.made < self.cookies.len() {
-                    self.cookies[self.made] = Cookie::from(&*answer);
+                    self.cookies[self.made] = Cookie::from(&answer);
                     self.made += 1;
                 } else if what == "write" && kept {
-                    self.cookies[answer.number as usize] = Cookie::from(&*answer);
+                    self.cookies[answer.number as usize] = Cookie::from(&answer);
                 }
             }
         }

@@ -250,7 +250,7 @@ impl Engine {
             return Err(Error::new(Code::Timeout, "a timeout of 0 leaves no time for an answer: nothing was asked"));
         }
         match self.shared().ask_and_wait(cookie.id, cookie.holders, &op, deadline_after(timeout)) {
-            Waited::Answer(answer) if matches!(answer.code, Code::Ok | Code::Unreplicated) => Ok((*answer).into()),
+            Waited::Answer(answer) if matches!(answer.code, Code::Ok | Code::Unreplicated) => Ok(answer.into()),
             Waited::Answer(answer) => Err(self.answer_error(answer.code)),
             Waited::Refused(code) => Err(self.answer_error(code)),
             Waited::Open(_) if changes(&op) => Err(self.answer_error(Code::OutcomeUnknown)),
@@ -331,8 +331,7 @@ fn named(session: Option<&Cookie>, op: &SessionOp) -> Result<Cookie> {
 fn check_attributes(attributes: &Attributes, bound: usize) -> Result<()> {
     check_length(attributes.as_bytes().len(), bound)?;
     attributes.iter().try_for_each(|(name, _)| check_name(name))?;
-    Attributes::checked(attributes.as_bytes().clone())
-        .map(drop)
+    Attributes::check(attributes.as_bytes())
         .map_err(|bad| Error::new(Code::InvalidArgument, format!("{}: make attributes by `attributes`", bad.0)))
 }
 

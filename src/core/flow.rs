@@ -86,7 +86,7 @@ impl Member {
             let to = self.member_ref(to);
             self.event(Event::Returned { to, token, payload, why: "the member ended before it was acknowledged" });
         }
-        for request in outbox.take_session_requests() {
+        while let Some(request) = outbox.take_session_request() {
             self.sessions.request(self.now, false, request);
         }
         self.sessions.end();

@@ -106,7 +106,7 @@ pub enum Event {
     /// Somebody who wanted to join was refused, with the reason that it was told.
     RefusedJoiner { name: String, from: SocketAddr, why: String },
     /// A request about a session was answered.
-    Session(Box<SessionAnswer>),
+    Session(SessionAnswer),
     /// A session that this member owned has not been used for its time, and is gone.
     SessionExpired { id: SessionId },
     /// A copy of a session from another life of this member was newer than the session that the others went on with: that one is

@@ -388,6 +388,11 @@ impl Member {
         self.links.chunk()
     }
 
+    /// Whether a connection has something to write.
+    pub fn has_to_write(&self, conn: ConnId) -> bool {
+        self.links.get(conn).is_some_and(|c| !c.is_idle())
+    }
+
     /// Shows what a connection has to write, as slices in order, up to about `max_bytes`.
     pub fn to_write<'a>(&'a self, conn: ConnId, max_bytes: usize, slices: &mut Vec<&'a [u8]>) {
         self.links.show(conn, max_bytes, slices);

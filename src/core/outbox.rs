@@ -200,14 +200,20 @@ impl Outbox {
         Code::Ok
     }
 
-    /// Takes what hosts want of sessions.
-    pub(crate) fn take_session_requests(&mut self) -> VecDeque<SessionRequest> {
-        self.request_bytes = 0;
-        std::mem::take(&mut self.requests)
+    /// The next thing that hosts want of sessions.
+    pub(crate) fn take_session_request(&mut self) -> Option<SessionRequest> {
+        let request = self.requests.pop_front()?;
+        self.request_bytes -= request.bytes();
+        Some(request)
+    }
+
+    /// How many things hosts want of sessions that were not taken yet.
+    pub fn session_requests(&self) -> usize {
+        self.requests.len()
     }
 
     /// What a message is answered with now, before anything of it is copied. After `Again` a `Writable` event is due.
-    #[inline]
+    #[inline(always)]
     pub fn answer(&mut self, to: To, level: Level, len: usize) -> Code {
         if self.gate != Gate::Open {
             return self.gate.answer();
@@ -231,7 +237,7 @@ impl Outbox {
     }
 
     /// Accepts a message, or says why not. `Code::Ok` means accepted in order (D7); otherwise nothing was taken.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
         let answer = self.answer(to, level, payload.as_slice().len());
         if answer == Code::Ok {

@@ -180,7 +180,7 @@ impl Shown {
                 item.event.number = answer.version;
                 item.event.token = answer.number;
                 if answer.holders[0].is_some() {
-                    item.text(&Cookie::from(&*answer).to_string());
+                    item.text(&Cookie::from(&answer).to_string());
                 }
                 if let Some(attributes) = answer.attributes {
                     item.block(attributes.as_bytes().clone());

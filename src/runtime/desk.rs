@@ -3,7 +3,6 @@
 //! The core knows requests by numbers of ours. An answer goes to the thread that waits for it, or becomes an event that
 //! carries the host's token. What may be under way, and what the host has not taken yet, is bounded here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,11 +27,47 @@ pub struct Desk {
 
 #[derive(Default, Debug)]
 struct Inner {
-    last: u64,
-    asked: HashMap<u64, Asker>,
+    asked: Asked,
     /// Answers that have become events and were not taken yet.
     untaken: usize,
     untaken_bytes: usize,
+}
+
+/// Requests that are under way. The number of one says its place, and how many were there before it.
+#[derive(Default, Debug)]
+struct Asked {
+    places: Vec<(u64, Option<Asker>)>,
+    free: Vec<usize>,
+}
+
+impl Asked {
+    fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    fn put(&mut self, asker: Asker) -> u64 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push((0, None));
+            self.places.len() - 1
+        });
+        let (round, there) = &mut self.places[place];
+        *round += 1;
+        *there = Some(asker);
+        *round * REQUESTS as u64 + place as u64
+    }
+
+    fn take(&mut self, number: u64) -> Option<Asker> {
+        let place = (number % REQUESTS as u64) as usize;
+        let (round, there) = self.places.get_mut(place)?;
+        let asker = there.take_if(|_| *round == number / REQUESTS as u64)?;
+        self.free.push(place);
+        Some(asker)
+    }
+
+    fn take_all(&mut self) -> Vec<Asker> {
+        self.free = (0..self.places.len()).collect();
+        self.places.iter_mut().filter_map(|(_, asker)| asker.take()).collect()
+    }
 }
 
 /// Who wants an answer.
@@ -55,7 +90,7 @@ pub struct Seat {
 #[derive(Debug)]
 pub enum Come {
     /// The answer.
-    Answer(Box<SessionAnswer>),
+    Answer(SessionAnswer),
     /// The engine has ended without one.
     End,
 }
@@ -91,21 +126,18 @@ impl Desk {
         if inner.asked.len() + inner.untaken >= REQUESTS || (by_event && inner.untaken_bytes >= self.bound) {
             return None;
         }
-        inner.last += 1;
-        let number = inner.last;
-        inner.asked.insert(number, asker);
-        Some(number)
+        Some(inner.asked.put(asker))
     }
 
     /// Nobody wants this answer any more. `false`: it has come, or is coming.
     pub fn forget(&self, number: u64) -> bool {
-        self.inner.lock().asked.remove(&number).is_some()
+        self.inner.lock().asked.take(number).is_some()
     }
 
     /// An answer has come; what is to become an event comes back.
-    pub fn answered(&self, mut answer: Box<SessionAnswer>) -> Option<Box<SessionAnswer>> {
+    pub fn answered(&self, mut answer: SessionAnswer) -> Option<SessionAnswer> {
         let mut inner = self.inner.lock();
-        match inner.asked.remove(&answer.number)? {
+        match inner.asked.take(answer.number)? {
             Asker::Thread(seat) => {
                 drop(inner);
                 seat.put(Come::Answer(answer));
@@ -138,8 +170,8 @@ impl Desk {
 
     /// The engine has ended: whoever waits is told.
     pub fn end(&self) {
-        let asked = std::mem::take(&mut self.inner.lock().asked);
-        for asker in asked.into_values() {
+        let asked = self.inner.lock().asked.take_all();
+        for asker in asked {
             if let Asker::Thread(seat) = asker {
                 seat.put(Come::End);
             }
@@ -153,11 +185,11 @@ mod tests {
     use crate::types::{Epoch, MemberTag, SessionId};
     use crate::wire::session::Attributes;
 
-    fn answer(number: u64, bytes: usize) -> Box<SessionAnswer> {
+    fn answer(number: u64, bytes: usize) -> SessionAnswer {
         let attributes = (bytes > 0).then(|| Attributes::new([("a", &vec![0; bytes][..])]));
         let holders = [MemberTag::NONE; 2];
         let (id, epoch) = (SessionId(1), Epoch::default());
-        Box::new(SessionAnswer { number, id, code: Code::Ok, epoch, version: 1, holders, attributes })
+        SessionAnswer { number, id, code: Code::Ok, epoch, version: 1, holders, attributes }
     }
 
     #[test]
@@ -171,6 +203,17 @@ mod tests {
         assert!(desk.answered(answer(waited_for, 10)).is_none());
         assert!(matches!(seat.wait(Instant::now() + Duration::from_secs(30)), Some(Come::Answer(_))));
         assert!(desk.answered(answer(waited_for, 10)).is_none(), "nobody asked for a second one");
+    }
+
+    #[test]
+    fn a_number_is_not_used_again_though_its_place_is() {
+        let desk = Desk::new(1_000);
+        let first = desk.open(Asker::Event(1)).unwrap();
+        assert!(desk.forget(first));
+        let second = desk.open(Asker::Event(2)).unwrap();
+        assert!(first != second && desk.inner.lock().asked.places.len() == 1);
+        assert!(desk.answered(answer(first, 0)).is_none() && !desk.forget(first), "nobody waits for the first one");
+        assert_eq!(desk.answered(answer(second, 0)).unwrap().number, 2);
     }
 
     #[test]

@@ -78,6 +78,15 @@ impl Shared {
             Source::Parts(_) => return self.send_joined(to, level, token, source, patience),
         };
         fetch(whole);
+        match self.offer(to, level, token, Payload::Borrowed(whole)) {
+            Code::Again if !patience.is_zero() => self.offer_again(to, level, token, whole, patience),
+            code => code,
+        }
+    }
+
+    /// Out of the way of those that are taken at once.
+    #[cold]
+    fn offer_again(&self, to: To, level: Level, token: u64, whole: &[u8], patience: Duration) -> Code {
         self.insist(patience, || self.offer(to, level, token, Payload::Borrowed(whole)))
     }
 
@@ -122,7 +131,7 @@ impl Shared {
 
     /// Whoever offers the first message of a stream wakes the engine. With one that waits already it is awake, or will be woken by what that
     /// one waits for: a link that drains, or room in the window.
-    #[inline]
+    #[inline(always)]
     fn offer(&self, to: To, level: Level, token: u64, payload: Payload<'_>) -> Code {
         let mut outbox = self.outbox();
         let idle = outbox.is_idle(to, level);

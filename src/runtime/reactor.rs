@@ -33,6 +33,8 @@ const CASTS: usize = 1_024;
 const ACCEPTS: usize = 64;
 /// How often outputs and writes alternate within one turn; what is left goes into the next.
 const ROUNDS: usize = 4;
+/// Lots of what the host wants that are taken in one turn.
+const LOTS: usize = 64;
 
 /// The host's handler: called on the engine's thread, one event at a time.
 pub type Handler = Box<dyn FnMut(&Event) + Send>;
@@ -128,8 +130,7 @@ impl Reactor {
         if self.member.deadline() <= self.now {
             self.member.handle(self.now, Input::Wake);
         }
-        self.shared.exchange(|outbox| self.member.exchange(self.now, outbox));
-        self.work();
+        self.exchange();
         self.publish(requests);
         let keeps = self.deliver();
 
@@ -261,6 +262,7 @@ impl Reactor {
 
     fn read_connection(&mut self, conn: ConnId) {
         let mut total = 0;
+        let silent = !self.member.has_to_write(conn);
         while total < READ_BYTES {
             // The core has given it up; its `Close` is on the way.
             let Some(space) = self.member.receive_space(conn) else { return };
@@ -273,12 +275,31 @@ impl Reactor {
                     if matches!(read, Read::Drained(_)) {
                         return;
                     }
+                    if silent && self.member.has_to_write(conn) {
+                        // Who waits for this answer goes on with it while the rest is read.
+                        self.obey();
+                        self.write_connection(conn);
+                    }
                     total += bytes;
                 }
                 Read::Ended(cause) => return self.member.handle(self.now, Input::Closed(conn, cause)),
             }
         }
         self.transport.read_later(conn);
+    }
+
+    /// Lets the core take what the host wants, a lot at a time, and does what follows.
+    fn exchange(&mut self) {
+        for _ in 0..LOTS {
+            let more = self.shared.exchange(|outbox| {
+                self.member.exchange(self.now, outbox);
+                outbox.session_requests() > 0
+            });
+            self.work();
+            if !more {
+                return;
+            }
+        }
     }
 
     /// Does what the core says and writes what it has, in turns, until neither has more or the rounds are over.
@@ -328,7 +349,7 @@ impl Reactor {
     }
 
     /// An answer goes to whoever asked. What of it does not become an event is off the core's books at once.
-    fn take_session_answer(&mut self, answer: Box<SessionAnswer>) {
+    fn take_session_answer(&mut self, answer: SessionAnswer) {
         let cost = answer.cost();
         let event = self.shared.desk.answered(answer).map(Event::Session);
         let bytes = cost - event.as_ref().map_or(0, Event::cost);
@@ -432,8 +453,11 @@ impl Reactor {
         if consumed > 0 {
             self.tick();
             self.member.handle(self.now, Input::Consumed { bytes: consumed });
-            // What there was no room for before may have come free.
-            self.work();
+            // What there was no room for before may have come free, and what the handler wants goes out now.
+            match self.shared.bell.has_rung() {
+                true => self.exchange(),
+                false => self.work(),
+            }
             self.unfinished |= !self.events.is_empty();
         }
         Keeps::Up

@@ -13,7 +13,7 @@ use crate::types::{Code, MemberTag, SessionId};
 #[derive(Debug)]
 pub enum Waited {
     /// It was answered.
-    Answer(Box<SessionAnswer>),
+    Answer(SessionAnswer),
     /// It was not taken, for this reason: nothing was changed.
     Refused(Code),
     /// It was taken, and the time was over, or the engine ended, before the answer: it may be carried out yet.

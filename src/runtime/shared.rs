@@ -258,16 +258,17 @@ impl Shared {
     }
 
     /// Lets the core take the accepted sends; whoever waits for room is woken when the answer to sends has changed.
-    pub fn exchange(&self, exchange: impl FnOnce(&mut Outbox)) {
-        let (before, after) = {
+    pub fn exchange<T>(&self, exchange: impl FnOnce(&mut Outbox) -> T) -> T {
+        let (before, after, answer) = {
             let mut outbox = self.outbox.lock();
             let before = outbox.gate();
-            exchange(&mut outbox);
-            (before, outbox.gate())
+            let answer = exchange(&mut outbox);
+            (before, outbox.gate(), answer)
         };
         if before != after {
             self.writable_again();
         }
+        answer
     }
 
     /// Wakes whoever waits for room.

@@ -14,9 +14,18 @@ pub struct Attributes(Bytes);
 impl Attributes {
     /// From pairs in any order; of two with one name the later one counts.
     pub fn new<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Attributes {
+        let pairs: Vec<(&str, &[u8])> = pairs.into_iter().collect();
+        if pairs.is_sorted_by(|(name, _), (next, _)| name < next) {
+            return Attributes::in_order(&pairs);
+        }
         let sorted: std::collections::BTreeMap<&str, &[u8]> = pairs.into_iter().collect();
-        let mut raw = Vec::with_capacity(sorted.iter().map(|(n, v)| n.len() + v.len() + 6).sum());
-        for (name, value) in sorted {
+        Attributes::in_order(&Vec::from_iter(sorted))
+    }
+
+    /// From pairs in the order of their names, each of which comes once.
+    fn in_order(pairs: &[(&str, &[u8])]) -> Attributes {
+        let mut raw = Vec::with_capacity(pairs.iter().map(|(n, v)| n.len() + v.len() + 6).sum());
+        for (name, value) in pairs {
             put_pair(name, value, &mut raw);
         }
         Attributes(raw.into())
@@ -24,7 +33,13 @@ impl Attributes {
 
     /// Checks bytes that came from elsewhere.
     pub fn checked(raw: Bytes) -> Result<Attributes, Malformed> {
-        let mut reader = Reader::new(&raw);
+        Attributes::check(&raw)?;
+        Ok(Attributes(raw))
+    }
+
+    /// Whether bytes are attributes.
+    pub(crate) fn check(raw: &[u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(raw);
         let mut last = "";
         while reader.remaining() > 0 {
             let (name, _) = take_pair(&mut reader)?;
@@ -36,7 +51,7 @@ impl Attributes {
             }
             last = name;
         }
-        Ok(Attributes(raw))
+        Ok(())
     }
 
     /// Bytes that were checked before.

@@ -1,4 +1,5 @@
-//! What a member says of its sessions after a loss, and when sessions that nobody uses go: with many of them, in the core's time.
+//! What a member says of its sessions after a loss, when sessions that nobody uses go, and many that are asked for at once: in the
+//! core's time.
 
 use crate::support::{Cluster, pairs};
 use decurion::core::{Event, SessionOp};
@@ -91,4 +92,22 @@ fn many_sessions_expire_within_a_round_of_bounded_length() {
     }
     assert_eq!(gone.0, sessions, "the last one at {:?}", gone.1);
     assert_eq!(cluster.member(1).session_counts().secondaries, 0);
+}
+
+#[test]
+fn much_that_is_asked_for_at_once_is_carried_out_in_lots_and_what_is_left_is_due_at_once() {
+    let mut cluster = Cluster::new(2, |_, _| {});
+    let attributes = pairs(&[("name", &[7; 2_000])]);
+    let create = || SessionOp::Create { ttl_s: 0, attributes: attributes.clone() };
+    let asked: Vec<u64> = (0..64).map(|n| cluster.begin(0, id(n), create())).collect();
+    let mut waiting = vec![cluster.waiting_requests(0)];
+    while cluster.waiting_requests(0) > 0 {
+        cluster.exchange(0);
+        waiting.push(cluster.waiting_requests(0));
+        let (due, left) = (cluster.member(0).deadline(), cluster.waiting_requests(0));
+        assert!(left == 0 || due <= cluster.now, "{left} wait until {due:?}");
+    }
+    // 32 KiB are sixteen of them, with what a request costs besides.
+    assert_eq!(waiting, [64, 48, 32, 16, 0]);
+    cluster.until(|c| asked.iter().all(|number| c.answer(0, *number).is_some_and(|a| a.code == Code::Ok)));
 }

@@ -556,9 +556,20 @@ impl Cluster {
         }
     }
 
+    /// Requests that the member has not taken yet.
+    pub fn waiting_requests(&self, node: usize) -> usize {
+        self.nodes[node].outbox.session_requests()
+    }
+
+    /// The member takes once of what its host wants; what it does then is left for later.
+    pub fn exchange(&mut self, node: usize) {
+        let Node { member, outbox, .. } = &mut self.nodes[node];
+        member.exchange(self.now, outbox);
+    }
+
     pub fn answer(&self, node: usize, number: u64) -> Option<&SessionAnswer> {
         self.nodes[node].events.iter().find_map(|event| match event {
-            Event::Session(answer) if answer.number == number => Some(&**answer),
+            Event::Session(answer) if answer.number == number => Some(answer),
             _ => None,
         })
     }

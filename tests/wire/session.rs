@@ -159,6 +159,9 @@ fn attributes_stand_in_the_order_of_their_names_each_once() {
     assert!(checked([pair(b"a", b"1"), pair(b"a", b"2")].concat()).is_err());
     let attributes = checked([pair(b"a", b"1"), pair(b"b", b"2")].concat()).expect("legal");
     assert_eq!(attributes, Attributes::new([("b", &b"2"[..]), ("a", &b"0"[..]), ("a", &b"1"[..])]));
+    let orders = [[("a", &b"1"[..]), ("b", b"2")], [("b", b"2"), ("a", b"1")]];
+    assert!(orders.into_iter().all(|pairs| Attributes::new(pairs) == attributes));
+    assert_eq!(attributes, Attributes::new([("a", &b"0"[..]), ("a", b"1"), ("b", b"2")]), "the later one counts");
     assert_eq!(attributes.get("b"), Some(&b"2"[..]));
     assert_eq!(attributes.get("c"), None);
 }

@@ -31,6 +31,10 @@ impl Sessions {
             self.expire(id);
             return self.look_for(id);
         }
+        if self.active.get(&id).is_none_or(|a| a.is_idle()) {
+            // Most have just been acknowledged, and nothing more is wanted of them.
+            return self.ensure_copy(id);
+        }
         while self.primary {
             let Some(active) = self.active.get(&id) else { break };
             let Some(front) = active.waiting.front() else { break };
@@ -241,7 +245,7 @@ impl Sessions {
     }
 
     pub(super) fn push_answer(&mut self, answer: SessionAnswer) {
-        self.events.push(Event::Session(Box::new(answer)));
+        self.events.push(Event::Session(answer));
     }
 
     /// Answers what has waited too long, or waits in vain outside the primary view.

@@ -5,6 +5,7 @@
 //! they never wait for room behind other frames, and two members that have much to say to each other cannot stop one another.
 
 use std::collections::VecDeque;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -108,6 +109,14 @@ impl Sessions {
 
     /// Takes what has come in.
     pub(super) fn receive(&mut self) {
+        self.receive_objections();
+        self.receive_frames();
+        let Sessions { frames, objections, now, .. } = self;
+        frames.recall_early(*now, |who| objections.taken(who));
+        self.take_acknowledged();
+    }
+
+    fn receive_objections(&mut self) {
         for run in take(&mut self.objections) {
             let from = run.sender.incarnation;
             for message in &run {
@@ -118,8 +127,11 @@ impl Sessions {
                 }
             }
         }
-        // One at a time: what is read of a frame is gone when the next one is read. Memory of many, freed between what stays, would
-        // leave gaps in which nothing fits.
+    }
+
+    /// One at a time: what is read of a frame is gone when the next one is read. Memory of many, freed between what stays, would
+    /// leave gaps in which nothing fits.
+    fn receive_frames(&mut self) {
         for run in take(&mut self.frames) {
             let from = run.sender.incarnation;
             for message in &run {
@@ -129,9 +141,6 @@ impl Sessions {
                 }
             }
         }
-        let Sessions { frames, objections, now, .. } = self;
-        frames.recall_early(*now, |who| objections.taken(who));
-        self.take_acknowledged();
     }
 
     fn on_frame(&mut self, from: Incarnation, frame: Frame) {
@@ -157,8 +166,8 @@ impl Sessions {
     }
 
     fn take_acknowledged(&mut self) {
-        let peers: Vec<Incarnation> = self.busy.iter().copied().collect();
-        for peer in peers {
+        let mut next = self.busy.first().copied();
+        while let Some(peer) = next {
             let acked = self.frames.acked(peer);
             while let Some(outlet) = self.outlets.get_mut(&peer)
                 && outlet.steps.front().is_some_and(|(number, _)| *number <= acked)
@@ -169,11 +178,15 @@ impl Sessions {
             if self.outlets.get(&peer).is_none_or(|outlet| outlet.steps.is_empty()) {
                 self.busy.remove(&peer);
             }
+            next = self.busy.range((Bound::Excluded(peer), Bound::Unbounded)).next().copied();
         }
     }
 
     /// Batches that can go out now, at most so many of each stream, and for whom.
     pub(crate) fn batches(&mut self, most: usize) -> Vec<(Incarnation, Bytes)> {
+        if self.outbound.is_empty() {
+            return Vec::new();
+        }
         let Some(view) = self.view.clone() else { return Vec::new() };
         let mut out = Vec::new();
         let Sessions { now, me, frames, objections, outlets, outbound, rules, .. } = self;
@@ -234,6 +247,9 @@ impl Sessions {
 
 /// What has come in, in the order of each sender.
 fn take(streams: &mut Direct) -> Vec<Messages> {
+    if !streams.has_arrivals() {
+        return Vec::new();
+    }
     let mut events = Vec::new();
     // Its bound is the window of each sender.
     let mut budget = Budget::new(usize::MAX, 0);

@@ -160,7 +160,7 @@ impl World {
     /// The answer to a request, once a node's host has got it.
     pub(super) fn answer(&self, node: usize, number: u64) -> Option<&SessionAnswer> {
         self.nodes[node].seen.iter().rev().find_map(|(_, event)| match event {
-            Event::Session(answer) if answer.number == number => Some(answer.as_ref()),
+            Event::Session(answer) if answer.number == number => Some(answer),
             _ => None,
         })
     }

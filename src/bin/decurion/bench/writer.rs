@@ -54,7 +54,7 @@ impl Writer {
             return self.start(engine);
         }
         while self.under_way < window {
-            self.change_next(engine);
+            self.change_next(engine, monotonic_ns());
         }
     }
 
@@ -62,17 +62,17 @@ impl Writer {
         let now = monotonic_ns();
         (self.written.first_ns, self.until_ns) = (now, now + self.ns);
         while self.under_way < self.window {
-            self.change_next(engine);
+            self.change_next(engine, now);
         }
     }
 
-    fn change_next(&mut self, engine: &Engine) {
+    fn change_next(&mut self, engine: &Engine, now: u64) {
         let at = self.next;
         self.next = (at + 1) % self.slots.len();
-        self.ask(at, engine);
+        self.ask(at, engine, now);
     }
 
-    fn ask(&mut self, at: usize, engine: &Engine) {
+    fn ask(&mut self, at: usize, engine: &Engine, now: u64) {
         self.changes += 1;
         self.data[..8].copy_from_slice(&self.changes.to_le_bytes());
         let whole = self.rest.is_empty();
@@ -85,7 +85,7 @@ impl Writer {
         } else {
             SessionChange { whole, sets: content, ..SessionChange::default() }.into()
         };
-        slot.asked_ns = monotonic_ns();
+        slot.asked_ns = now;
         match engine.session_request(at as u64, slot.cookie.as_ref(), op) {
             Ok(Code::Ok) => self.under_way += 1,
             other => trouble(format!("a change of a session was not taken: {other:?}")),
@@ -108,7 +108,7 @@ impl Writer {
         if self.until_ns == 0 {
             // Once round: each of them has been asked for.
             if self.changes < self.slots.len() as u64 {
-                self.change_next(engine);
+                self.change_next(engine, now);
             } else if self.under_way == 0 {
                 self.start(engine);
             }
@@ -117,7 +117,7 @@ impl Writer {
         self.written.writes += 1;
         self.written.latency.note(now.saturating_sub(slot.asked_ns));
         if now < self.until_ns {
-            self.change_next(engine);
+            self.change_next(engine, now);
         } else if self.under_way == 0 {
             self.written.last_ns = now;
             say(&Said::Written(std::mem::take(&mut self.written)));
