@@ -29,7 +29,7 @@ fn address(node: usize) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7_000 + node as u16))
 }
 
-fn info(node: usize, group: u32) -> MemberInfo {
+fn info(node: usize, group: u16) -> MemberInfo {
     MemberInfo {
         name: name(node),
         incarnation: who(node),
@@ -44,14 +44,14 @@ fn info(node: usize, group: u32) -> MemberInfo {
     }
 }
 
-fn proposal(groups: &[u32]) -> Proposal {
+fn proposal(groups: &[u16]) -> Proposal {
     let id = ViewId { number: 1, ballot: Ballot { round: 1, coordinator: who(0) } };
     let members = groups.iter().enumerate().map(|(node, group)| info(node, *group)).collect();
     Proposal { id, previous: ViewId::NONE, members, fenced: false, next_seat: 99, cut: Sparse(vec![0]) }
 }
 
 /// The member at `me` of a view in which each is in this group. It has just heard all that it watches, and is connected with nobody.
-fn member_of(me: usize, groups: &[u32], change: impl FnOnce(&mut Setup)) -> Member {
+fn member_of(me: usize, groups: &[u16], change: impl FnOnce(&mut Setup)) -> Member {
     let mut setup = Setup::new("test", name(me).as_str(), who(me), address(me));
     change(&mut setup);
     assert_eq!(setup.silence, SILENCE);
@@ -61,7 +61,7 @@ fn member_of(me: usize, groups: &[u32], change: impl FnOnce(&mut Setup)) -> Memb
     member
 }
 
-fn member(me: usize, groups: &[u32]) -> Member {
+fn member(me: usize, groups: &[u16]) -> Member {
     member_of(me, groups, |_| ())
 }
 
@@ -350,7 +350,7 @@ fn a_removal_for_silence_is_taken_back_by_an_answer_until_the_view_changes() {
 }
 
 /// Three groups of two, by seniority 0, 2 and 4, which lead, then 1, 3 and 5.
-const PAIRS: [u32; 6] = [0, 0, 1, 1, 2, 2];
+const PAIRS: [u16; 6] = [0, 0, 1, 1, 2, 2];
 
 #[test]
 fn when_the_coordinator_is_lost_those_that_may_come_next_are_dialled_if_nothing_is_known_of_them() {
