@@ -481,3 +481,6 @@ impl Member {
         self.listed.get(name).is_none_or(|at| at.contains(&address))
     }
 }
+
+#[cfg(test)]
+mod tests;
