@@ -504,6 +504,43 @@ fn who_is_not_in_the_view_that_follows_its_own_has_been_removed() {
 }
 
 #[test]
+fn who_leaves_stays_for_a_moment_after_the_others_have_agreed() {
+    let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), |setup| setup.leave_timeout = millis(1_000));
+    stage.tell(Input::Leave);
+    stage.pass(millis(520));
+    assert!(stage.heard(PEER).contains(&Control::Leave(ME)));
+    stage.install(PEER, &view(12, &[PEER, THIRD]));
+    stage.pass(millis(29));
+    assert_eq!(stage.member.ended(), None, "its connections close before the others have installed");
+    stage.pass(millis(2));
+    assert_eq!(stage.member.ended(), Some(&Ended::Left));
+}
+
+#[test]
+fn who_says_twice_that_it_leaves_has_no_more_time_for_it() {
+    // Somebody who lives, and does not agree.
+    let mut stage = Stage::within(&view(11, &[PEER, ME]), |setup| setup.leave_timeout = millis(800));
+    for left in (1..=8).rev() {
+        stage.tell(Input::Leave);
+        assert_eq!(stage.member.ended(), None, "{left}");
+        stage.pass(millis(100));
+    }
+    assert_eq!(stage.member.ended(), Some(&Ended::LeftUnheard));
+}
+
+#[test]
+fn who_has_said_that_it_leaves_coordinates_no_more() {
+    let mut stage = Stage::within(&view(11, &[ME, PEER]), |setup| setup.leave_timeout = millis(1_000));
+    stage.tell(Input::Leave);
+    stage.pass(millis(520));
+    assert!(stage.heard(PEER).contains(&Control::Leave(ME)));
+    stage.connect(FRESH, Purpose::Join);
+    let wish = join("fresh", address(FRESH));
+    stage.say(FRESH, &wish);
+    assert!(stage.heard(PEER).contains(&wish), "who stays decides");
+}
+
+#[test]
 fn a_refusal_that_comes_over_a_link_of_the_other_end_counts_too() {
     let mut stage = Stage::new(|_| {});
     stage.tell(Input::Wake);
