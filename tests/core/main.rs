@@ -15,6 +15,7 @@ mod slow_receiver;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]
 mod support;
 mod taken_up;
+mod taking_part;
 mod verdicts;
 mod voting;
 mod windows;

@@ -288,8 +288,13 @@ fn who_lacks_something_of_the_cut_asks_for_it_and_says_when_it_holds_all() {
     assert_eq!(say(&mut member, conn, &cut(11, &[(2, COORDINATOR), (0, ME)])), [], "it has promised another ballot");
     let answers = say(&mut member, conn, &cut(12, &[(2, COORDINATOR), (0, ME)]));
     assert_eq!(asks_for(&answers), Some((1, 2)), "{answers:?}");
+    // As an answer to what was asked in another view.
+    let Control::Fetched(fetched) = kept(&first, 1) else { unreachable!() };
+    say(&mut member, conn, &Control::Fetched(Fetched { tag: fetched.tag + 1, ..fetched }));
+    assert_eq!(asks_for(&say(&mut member, conn, &cut(12, &[(2, COORDINATOR), (0, ME)]))), Some((1, 2)));
     let answers = say(&mut member, conn, &kept(&first, 1));
     assert!(!answers.contains(&held), "{answers:?}");
+    assert_eq!(asks_for(&answers), None, "the rest is on its way");
     let answers = say(&mut member, conn, &kept(&first, 2));
     assert!(answers.contains(&held), "{answers:?}");
     assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [2, 0]);
