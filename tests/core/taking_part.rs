@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use crate::support::hello;
 use decurion::core::{Ended, Event, Input, Member, Output, Seed, Setup};
-use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, View, ViewId, millis};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::batch;
 use decurion::wire::control::{
-    Control, Decided, Expelled, HEADER_BYTES, Install, Join, Prepare, Promise, Propose, Purpose, RefusalCode, Refuse,
-    Reject, ViewSummary, Vote, Welcome, body_length,
+    Control, Decided, HEADER_BYTES, Install, Join, Prepare, Promise, Propose, Purpose, RefusalCode, Refuse, Reject,
+    ViewSummary, Vote, Welcome, body_length,
 };
 use decurion::wire::{BATCH_TYPE, Proposal, Sparse};
 
