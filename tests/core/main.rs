@@ -12,6 +12,7 @@ mod order;
 mod session_counts;
 mod session_frames;
 mod slow_receiver;
+mod stage;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]
 mod support;
 mod taken_up;

@@ -1,16 +1,15 @@
 //! What a member answers to the frames of ballots, whose coordinator is played.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 
+use crate::stage::{address, controls, entry};
 use crate::support::hello;
 use decurion::core::{Input, Member, Seed, Setup};
-use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Name, Seat, Tags, Time, View, ViewId};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Seat, Time, View, ViewId};
 use decurion::wire::batch::{self, Entry, Level};
 use decurion::wire::control::{
-    Control, Cut, Decided, Expelled, Fetched, HEADER_BYTES, Hello, Install, Prepare, Promise, Propose, ProposeChange,
-    Purpose, Reject, Routed, ViewSummary, Vote, body_length,
+    Control, Cut, Decided, Expelled, Fetched, Hello, Install, Prepare, Promise, Propose, ProposeChange, Purpose,
+    Reject, Routed, ViewSummary, Vote,
 };
 use decurion::wire::{Proposal, Sparse};
 
@@ -18,25 +17,6 @@ const NOW: Time = Time(1_000_000);
 const ME: Incarnation = Incarnation(1);
 const COORDINATOR: Incarnation = Incarnation(2);
 const THIRD: Incarnation = Incarnation(3);
-
-fn address(of: Incarnation) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
-}
-
-fn info(name: &str, incarnation: Incarnation, seat: u32) -> MemberInfo {
-    MemberInfo {
-        name: Name::new(name),
-        incarnation,
-        address: address(incarnation),
-        seat: Seat(seat),
-        admitted: 1,
-        group: 0,
-        grouped: 1,
-        ready: true,
-        witness: false,
-        tags: Tags::default(),
-    }
-}
 
 fn ballot(round: u64) -> Ballot {
     Ballot { round, coordinator: COORDINATOR }
@@ -64,18 +44,11 @@ fn say(member: &mut Member, conn: ConnId, control: &Control) -> Vec<Control> {
     member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
     member.handle(NOW, Input::Received(conn));
     while member.poll().is_some() {}
-    let mut answers = Vec::new();
     let mut slices = Vec::new();
     member.to_write(conn, usize::MAX, &mut slices);
     let words = slices.concat();
     member.wrote(NOW, conn, words.len());
-    let mut rest = &words[..];
-    while let Some(header) = rest.first_chunk::<HEADER_BYTES>() {
-        let (frame, others) = rest.split_at(HEADER_BYTES + body_length(header));
-        answers.push(Control::decode(frame).expect("legal"));
-        rest = others;
-    }
-    answers
+    controls(&words)
 }
 
 fn prepare(number: u64, previous: ViewId, joins: bool) -> Control {
@@ -85,7 +58,7 @@ fn prepare(number: u64, previous: ViewId, joins: bool) -> Control {
 /// A member of the first view that was proposed to it.
 fn joined() -> (Member, ConnId, Proposal) {
     let (mut member, conn) = found();
-    let joined = view(11, vec![info("coordinator", COORDINATOR, 1), info("me", ME, 2)]);
+    let joined = view(11, vec![entry("coordinator", COORDINATOR, 1), entry("me", ME, 2)]);
     let answers = say(&mut member, conn, &prepare(11, joined.previous, true));
     assert!(answers.iter().any(|a| matches!(a, Control::Promise(p) if p.number == 11)), "{answers:?}");
     let answers = say(&mut member, conn, &Control::Propose(Propose { ballot: ballot(11), proposal: joined.clone() }));
@@ -105,7 +78,7 @@ fn refusal(answers: &[Control]) -> Option<(ViewId, u64)> {
 fn who_hears_of_later_views_of_another_log_before_it_is_in_its_own_goes_on_to_vote() {
     let (mut member, conn, joined) = joined();
     // Others, who have asked it as well and did without it.
-    let stranger = info("stranger", Incarnation(3), 1);
+    let stranger = entry("stranger", Incarnation(3), 1);
     say(&mut member, conn, &Control::Install(Install { proposal: view(16, vec![stranger]), hold_ms: 0 }));
     say(&mut member, conn, &Control::Install(Install { proposal: joined.clone(), hold_ms: 0 }));
     assert_eq!(member.view().map(|(view, _)| view.id), Some(joined.id));
@@ -120,7 +93,7 @@ fn a_change_is_accepted_and_decided_without_the_whole_view() {
     say(&mut member, conn, &Control::Decided(Decided { id: first.id, hold_ms: 0 }));
     assert_eq!(member.view().map(|(view, _)| view.id), Some(first.id));
 
-    let mut second = view(12, [first.members.clone(), vec![info("third", Incarnation(3), 3)]].concat());
+    let mut second = view(12, [first.members.clone(), vec![entry("third", Incarnation(3), 3)]].concat());
     second.members[1].ready = false;
     second.cut = Sparse(vec![0; 2]);
     let successor = second.successor_of(&first).expect("it follows");
@@ -313,8 +286,8 @@ fn what_was_on_its_way_for_an_earlier_attempt_does_not_make_a_promise_untrue() {
 /// A member of a view with a third one, that leads a group of its own.
 fn beside_third() -> (Member, ConnId, Proposal) {
     let (mut member, conn) = found();
-    let third = MemberInfo { group: 1, ..info("third", THIRD, 3) };
-    let first = view(11, vec![info("coordinator", COORDINATOR, 1), info("me", ME, 2), third]);
+    let third = MemberInfo { group: 1, ..entry("third", THIRD, 3) };
+    let first = view(11, vec![entry("coordinator", COORDINATOR, 1), entry("me", ME, 2), third]);
     say(&mut member, conn, &Control::Install(Install { proposal: first.clone(), hold_ms: 0 }));
     (member, conn, first)
 }

@@ -1,0 +1,204 @@
+//! One member whose fellows are played, and what came out of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::support::hello;
+use decurion::core::{Event, Input, Member, Output, Seed, Setup};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId};
+use decurion::wire::batch;
+use decurion::wire::control::{Control, HEADER_BYTES, Install, Prepare, Promise, Purpose, Vote, body_length};
+use decurion::wire::{BATCH_TYPE, Proposal, Sparse};
+
+pub const NOW: Time = Time(1_000_000_000);
+pub const ME: Incarnation = Incarnation(1);
+pub const PEER: Incarnation = Incarnation(2);
+pub const THIRD: Incarnation = Incarnation(3);
+pub const FRESH: Incarnation = Incarnation(4);
+
+pub fn address(of: Incarnation) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
+}
+
+pub fn name(of: Incarnation) -> &'static str {
+    ["me", "peer", "third", "fresh"][of.0 as usize - 1]
+}
+
+/// What a view says of a member that is ready, in the first group, and was there before.
+pub fn entry(name: &str, incarnation: Incarnation, seat: u32) -> MemberInfo {
+    MemberInfo {
+        name: Name::new(name),
+        incarnation,
+        address: address(incarnation),
+        seat: Seat(seat),
+        admitted: 1,
+        group: 0,
+        grouped: 1,
+        ready: true,
+        witness: false,
+        tags: Tags::default(),
+    }
+}
+
+/// All control frames among what was written on a connection.
+pub fn controls(written: &[u8]) -> Vec<Control> {
+    let (mut rest, mut controls) = (written, Vec::new());
+    while let Some(header) = rest.first_chunk::<HEADER_BYTES>() {
+        let head = if header[0] == BATCH_TYPE { batch::HEADER_BYTES } else { HEADER_BYTES };
+        let (frame, others) = rest.split_at(head + body_length(header));
+        if header[0] != BATCH_TYPE {
+            controls.push(Control::decode(frame).expect("legal"));
+        }
+        rest = others;
+    }
+    controls
+}
+
+pub fn ballot(round: u64) -> Ballot {
+    Ballot { round, coordinator: PEER }
+}
+
+/// An unfenced view of these, the first of whom coordinates it.
+pub fn view(number: u64, members: &[Incarnation]) -> Proposal {
+    let id = |number| ViewId { number, ballot: ballot(number) };
+    let members = members.iter().zip(1..).map(|(who, seat)| entry(name(*who), *who, seat)).collect();
+    Proposal { id: id(number), previous: id(number - 1), members, fenced: false, next_seat: 9, cut: Sparse(Vec::new()) }
+}
+
+/// A member, and what came out of it.
+pub struct Stage {
+    pub member: Member,
+    pub now: Time,
+    pub conns: BTreeMap<Incarnation, ConnId>,
+    pub dials: Vec<(ConnId, SocketAddr)>,
+    pub closed: Vec<ConnId>,
+    pub events: Vec<Event>,
+    pub words: Vec<(ConnId, Control)>,
+}
+
+impl Stage {
+    pub fn new(change: impl Fn(&mut Setup)) -> Stage {
+        let mut setup = Setup::new("test", "me", ME, address(ME));
+        setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_100 }];
+        change(&mut setup);
+        Stage {
+            member: Member::new(setup, NOW),
+            now: NOW,
+            conns: BTreeMap::new(),
+            dials: Vec::new(),
+            closed: Vec::new(),
+            events: Vec::new(),
+            words: Vec::new(),
+        }
+    }
+
+    /// In a view of these, all others of whom are connected with it.
+    pub fn within(first: &Proposal, change: impl Fn(&mut Setup)) -> Stage {
+        let mut stage = Stage::new(change);
+        let others: Vec<Incarnation> = first.members.iter().map(|m| m.incarnation).filter(|i| *i != ME).collect();
+        others.iter().for_each(|other| stage.connect(*other, Purpose::Link));
+        stage.install(others[0], first);
+        assert_eq!(stage.view(), Some(first.id));
+        stage
+    }
+
+    pub fn view(&self) -> Option<ViewId> {
+        self.member.view().map(|(view, _)| view.id)
+    }
+
+    pub fn connect(&mut self, who: Incarnation, purpose: Purpose) {
+        let conn = self.member.accept(self.now, address(who)).expect("a stranger is welcome");
+        self.conns.insert(who, conn);
+        self.say(who, &Control::Hello(hello("test", name(who), (who, address(who)), purpose)));
+    }
+
+    pub fn install(&mut self, from: Incarnation, proposal: &Proposal) {
+        self.say(from, &Control::Install(Install { proposal: proposal.clone(), hold_ms: 0 }));
+    }
+
+    pub fn say(&mut self, from: Incarnation, control: &Control) {
+        self.say_over(self.conns[&from], control);
+    }
+
+    pub fn say_over(&mut self, conn: ConnId, control: &Control) {
+        self.member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
+        self.tell(Input::Received(conn));
+    }
+
+    pub fn tell(&mut self, input: Input<'_>) {
+        self.member.handle(self.now, input);
+        while let Some(output) = self.member.poll() {
+            match output {
+                Output::Dial { conn, to } => self.dials.push((conn, to)),
+                Output::Transmit(conn) => self.read(conn),
+                Output::Close(conn) => {
+                    self.read(conn);
+                    self.closed.push(conn);
+                }
+                Output::Event(event) => self.events.push(event),
+                _ => {}
+            }
+        }
+    }
+
+    pub fn read(&mut self, conn: ConnId) {
+        let mut slices = Vec::new();
+        self.member.to_write(conn, usize::MAX, &mut slices);
+        let words = slices.concat();
+        self.member.wrote(self.now, conn, words.len());
+        self.words.extend(controls(&words).into_iter().map(|control| (conn, control)));
+    }
+
+    pub fn pass(&mut self, time: Micros) {
+        let until = self.now + time;
+        while self.member.deadline() <= until && self.member.ended().is_none() {
+            self.now = self.now.max(self.member.deadline());
+            self.tell(Input::Wake);
+        }
+        self.now = until;
+    }
+
+    /// What one of the others was told since the last look.
+    pub fn heard(&mut self, who: Incarnation) -> Vec<Control> {
+        let conn = self.conns[&who];
+        self.words.extract_if(.., |(to, _)| *to == conn).map(|(_, control)| control).collect()
+    }
+
+    /// Whether one of the others was asked since the last look to promise, and as what.
+    pub fn prepared(&mut self, who: Incarnation) -> Option<Prepare> {
+        self.heard(who).into_iter().find_map(|control| match control {
+            Control::Prepare(prepare) => Some(prepare),
+            _ => None,
+        })
+    }
+
+    /// Plays one of the others in a change until it has to accept; what it has to accept.
+    pub fn go_along(&mut self, who: Incarnation) -> Vote {
+        let prepare = self.prepared(who).expect("a change has begun");
+        let Prepare { number, ballot, .. } = prepare;
+        self.say(who, &Control::Promise(promise(&prepare)));
+        assert!(self.heard(who).iter().any(|control| matches!(control, Control::Cut(_))));
+        self.say(who, &Control::Held(Vote { number, ballot }));
+        let proposed = |c: &Control| matches!(c, Control::Propose(_) | Control::ProposeChange(_));
+        assert!(self.heard(who).iter().any(proposed));
+        Vote { number, ballot }
+    }
+}
+
+pub fn promise(prepare: &Prepare) -> Promise {
+    Promise {
+        number: prepare.number,
+        ballot: prepare.ballot,
+        have: Sparse(Vec::new()),
+        memory: true,
+        announces_ready: false,
+        witness: false,
+        tags: Tags::default(),
+        up_ms: 60_000,
+        fence_ms: 0,
+        hold_ms: 0,
+        grants_ms: Vec::new(),
+        newest: prepare.number - 1,
+        accepted: None,
+    }
+}
