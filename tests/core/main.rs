@@ -1,6 +1,7 @@
 //! The core alone: members without sockets, clocks or threads, and what they tell each other and their hosts.
 
 mod casts;
+mod credit;
 mod deaf_peer;
 mod hand_over;
 mod last_words;

@@ -113,3 +113,28 @@ fn a_link_that_was_missed_twice_was_not_missed_all_the_time_between() {
     }
     assert!(changes(&mut c, 0), "it was missed again and again");
 }
+
+#[test]
+fn who_does_not_hear_its_leader_moves_once() {
+    let mut c = Cluster::new(6, |_, setup| (setup.group_size, setup.refusal_proves_death) = (2, false));
+    c.pass(millis(2_000));
+    let (view, _) = c.member(0).view().expect("in a view");
+    let view = view.clone();
+    let place = |node: usize| view.index_of(incarnation(node)).expect("in it");
+    let whom =
+        (1..6).find(|node| view.leader_of(place(*node)) != place(*node) && view.leader_of(place(*node)) != place(0));
+    let whom = whom.expect("one that another one leads");
+    let leader = (0..6).find(|node| place(*node) == view.leader_of(place(whom))).expect("it is led");
+    drop(c.events(0));
+    let missed = seen(leader, whom, Sight::Silent, 2_000);
+    for _ in 0..20 {
+        c.say_control(leader, 0, &missed);
+        c.pass(millis(100));
+    }
+    c.pass(millis(10_000));
+    let begun = c.events(0).iter().filter(|event| matches!(event, Event::Transition { .. })).count();
+    assert_eq!((begun, c.members_of(0)), (1, 6));
+    let (now, _) = c.member(0).view().expect("in a view");
+    let leader_now = |of: usize| now.members[now.leader_of(now.index_of(incarnation(of)).expect("in it"))].incarnation;
+    assert_ne!(leader_now(whom), incarnation(leader));
+}

@@ -1,0 +1,84 @@
+//! Credit for windows, asked for and given by frames (R25), and the warning of who is slow (R27): what a member does whose fellows are played.
+
+use crate::stage::{ME, PEER, Stage, THIRD, view};
+use decurion::core::{Event, Outbox};
+use decurion::types::{Incarnation, millis};
+use decurion::wire::control::{Control, Credit, Observation, Sight};
+
+const WINDOW: usize = 300_000;
+const RESERVED: usize = 20_000;
+/// What is left for credit in a view of three.
+const POOL: u64 = (WINDOW - 3 * RESERVED) as u64;
+
+/// In a view of three, the first of whom leads the others.
+fn led_by_the_first_of(members: &[Incarnation]) -> (Stage, u64) {
+    let stage = Stage::within(&view(11, members), |setup| {
+        (setup.window_bytes, setup.window_reserved_bytes) = (WINDOW, RESERVED);
+    });
+    let tag = stage.member.view().expect("in a view").0.tag();
+    (stage, tag)
+}
+
+/// The credit that is granted by what was said, wanted back by it, or given back.
+fn credit(words: &[Control]) -> Vec<(&'static str, u64)> {
+    let known = words.iter().filter_map(|control| match control {
+        Control::CreditGrant(credit) => Some(("granted", credit.bytes)),
+        Control::CreditRecall(_) => Some(("recalled", 0)),
+        Control::CreditReturn(credit) => Some(("returned", credit.bytes)),
+        _ => None,
+    });
+    known.collect()
+}
+
+#[test]
+fn a_leader_wants_credit_back_for_who_waits_and_passes_on_what_comes() {
+    let (mut stage, tag) = led_by_the_first_of(&[ME, PEER, THIRD]);
+    let want = Control::CreditWant(Credit { tag, bytes: POOL });
+    stage.say(PEER, &want);
+    assert_eq!(credit(&stage.heard(PEER)), [("granted", POOL)]);
+    stage.say(THIRD, &want);
+    assert_eq!(credit(&stage.heard(THIRD)), [], "all of it is with the other one");
+    assert_eq!(credit(&stage.heard(PEER)), [("recalled", 0)]);
+    stage.say(PEER, &Control::CreditReturn(Credit { tag: tag ^ 1, bytes: POOL }));
+    assert_eq!(credit(&stage.heard(THIRD)), [], "that was said in another view");
+    stage.say(PEER, &Control::CreditReturn(Credit { tag, bytes: POOL / 2 }));
+    assert_eq!(credit(&stage.heard(THIRD)), [("granted", POOL / 2)]);
+}
+
+#[test]
+fn a_member_gives_half_of_its_credit_back_when_it_is_recalled() {
+    let (mut stage, tag) = led_by_the_first_of(&[PEER, ME, THIRD]);
+    let recall = Control::CreditRecall(Credit { tag, bytes: 0 });
+    stage.say(PEER, &recall);
+    assert_eq!(credit(&stage.heard(PEER)), [], "it has none");
+    stage.say(PEER, &Control::CreditGrant(Credit { tag: tag ^ 1, bytes: 8_000 }));
+    stage.say(PEER, &Control::CreditGrant(Credit { tag, bytes: 6_000 }));
+    stage.say(PEER, &recall);
+    assert_eq!(credit(&stage.heard(PEER)), [("returned", 3_000)]);
+    // More credit asks for a turn in which what waits is taken.
+    stage.member.exchange(stage.now, &mut Outbox::new(WINDOW, WINDOW));
+    stage.pass(millis(1_000));
+    assert_eq!(credit(&stage.heard(PEER)), [("returned", 3_000)], "it sends nothing: the rest is of no use to it");
+}
+
+#[test]
+fn a_host_is_warned_of_who_its_leader_names_as_slow_once_while_it_lasts() {
+    let (mut stage, _) = led_by_the_first_of(&[PEER, ME, THIRD]);
+    let notice = Observation { subject: THIRD, observer: PEER, sight: Sight::Slow, amount: 70_000 };
+    let warned = |stage: &mut Stage| {
+        let slow = stage.events.drain(..).filter_map(|event| match event {
+            Event::Slow { member, lag_bytes } => Some((member.incarnation, lag_bytes)),
+            _ => None,
+        });
+        slow.collect::<Vec<_>>()
+    };
+    stage.say(PEER, &Control::SlowNotice(notice));
+    assert_eq!(warned(&mut stage), [(THIRD, 70_000)]);
+    // A warning counts for four heartbeats.
+    stage.pass(millis(500));
+    stage.say(PEER, &Control::SlowNotice(notice));
+    assert_eq!(warned(&mut stage), [], "that is known");
+    stage.pass(millis(1_100));
+    stage.say(PEER, &Control::SlowNotice(notice));
+    assert_eq!(warned(&mut stage), [(THIRD, 70_000)], "it was not slow meanwhile");
+}
