@@ -3,7 +3,9 @@
 mod casts;
 mod credit;
 mod deaf_peer;
+mod deciding_views;
 mod hand_over;
+mod installing;
 mod last_words;
 mod late_answer;
 mod late_promise;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use crate::support::hello;
 use decurion::core::{Event, Input, Member, Output, Seed, Setup};
-use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId};
+use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::batch;
-use decurion::wire::control::{Control, HEADER_BYTES, Install, Prepare, Promise, Purpose, Vote, body_length};
+use decurion::wire::control::{Control, HEADER_BYTES, Install, Join, Prepare, Promise, Purpose, Vote, body_length};
 use decurion::wire::{BATCH_TYPE, Proposal, Sparse};
 
 pub const NOW: Time = Time(1_000_000_000);
@@ -65,6 +65,11 @@ pub fn view(number: u64, members: &[Incarnation]) -> Proposal {
     Proposal { id: id(number), previous: id(number - 1), members, fenced: false, next_seat: 9, cut: Sparse(Vec::new()) }
 }
 
+/// Nobody is suspected, however long a test takes.
+pub fn patient(setup: &mut Setup) {
+    setup.silence = millis(600_000);
+}
+
 /// A member, and what came out of it.
 pub struct Stage {
     pub member: Member,
@@ -102,6 +107,15 @@ impl Stage {
         stage
     }
 
+    /// In a change of this view that was begun just now: the next member, `PEER`, has become ready.
+    pub fn changing(mut first: Proposal, change: impl Fn(&mut Setup)) -> Stage {
+        first.members[1].ready = false;
+        let mut stage = Stage::within(&first, change);
+        stage.say(PEER, &Control::Ready(PEER));
+        stage.pass(millis(10));
+        stage
+    }
+
     pub fn view(&self) -> Option<ViewId> {
         self.member.view().map(|(view, _)| view.id)
     }
@@ -110,6 +124,13 @@ impl Stage {
         let conn = self.member.accept(self.now, address(who)).expect("a stranger is welcome");
         self.conns.insert(who, conn);
         self.say(who, &Control::Hello(hello("test", name(who), (who, address(who)), purpose)));
+    }
+
+    /// A newcomer asks for admission that hears all leaders but these.
+    pub fn wish(&mut self, who: Incarnation, unheard: &[Incarnation]) {
+        self.connect(who, Purpose::Join);
+        let (name, address, unheard) = (Name::new(name(who)), address(who), unheard.to_vec());
+        self.say(who, &Control::Join(Join { name, incarnation: who, address, unheard }));
     }
 
     pub fn install(&mut self, from: Incarnation, proposal: &Proposal) {
@@ -174,13 +195,22 @@ impl Stage {
 
     /// Plays one of the others in a change until it has to accept; what it has to accept.
     pub fn go_along(&mut self, who: Incarnation) -> Vote {
-        let prepare = self.prepared(who).expect("a change has begun");
-        let Prepare { number, ballot, .. } = prepare;
-        self.say(who, &Control::Promise(promise(&prepare)));
-        assert!(self.heard(who).iter().any(|control| matches!(control, Control::Cut(_))));
-        self.say(who, &Control::Held(Vote { number, ballot }));
+        self.all_go_along(&[who], |_, promise| promise)
+    }
+
+    /// Plays all of the others in a change until they have to accept; each promises what `promised` makes of it.
+    pub fn all_go_along(&mut self, all: &[Incarnation], promised: impl Fn(Incarnation, Promise) -> Promise) -> Vote {
+        let asked: Vec<_> = all.iter().map(|who| (*who, self.prepared(*who).expect("a change has begun"))).collect();
+        for (who, prepare) in &asked {
+            self.say(*who, &Control::Promise(promised(*who, promise(prepare))));
+        }
+        let Prepare { number, ballot, .. } = asked[0].1;
+        for (who, _) in asked.iter().filter(|(_, prepare)| !prepare.joins) {
+            assert!(self.heard(*who).iter().any(|control| matches!(control, Control::Cut(_))));
+            self.say(*who, &Control::Held(Vote { number, ballot }));
+        }
         let proposed = |c: &Control| matches!(c, Control::Propose(_) | Control::ProposeChange(_));
-        assert!(self.heard(who).iter().any(proposed));
+        all.iter().for_each(|who| assert!(self.heard(*who).iter().any(proposed)));
         Vote { number, ballot }
     }
 }
