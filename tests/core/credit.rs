@@ -1,9 +1,9 @@
-//! Credit for windows, asked for and given by frames (R25), and the warning of who is slow (R27): what a member does whose fellows are played.
+//! Credit for windows goes round by frames (R25): what a member does whose fellows are played.
 
 use crate::stage::{ME, PEER, Stage, THIRD, view};
-use decurion::core::{Event, Outbox};
+use decurion::core::Outbox;
 use decurion::types::{Incarnation, millis};
-use decurion::wire::control::{Control, Credit, Observation, Sight};
+use decurion::wire::control::{Control, Credit};
 
 const WINDOW: usize = 300_000;
 const RESERVED: usize = 20_000;
@@ -59,26 +59,4 @@ fn a_member_gives_half_of_its_credit_back_when_it_is_recalled() {
     stage.member.exchange(stage.now, &mut Outbox::new(WINDOW, WINDOW));
     stage.pass(millis(1_000));
     assert_eq!(credit(&stage.heard(PEER)), [("returned", 3_000)], "it sends nothing: the rest is of no use to it");
-}
-
-#[test]
-fn a_host_is_warned_of_who_its_leader_names_as_slow_once_while_it_lasts() {
-    let (mut stage, _) = led_by_the_first_of(&[PEER, ME, THIRD]);
-    let notice = Observation { subject: THIRD, observer: PEER, sight: Sight::Slow, amount: 70_000 };
-    let warned = |stage: &mut Stage| {
-        let slow = stage.events.drain(..).filter_map(|event| match event {
-            Event::Slow { member, lag_bytes } => Some((member.incarnation, lag_bytes)),
-            _ => None,
-        });
-        slow.collect::<Vec<_>>()
-    };
-    stage.say(PEER, &Control::SlowNotice(notice));
-    assert_eq!(warned(&mut stage), [(THIRD, 70_000)]);
-    // A warning counts for four heartbeats.
-    stage.pass(millis(500));
-    stage.say(PEER, &Control::SlowNotice(notice));
-    assert_eq!(warned(&mut stage), [], "that is known");
-    stage.pass(millis(1_100));
-    stage.say(PEER, &Control::SlowNotice(notice));
-    assert_eq!(warned(&mut stage), [(THIRD, 70_000)], "it was not slow meanwhile");
 }

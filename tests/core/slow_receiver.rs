@@ -1,9 +1,11 @@
-//! A member whose host takes less than others send goes when its time is over, and does not come back before its host has caught up.
+//! A member whose host takes less than others send is named, goes when its time is over, and does not come back before its host has caught up.
 
+use crate::stage::{FRESH, ME, PEER, Stage, THIRD, patient, promise, view};
 use crate::support::Cluster;
-use decurion::core::{Ended, Event, Setup};
-use decurion::types::{Code, Micros, Name, millis};
+use decurion::core::{Ended, Event, Input, Outbox, Payload, Setup, To};
+use decurion::types::{Code, Incarnation, Micros, Name, millis};
 use decurion::wire::batch::Level;
+use decurion::wire::control::{Control, Observation, Progress, Sight};
 
 /// For so long a slow member is borne.
 const BORNE: Micros = millis(2_000);
@@ -105,4 +107,72 @@ fn who_is_removed_and_does_not_hear_of_it_is_alone_as_primary_until_its_lease_is
         held += usize::from(c.members_of(0) == 2 && acts(&c, SLOW));
     }
     assert!(held > 10, "its lease ran out {held} ms after it was removed: nothing was waited for");
+}
+
+#[test]
+fn a_host_is_warned_of_who_its_leader_names_as_slow_once_while_it_lasts() {
+    let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), |_| {});
+    let notice = Observation { subject: THIRD, observer: PEER, sight: Sight::Slow, amount: 70_000 };
+    let warned = |stage: &mut Stage| {
+        let slow = stage.events.drain(..).filter_map(|event| match event {
+            Event::Slow { member, lag_bytes } => Some((member.incarnation, lag_bytes)),
+            _ => None,
+        });
+        slow.collect::<Vec<_>>()
+    };
+    stage.say(PEER, &Control::SlowNotice(notice));
+    assert_eq!(warned(&mut stage), [(THIRD, 70_000)]);
+    // A warning counts for four heartbeats.
+    stage.pass(millis(500));
+    stage.say(PEER, &Control::SlowNotice(notice));
+    assert_eq!(warned(&mut stage), [], "that is known");
+    stage.pass(millis(1_100));
+    stage.say(PEER, &Control::SlowNotice(notice));
+    assert_eq!(warned(&mut stage), [(THIRD, 70_000)], "it was not slow meanwhile");
+}
+
+/// Sends most of a window, which all but one of the others take at once.
+fn fill_a_window(stage: &mut Stage, who_take_it: &[Incarnation]) {
+    let mut outbox = Outbox::new(1 << 20, 1 << 20);
+    stage.member.exchange(stage.now, &mut outbox);
+    for _ in 0..13 {
+        let code = outbox.push(To::Everybody, Level::Fifo, 0, Payload::Borrowed(&[7; 8 * 1024]));
+        assert_eq!(code, Code::Ok);
+    }
+    while stage.member.deadline() <= stage.now || outbox.bytes() > 0 {
+        stage.member.exchange(stage.now, &mut outbox);
+        stage.tell(Input::Wake);
+    }
+    let tag = stage.member.view().expect("in a view").0.tag();
+    let progress = Control::Progress(Progress { tag, entries: vec![(0, 2)] });
+    who_take_it.iter().for_each(|who| stage.say(*who, &progress));
+}
+
+#[test]
+fn who_is_slow_is_not_blamed_for_the_time_in_which_a_view_ends() {
+    let mut stage = Stage::within(&view(11, &[ME, PEER, THIRD]), |setup| {
+        patient(setup);
+        setup.slow = millis(3_000);
+    });
+    fill_a_window(&mut stage, &[THIRD]);
+    stage.pass(millis(1_000));
+    let named = |c: &Control| matches!(c, Control::SlowNotice(seen) if seen.subject == PEER);
+    assert!(stage.heard(THIRD).iter().any(named), "it holds up a full window");
+    // Nobody can send for three seconds.
+    stage.wish(FRESH, &[]);
+    stage.pass(millis(20));
+    let asked = stage.prepared(FRESH).expect("a change has begun");
+    stage.say(FRESH, &Control::Promise(promise(&asked)));
+    stage.pass(millis(3_000));
+    let vote = stage.all_go_along(&[PEER, THIRD], |_, promise| promise);
+    let all = [PEER, THIRD, FRESH];
+    all.iter().for_each(|who| stage.say(*who, &Control::Accepted(vote)));
+    let second = stage.view().expect("in a view");
+    assert_eq!(second.number, 12);
+    all.iter().for_each(|who| stage.say(*who, &Control::Installed(second)));
+    fill_a_window(&mut stage, &[THIRD, FRESH]);
+    stage.pass(millis(1_500));
+    assert_eq!(stage.prepared(THIRD), None, "it held up senders for 2.5 s of the 3.25 s that it is borne");
+    stage.pass(millis(1_500));
+    assert_eq!(stage.prepared(THIRD).map(|prepare| prepare.previous), Some(second));
 }
