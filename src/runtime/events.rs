@@ -266,6 +266,9 @@ mod tests {
         assert!(readable(fd, 0));
         source.poll(&mut events, 9, Duration::ZERO).unwrap();
         assert_eq!(numbers(&events), [1, 2, 3, 4]);
+        let calls = source.calls();
+        assert_eq!(source.poll(&mut events, 9, Duration::ZERO).unwrap().count, 0);
+        assert_eq!(source.calls(), calls, "to find nothing again costs no call of the system");
         drop(sink);
         assert!(readable(fd, 0), "the end is to be seen");
         assert!(source.poll(&mut events, 9, Duration::MAX).unwrap().ended);

@@ -41,13 +41,15 @@ impl State {
         *self.readable.lock().expect("no panic")
     }
 
-    fn set(&self, readable: bool) {
-        *self.readable.lock().expect("no panic") = readable;
+    /// Answers whether it was readable before.
+    fn set(&self, readable: bool) -> bool {
+        let before = std::mem::replace(&mut *self.readable.lock().expect("no panic"), readable);
         self.changed.notify_all();
+        before
     }
 
-    pub fn lower(&self) {
-        self.set(false);
+    pub fn lower(&self) -> bool {
+        self.set(false)
     }
 }
 
@@ -62,8 +64,8 @@ impl EventFd {
         self.0.set(true);
     }
 
-    pub fn lower(&self) {
-        self.0.lower();
+    pub fn lower(&self) -> bool {
+        self.0.lower()
     }
 
     /// Not counted here: loom would take a counter for a place where threads meet.

@@ -69,7 +69,7 @@ impl Orders {
             if !orders.is_empty() {
                 return orders;
             }
-            wait(&[self.fd()], None);
+            wait([self.fd()], None);
         }
     }
 
@@ -93,18 +93,16 @@ impl Orders {
     }
 }
 
-/// Waits until one of the descriptors is readable, at most so many nanoseconds (`None`: as long as it takes).
-pub fn wait(fds: &[i32], ns: Option<u64>) {
-    let mut polled = [const { MaybeUninit::<libc::pollfd>::uninit() }; 4];
-    for (to, fd) in polled.iter_mut().zip(fds) {
-        to.write(libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 });
-    }
+/// Waits until one of the descriptors is readable, at most so many nanoseconds (`None`: as long as it takes); says whether the last
+/// one is.
+pub fn wait<const COUNT: usize>(fds: [i32; COUNT], ns: Option<u64>) -> bool {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let time =
         ns.map(|ns| libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    let count = fds.len().min(polled.len());
-    // SAFETY: the first `count` entries were written above; the time is null or a live timespec.
-    unsafe { libc::ppoll(polled.as_mut_ptr().cast(), count as libc::nfds_t, time, std::ptr::null()) };
+    // SAFETY: as many live entries as are said; the time is null or a live timespec.
+    let found = unsafe { libc::ppoll(polled.as_mut_ptr(), COUNT as libc::nfds_t, time, std::ptr::null()) };
+    found > 0 && polled.last().is_some_and(|last| last.revents != 0)
 }
 
 /// What this process has used so far.

@@ -202,7 +202,7 @@ impl Sender {
             if let Some(schedule) = &mut schedule {
                 let early = schedule.due_ns().saturating_sub(monotonic_ns());
                 if early > 0 {
-                    child::wait(&[], Some(early));
+                    _ = child::wait([], Some(early));
                 }
                 source.tell(schedule.told_ns());
                 schedule.take(1);
@@ -213,7 +213,7 @@ impl Sender {
                     Ok(Code::Ok) => break,
                     Ok(Code::Again) => {}
                     // Between two views there is nothing to wait on: ask again soon.
-                    Ok(_) => child::wait(&[], Some(1_000_000)),
+                    Ok(_) => _ = child::wait([], Some(1_000_000)),
                     Err(error) => return trouble(format!("cannot send: {}", error.text())),
                 }
             }
@@ -296,9 +296,10 @@ impl Looped {
             turns += 1;
             if wait_ns != Some(0) || turns >= TURNS {
                 turns = 0;
-                child::wait(&fds, wait_ns);
                 self.calls += 1;
-                self.obey();
+                if child::wait(fds, wait_ns) {
+                    self.obey();
+                }
             }
         }
     }
