@@ -37,12 +37,12 @@ impl EventFd {
         unsafe { libc::write(self.as_raw_fd(), (&raw const one).cast(), 8) };
     }
 
-    /// Makes it unreadable; says whether it was readable. Cannot fail but for a counter at zero, and then it is unreadable.
-    pub fn lower(&self) -> bool {
+    /// Makes it unreadable. Cannot fail but for a counter at zero, and then it is unreadable.
+    pub fn lower(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut count = 0u64;
         // SAFETY: eight live bytes, which the call fills in.
-        unsafe { libc::read(self.as_raw_fd(), (&raw mut count).cast(), 8) > 0 }
+        unsafe { libc::read(self.as_raw_fd(), (&raw mut count).cast(), 8) };
     }
 
     /// How often it was raised or lowered: each is one call of the system.

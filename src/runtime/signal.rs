@@ -30,12 +30,14 @@ impl Signal {
     }
 
     /// The host has found nothing: the descriptor goes down, unless `more` finds that something has come in between. One host at
-    /// a time. Where it is down already that costs no system call.
+    /// a time.
     ///
-    /// The flag goes down only with the descriptor: whoever raised the flag may make the descriptor readable only after the host took
-    /// what it was for. With the flag down the host would not look again, and find it readable, and nothing in it, for ever.
+    /// It goes down whatever the flag says: whoever raised the flag may make the descriptor readable only after the host took what
+    /// it was for, and the host would find it readable, and nothing in it, again and again. Nor does the flag stay up where nothing
+    /// was readable: a host may have read the descriptor itself, and would not be woken any more.
     pub fn lower(&self, more: impl FnOnce() -> bool) {
-        if self.raised.load(Ordering::SeqCst) && self.fd.lower() {
+        if self.wanted.load(Ordering::SeqCst) {
+            self.fd.lower();
             // In this order: who comes after the flag is down raises it again, and what came before is found below.
             self.raised.swap(false, Ordering::SeqCst);
         }

@@ -41,15 +41,13 @@ impl State {
         *self.readable.lock().expect("no panic")
     }
 
-    /// Answers whether it was readable before.
-    fn set(&self, readable: bool) -> bool {
-        let before = std::mem::replace(&mut *self.readable.lock().expect("no panic"), readable);
+    fn set(&self, readable: bool) {
+        *self.readable.lock().expect("no panic") = readable;
         self.changed.notify_all();
-        before
     }
 
-    pub fn lower(&self) -> bool {
-        self.set(false)
+    pub fn lower(&self) {
+        self.set(false);
     }
 }
 
@@ -64,8 +62,8 @@ impl EventFd {
         self.0.set(true);
     }
 
-    pub fn lower(&self) -> bool {
-        self.0.lower()
+    pub fn lower(&self) {
+        self.0.lower();
     }
 
     /// Not counted here: loom would take a counter for a place where threads meet.
