@@ -39,6 +39,8 @@ fn a_leader_wants_credit_back_for_who_waits_and_passes_on_what_comes() {
     stage.say(THIRD, &want);
     assert_eq!(credit(&stage.heard(THIRD)), [], "all of it is with the other one");
     assert_eq!(credit(&stage.heard(PEER)), [("recalled", 0)]);
+    stage.pass(millis(250));
+    assert!(credit(&stage.heard(PEER)).contains(&("recalled", 0)), "it is asked as long as somebody waits");
     stage.say(PEER, &Control::CreditReturn(Credit { tag: tag ^ 1, bytes: POOL }));
     assert_eq!(credit(&stage.heard(THIRD)), [], "that was said in another view");
     stage.say(PEER, &Control::CreditReturn(Credit { tag, bytes: POOL / 2 }));
