@@ -1,9 +1,9 @@
 //! Whom a coordinator asks for the next view, for how long it waits for whom, whose answers count, and what is decided.
 
-use crate::stage::{FRESH, ME, PEER, Stage, THIRD, address, ballot, patient, promise, view};
+use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, ballot, patient, promise, view};
 use crate::support::mix;
 use decurion::core::{CloseCause, Event, Input, MinorityPolicy, Setup};
-use decurion::types::{Incarnation, Micros, Name, Time, ViewId, millis};
+use decurion::types::{Incarnation, Micros, Name, ViewId, millis};
 use decurion::wire::Proposal;
 use decurion::wire::control::{
     Control, Observation, Prepare, Promise, Purpose, RefusalCode, Refuse, Reject, Sight, Vote, Welcome,
@@ -345,7 +345,7 @@ fn nobody_promises_for_a_voter_of_another_name() {
 fn who_gets_no_majority_of_promises_asks_again_after_a_while() {
     for hurry in [false, true] {
         let mut stage = Stage::within(&view(11, &[ME, PEER]), voting(&["me", "peer", "third"]));
-        while stage.now < Time::ZERO + millis(1_000_300) {
+        while stage.now < NOW + millis(300) {
             stage.pass(MOMENT);
             if let Some(prepare) = stage.prepared(PEER) {
                 // It has just started, as this one has: who forgets what it promised does not count yet.

@@ -100,8 +100,7 @@ fn changes_are_gathered_for_a_moment_and_not_longer() {
         stage.pass(millis(300));
         match newcomer {
             true => {
-                stage.connect(FRESH, Purpose::Join);
-                stage.say(FRESH, &join("fresh", address(FRESH)));
+                stage.wish(FRESH, &[]);
             }
             false => stage.say(PEER, &Control::Ready(PEER)),
         }
@@ -118,8 +117,7 @@ fn who_is_ready_while_a_view_is_decided_is_so_in_the_next_one_at_once() {
     first.members[1].ready = false;
     let mut stage = Stage::within(&first, |_| {});
     stage.pass(millis(300));
-    stage.connect(FRESH, Purpose::Join);
-    stage.say(FRESH, &join("fresh", address(FRESH)));
+    stage.wish(FRESH, &[]);
     stage.pass(millis(11));
     let prepare = stage.prepared(FRESH).expect("it is asked");
     stage.say(FRESH, &Control::Promise(promise(&prepare)));
@@ -153,8 +151,7 @@ fn an_unfenced_view_is_followed_by_a_fenced_one_when_a_majority_is_there() {
 fn a_newcomer_is_no_voter_of_another_name() {
     let first = view(11, &[ME, PEER]);
     let mut stage = Stage::within(&first, |setup| setup.voters = ["me", "a", "b"].into_iter().map(Name::new).collect());
-    stage.connect(FRESH, Purpose::Join);
-    stage.say(FRESH, &join("fresh", address(FRESH)));
+    stage.wish(FRESH, &[]);
     stage.pass(millis(500));
     assert_eq!(stage.prepared(PEER), None, "no majority is there, and none comes");
 }
@@ -174,8 +171,7 @@ fn who_is_held_up_by_a_change_that_nobody_finishes_tells_whoever_coordinates() {
 fn an_attempt_ends_with_the_view_that_another_one_decided() {
     let first = view(11, &[ME, PEER]);
     let mut stage = Stage::within(&first, |_| {});
-    stage.connect(FRESH, Purpose::Join);
-    stage.say(FRESH, &join("fresh", address(FRESH)));
+    stage.wish(FRESH, &[]);
     stage.pass(millis(11));
     assert!(stage.prepared(PEER).is_some());
     let second = view(12, &[ME, PEER]);

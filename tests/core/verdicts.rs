@@ -2,7 +2,7 @@
 
 use crate::support::{Cluster, incarnation};
 use decurion::core::Event;
-use decurion::types::{Time, millis};
+use decurion::types::{Incarnation, Time, millis};
 use decurion::wire::control::{Control, Observation, Sight};
 
 /// So many members in one group, `lan`: 250 ms between heartbeats, 1.5 s of silence. A refused port proves nothing.
@@ -114,27 +114,26 @@ fn a_link_that_was_missed_twice_was_not_missed_all_the_time_between() {
     assert!(changes(&mut c, 0), "it was missed again and again");
 }
 
+/// Who leads the group of a member, by the view of the first.
+fn leader(c: &Cluster, of: usize) -> Incarnation {
+    let (view, _) = c.member(0).view().expect("in a view");
+    view.members[view.leader_of(view.index_of(incarnation(of)).expect("in it"))].incarnation
+}
+
 #[test]
 fn who_does_not_hear_its_leader_moves_once() {
     let mut c = Cluster::new(6, |_, setup| (setup.group_size, setup.refusal_proves_death) = (2, false));
     c.pass(millis(2_000));
-    let (view, _) = c.member(0).view().expect("in a view");
-    let view = view.clone();
-    let place = |node: usize| view.index_of(incarnation(node)).expect("in it");
-    let whom =
-        (1..6).find(|node| view.leader_of(place(*node)) != place(*node) && view.leader_of(place(*node)) != place(0));
-    let whom = whom.expect("one that another one leads");
-    let leader = (0..6).find(|node| place(*node) == view.leader_of(place(whom))).expect("it is led");
+    let led_by_another = |node: &usize| ![incarnation(0), incarnation(*node)].contains(&leader(&c, *node));
+    let whom = (1..6).find(led_by_another).expect("there are three groups");
+    let its = (1..6).find(|node| incarnation(*node) == leader(&c, whom)).expect("it is there");
     drop(c.events(0));
-    let missed = seen(leader, whom, Sight::Silent, 2_000);
     for _ in 0..20 {
-        c.say_control(leader, 0, &missed);
+        c.say_control(its, 0, &seen(its, whom, Sight::Silent, 2_000));
         c.pass(millis(100));
     }
     c.pass(millis(10_000));
     let begun = c.events(0).iter().filter(|event| matches!(event, Event::Transition { .. })).count();
     assert_eq!((begun, c.members_of(0)), (1, 6));
-    let (now, _) = c.member(0).view().expect("in a view");
-    let leader_now = |of: usize| now.members[now.leader_of(now.index_of(incarnation(of)).expect("in it"))].incarnation;
-    assert_ne!(leader_now(whom), incarnation(leader));
+    assert_ne!(leader(&c, whom), incarnation(its));
 }

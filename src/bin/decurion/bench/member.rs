@@ -202,7 +202,7 @@ impl Sender {
             if let Some(schedule) = &mut schedule {
                 let early = schedule.due_ns().saturating_sub(monotonic_ns());
                 if early > 0 {
-                    _ = child::wait([], Some(early));
+                    child::wait([], Some(early));
                 }
                 source.tell(schedule.told_ns());
                 schedule.take(1);
