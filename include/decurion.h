@@ -250,6 +250,9 @@
 // Most parts of one `dcn_sendv`.
 #define DCN_PARTS_MAX 1024
 
+// Most messages of one `dcn_send_many`.
+#define DCN_MESSAGES_MAX 1024
+
 // Where the memory of a claim begins is a multiple of so many bytes.
 #define DCN_CLAIM_ALIGN_BYTES 8
 
@@ -859,6 +862,25 @@ int32_t dcn_sendv(struct dcn_engine_t engine,
                   const struct dcn_slice_t *parts,
                   size_t count,
                   uint32_t timeout_ms);
+
+// Sends several messages in the order given, each as `dcn_send` does: what many short ones cost together beside their bytes is about
+// what one costs alone.
+//
+// Parameters: `messages`, an array of `count` ranges, one for each message (0 to `DCN_MESSAGES_MAX`; NULL if 0); `token` comes with
+// each of them; `timeout_ms` is for all of them; `accepted`, set to how many were accepted, from the first on; all others as for `dcn_send`.
+// Ownership: the payloads are copied before the call returns.
+// Threads: any. What one thread sends to the same receiver is delivered in that order. Blocking: blocks up to timeout.
+// Returns: `DCN_OK`: all were accepted; else what `dcn_send` returns for the first one that was not, or `DCN_ERR_INVALID_ARGUMENT` about the array
+// or for `accepted` = NULL, and then nothing was taken. The first `*accepted` were accepted whatever is returned, and are not to be sent
+// again; a message that cannot be sent (`DCN_ERR_TOO_LARGE`) keeps back those behind it.
+int32_t dcn_send_many(struct dcn_engine_t engine,
+                      uint32_t to,
+                      uint32_t level,
+                      uint64_t token,
+                      const struct dcn_slice_t *messages,
+                      size_t count,
+                      uint32_t timeout_ms,
+                      size_t *accepted);
 
 // Sends the bytes of a buffer, wrapped (`dcn_buf_wrap`) or retained (`dcn_buf_retain`).
 //

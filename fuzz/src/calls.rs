@@ -16,7 +16,7 @@ use decurion::ffi::engine::*;
 use decurion::ffi::event::{DCN_EVENT_SESSION, dcn_event_t};
 use decurion::ffi::guard::dcn_error_t;
 use decurion::ffi::logging::dcn_log_set;
-use decurion::ffi::send::{dcn_send, dcn_sendv, dcn_slice_t};
+use decurion::ffi::send::{dcn_send, dcn_send_many, dcn_sendv, dcn_slice_t};
 use decurion::ffi::session::*;
 use decurion::ffi::stats::{dcn_engine_stats, dcn_stats_t};
 use decurion::ffi::status::{dcn_abi_version, dcn_last_error, dcn_status_str};
@@ -275,6 +275,14 @@ impl Caller<'_> {
                 8 => return dcn_engine_leave(engine, u32::from(choice)),
                 9 => return dcn_engine_next_timeout_ms(engine, maybe(&mut number, choice)),
                 10 => return dcn_engine_turn(engine),
+                11 if choice & 0x80 != 0 => {
+                    let (count, mut accepted) = (usize::from(choice % 3), usize::MAX);
+                    let parts = parts.as_ptr();
+                    let code = dcn_send_many(engine, to, level, 1, parts, count, u32::from(what), &mut accepted);
+                    assert!(accepted <= count, "{code}: {accepted} of {count} accepted");
+                    assert!(code != OK || accepted == count, "{code}: {accepted} of {count} accepted");
+                    return code;
+                }
                 11 => return dcn_sendv(engine, to, level, 1, parts.as_ptr(), usize::from(choice % 3), u32::from(what)),
                 12 => return self.open_wrongly(engine, choice),
                 _ => {

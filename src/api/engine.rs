@@ -256,22 +256,60 @@ impl Engine {
         self.offer(to, level, token, &Source::Shared(payload), timeout)
     }
 
+    /// Sends copies of several messages in this order, each as [`Engine::send`] does: what many short ones cost together beside their bytes is about what
+    /// one costs alone. `timeout` is for all of them; `token` comes with each.
+    ///
+    /// Tells how many were accepted, from the first on, and what the one behind them is answered with; `Ok` if there is none. What was
+    /// accepted is not to be sent again. A message that cannot be sent keeps back those behind it.
+    ///
+    /// # Errors
+    /// As [`Engine::send`], for the first message that was not accepted. Those before it were.
+    pub fn send_many(
+        &self, to: To, level: Level, token: u64, payloads: &[&[u8]], timeout: Duration,
+    ) -> (usize, Result<Code>) {
+        let level = match self.admit(to, level) {
+            Ok(level) => level,
+            Err(error) => return (0, Err(error)),
+        };
+        let (accepted, code) = self.handle.shared.send_many(to, level, token, payloads, self.patience(timeout));
+        let length = payloads.get(accepted).map_or(0, |payload| payload.len());
+        (accepted, self.answer(code, level, length))
+    }
+
     fn offer(&self, to: To, level: Level, token: u64, source: &Source<'_>, timeout: Duration) -> Result<Code> {
+        let level = self.admit(to, level)?;
+        let code = self.handle.shared.send(to, level, token, source, self.patience(timeout));
+        self.answer(code, level, source.length())
+    }
+
+    /// Whether such a message can be sent at all.
+    #[inline]
+    fn admit(&self, to: To, level: Level) -> Result<batch::Level> {
         self.check_fork()?;
         let level = built(level, to)?;
-        let shared = &self.handle.shared;
         if let To::Member(incarnation) = to {
-            shared.with_view(|view| check_receiver(view, incarnation))?;
+            self.handle.shared.with_view(|view| check_receiver(view, incarnation))?;
         }
-        let patience = if !timeout.is_zero() && self.may_wait() { timeout } else { Duration::ZERO };
-        match shared.send(to, level, token, source, patience) {
+        Ok(level)
+    }
+
+    #[inline]
+    fn patience(&self, timeout: Duration) -> Duration {
+        if !timeout.is_zero() && self.may_wait() { timeout } else { Duration::ZERO }
+    }
+
+    /// In words what a message of this length was answered with, if that is an error.
+    #[inline]
+    fn answer(&self, code: Code, level: batch::Level, length: usize) -> Result<Code> {
+        let shared = &self.handle.shared;
+        match code {
             Code::TooLarge if level == batch::Level::Unreliable => {
-                let (length, bound) = (source.length(), shared.loose_bound());
+                let bound = shared.loose_bound();
                 let text =
                     format!("{length} bytes are too long for one datagram, which takes {bound}: send it as Fifo");
                 Err(Error::new(Code::TooLarge, text))
             }
-            Code::TooLarge => Err(self.too_large(source.length())),
+            Code::TooLarge => Err(self.too_large(length)),
             code => refused(shared, code),
         }
     }

@@ -26,6 +26,9 @@ pub const DCN_LEVEL_SAFE: u32 = 3;
 /// Most parts of one `dcn_sendv`.
 pub const DCN_PARTS_MAX: usize = 1024;
 
+/// Most messages of one `dcn_send_many`.
+pub const DCN_MESSAGES_MAX: usize = 1024;
+
 /// A range of the caller's memory. This struct never changes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,47 @@ pub unsafe extern "C" fn dcn_sendv(
     })
 }
 
+/// Sends several messages in the order given, each as `dcn_send` does: what many short ones cost together beside their bytes is about
+/// what one costs alone.
+///
+/// Parameters: `messages`, an array of `count` ranges, one for each message (0 to `DCN_MESSAGES_MAX`; NULL if 0); `token` comes with
+/// each of them; `timeout_ms` is for all of them; `accepted`, set to how many were accepted, from the first on; all others as for `dcn_send`.
+/// Ownership: the payloads are copied before the call returns.
+/// Threads: any. What one thread sends to the same receiver is delivered in that order. Blocking: blocks up to timeout.
+/// Returns: `DCN_OK`: all were accepted; else what `dcn_send` returns for the first one that was not, or `DCN_ERR_INVALID_ARGUMENT` about the array
+/// or for `accepted` = NULL, and then nothing was taken. The first `*accepted` were accepted whatever is returned, and are not to be sent
+/// again; a message that cannot be sent (`DCN_ERR_TOO_LARGE`) keeps back those behind it.
+///
+/// # Safety
+/// `messages` is null or points to `count` ranges, each of readable bytes; `accepted` is null or points to a `size_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dcn_send_many(
+    engine: dcn_engine_t, to: u32, level: u32, token: u64, messages: *const dcn_slice_t, count: usize, timeout_ms: u32,
+    accepted: *mut usize,
+) -> i32 {
+    let place = input::place(accepted, "accepted");
+    if let Ok(place) = place {
+        // SAFETY: not null and aligned; the caller's promise.
+        unsafe { place.write(0) };
+    }
+    with_engine(engine, |_, engine| {
+        let place = place?;
+        if count > DCN_MESSAGES_MAX {
+            return Err(input::invalid(format!("{count} messages: one call takes at most {DCN_MESSAGES_MAX}")));
+        }
+        // SAFETY: the caller's promise.
+        let messages = unsafe { slices(messages, count, "messages")? };
+        // SAFETY: the caller's promise.
+        let bytes = |message: &dcn_slice_t| unsafe { input::bytes(message.data, message.bytes, "a message") };
+        let payloads = messages.iter().map(bytes).collect::<Result<Vec<&[u8]>>>()?;
+        let (to, level, timeout) = (receiver(engine, to)?, self::level(level)?, input::timeout(timeout_ms));
+        let (taken, answer) = engine.send_many(to, level, token, &payloads, timeout);
+        // SAFETY: as above.
+        unsafe { place.write(taken) };
+        answer
+    })
+}
+
 /// Sends the bytes of a buffer, wrapped (`dcn_buf_wrap`) or retained (`dcn_buf_retain`).
 ///
 /// What is longer than 16 KiB is not copied at the call; the engine copies it once, into batches (`dcn_send` copies it twice). Shorter ones are copied at
@@ -107,17 +151,28 @@ pub extern "C" fn dcn_send_buf(
 /// # Safety
 /// As for [`dcn_sendv`].
 unsafe fn gather<'a>(parts: *const dcn_slice_t, count: usize) -> Result<Vec<IoSlice<'a>>> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
     if count > DCN_PARTS_MAX {
         return Err(input::invalid(format!("{count} parts: at most {DCN_PARTS_MAX} make one message")));
     }
-    let parts = input::place(parts.cast_mut(), "parts")?;
-    // SAFETY: not null and aligned; as long as the caller promises.
-    let parts = unsafe { std::slice::from_raw_parts(parts, count) };
+    // SAFETY: the caller's promise.
+    let parts = unsafe { slices(parts, count, "parts")? };
     // SAFETY: the caller's promise.
     parts.iter().map(|part| Ok(IoSlice::new(unsafe { input::bytes(part.data, part.bytes, "a part")? }))).collect()
+}
+
+/// An array of ranges of the caller's.
+///
+/// # Safety
+/// It is null or has so many.
+unsafe fn slices<'a>(first: *const dcn_slice_t, count: usize, what: &str) -> Result<&'a [dcn_slice_t]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if first.is_null() || !first.is_aligned() {
+        return Err(input::invalid(format!("{what} is NULL or not aligned: {count} ranges were expected")));
+    }
+    // SAFETY: not null and aligned; as long as the caller promises.
+    Ok(unsafe { std::slice::from_raw_parts(first, count) })
 }
 
 pub(super) fn receiver(engine: &Engine, to: u32) -> Result<To> {

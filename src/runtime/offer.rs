@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::shared::Shared;
-use crate::core::{PACKED_BYTES, Payload, Space, To};
-use crate::types::Code;
+use crate::core::{PACKED_BYTES, PENDING_OVERHEAD, Payload, Space, To};
+use crate::types::{Code, limits};
 use crate::wire::batch::Level;
 
 /// Where a message lies that is offered.
@@ -55,6 +55,9 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What is offered under one lock, as it counts in the outbox: others want that lock too.
+const LOT_BYTES: usize = 2 * limits::BATCH_BYTES;
+
 /// The least that a system fetches at once.
 const PAGE_BYTES: usize = 4096;
 
@@ -88,6 +91,45 @@ impl Shared {
     #[cold]
     fn offer_again(&self, to: To, level: Level, token: u64, whole: &[u8], patience: Duration) -> Code {
         self.insist(patience, || self.offer(to, level, token, Payload::Borrowed(whole)))
+    }
+
+    /// Offers one message after the other, many under one lock; waits for `patience` in all while the answer is `Again`. Tells how many
+    /// were accepted, and what the one behind them was answered with.
+    pub fn send_many(&self, to: To, level: Level, token: u64, messages: &[&[u8]], patience: Duration) -> (usize, Code) {
+        let mut accepted = 0;
+        let code = self.insist(patience, || {
+            while let Some(next) = messages.get(accepted) {
+                let (count, code) = match lot(&messages[accepted..]) {
+                    [] => match self.send_long(to, level, token, &Source::Slice(next), Duration::ZERO) {
+                        Code::Ok => (1, Code::Ok),
+                        code => (0, code),
+                    },
+                    lot => self.offer_lot(to, level, token, lot),
+                };
+                accepted += count;
+                if code != Code::Ok {
+                    return code;
+                }
+            }
+            Code::Ok
+        });
+        (accepted, code)
+    }
+
+    /// As [`Shared::offer`], with one message after the other until one is not taken.
+    fn offer_lot(&self, to: To, level: Level, token: u64, lot: &[&[u8]]) -> (usize, Code) {
+        lot.iter().for_each(|message| fetch(message));
+        let mut outbox = self.outbox();
+        let idle = outbox.is_idle(to, level);
+        let mut answers =
+            lot.iter().map(|message| outbox.push(to, level, token, Payload::Borrowed(message))).enumerate();
+        let refused = answers.find(|(_, code)| *code != Code::Ok);
+        let (accepted, code) = refused.unwrap_or((lot.len(), Code::Ok));
+        drop(outbox);
+        if accepted > 0 && idle {
+            self.bell.ring();
+        }
+        (accepted, code)
     }
 
     /// The parts are joined outside of the lock.
@@ -204,6 +246,17 @@ impl Shared {
             }
         }
     }
+}
+
+/// The first ones that are short, as many as make a lot.
+fn lot<'a>(messages: &'a [&'a [u8]]) -> &'a [&'a [u8]] {
+    let mut bytes = 0;
+    let fits = |message: &&&[u8]| {
+        bytes += message.len() + PENDING_OVERHEAD;
+        message.len() <= PACKED_BYTES && bytes <= LOT_BYTES
+    };
+    let count = messages.iter().take_while(fits).count();
+    &messages[..count]
 }
 
 /// When a timeout is over. One so long that no clock can show its end is as good as a century.

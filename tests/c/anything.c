@@ -212,7 +212,13 @@ static int32_t call_with_engine(caller_t *caller, dcn_engine_t engine) {
         case 4: return dcn_engine_local_address(engine, text, (size_t)draw(caller, sizeof text), &count);
         case 5: return dcn_engine_fd(engine, &fd);
         case 6: return dcn_engine_ready(engine);
-        case 7: return dcn_sendv(engine, (uint32_t)draw(caller, 4), (uint32_t)draw(caller, 6), 1, NULL, (size_t)draw(caller, 2), 0);
+        case 7:
+            if (draw(caller, 2)) {
+                const dcn_slice_t messages[] = {{(const uint8_t *)text, (size_t)draw(caller, sizeof text)}, {NULL, 0}};
+                return dcn_send_many(engine, (uint32_t)draw(caller, 4), (uint32_t)draw(caller, 6), 1, messages, (size_t)draw(caller, 3), 0,
+                                     draw(caller, 8) ? &count : NULL);
+            }
+            return dcn_sendv(engine, (uint32_t)draw(caller, 4), (uint32_t)draw(caller, 6), 1, NULL, (size_t)draw(caller, 2), 0);
         case 8:
             return dcn_send(engine, (uint32_t)draw(caller, 8), DCN_LEVEL_FIFO, draw(caller, 9), (const uint8_t *)text,
                             (size_t)draw(caller, sizeof text), (uint32_t)draw(caller, 3));

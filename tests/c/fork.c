@@ -42,6 +42,7 @@ static void refuses_what_is_the_parents(parent_t *parent) {
     EXPECT(DCN_ERR_FORKED, dcn_engine_open(parent->config, NULL, NULL, &engine, NULL));
     EXPECT(DCN_ERR_FORKED, send_text(parent->engine, DCN_TO_ALL, "from the child"));
     EXPECT(DCN_ERR_FORKED, dcn_sendv(parent->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0));
+    EXPECT(DCN_ERR_FORKED, dcn_send_many(parent->engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0, &count));
     EXPECT(DCN_ERR_FORKED, dcn_engine_poll(parent->engine, &event, sizeof event, 1, 1000, &count));
     EXPECT(DCN_ERR_FORKED, dcn_engine_fd(parent->engine, &fd));
     EXPECT(DCN_ERR_FORKED, dcn_engine_open_in_loop(parent->config, &engine, NULL));

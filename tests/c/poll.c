@@ -108,6 +108,38 @@ static void a_witness_says_so(void) {
     OK(dcn_engine_close(w));
 }
 
+/* As if each had been sent by itself; how many were taken is said whatever the answer is. */
+static void several_at_once(const pair_t *pair) {
+    dcn_event_t event;
+    size_t accepted = 99, bytes = 64u << 20;
+    uint8_t *much = calloc(1, bytes), some[20000];
+    memset(some, 7, sizeof some);
+    const dcn_slice_t messages[] = {{(const uint8_t *)"one", 3}, {NULL, 0}, {some, sizeof some}, {(const uint8_t *)"four", 4}, {much, bytes}, {some, 1}};
+    OK(dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 6, messages, 4, PATIENCE_MS, &accepted));
+    CHECK(accepted == 4);
+    for (size_t i = 0; i < 4; i++) {
+        await_kind(pair->a, DCN_EVENT_MESSAGE, &event);
+        CHECK(event.data_bytes == messages[i].bytes && event.token == 6);
+        CHECK(event.data_bytes == 0 || memcmp(event.data, messages[i].data, event.data_bytes) == 0);
+    }
+    EXPECT(DCN_ERR_TOO_LARGE, dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, messages + 3, 3, PATIENCE_MS, &accepted));
+    CHECK(accepted == 1 && strstr(dcn_last_error(), "67108864") != NULL);
+    await_kind(pair->a, DCN_EVENT_MESSAGE, &event);
+    CHECK(is_text(&event, "four"));
+    free(much);
+
+    accepted = 99;
+    OK(dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0, &accepted));
+    CHECK(accepted == 0);
+    const dcn_slice_t wrong[] = {{some, 1}, {NULL, 3}};
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, wrong, 2, 0, &accepted));
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 1, 0, &accepted));
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, messages, DCN_MESSAGES_MAX + 1, 0, &accepted));
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send_many(pair->b, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, messages, 1, 0, NULL));
+    EXPECT(DCN_ERR_INVALID_ARGUMENT, dcn_send_many(pair->b, DCN_TO_ALL, 4, 0, messages, 1, 0, &accepted));
+    CHECK(accepted == 0);
+}
+
 static void messages_reach_all_and_one(void) {
     pair_t pair = open_pair();
     dcn_event_t event;
@@ -155,6 +187,8 @@ static void messages_reach_all_and_one(void) {
     OK(dcn_send(pair.b, DCN_TO_ALL, DCN_LEVEL_UNRELIABLE, 0, datagram, 1327, 0));
     await_kind(pair.a, DCN_EVENT_MESSAGE, &event);
     CHECK(event.data_bytes == 1327 && event.number == 3);
+
+    several_at_once(&pair);
 
     EXPECT(DCN_ERR_NO_SUCH_MEMBER, send_text(pair.b, b, "to myself"));
     EXPECT(DCN_ERR_NO_SUCH_MEMBER, send_text(pair.b, 1u << 30, "to nobody"));
@@ -352,6 +386,9 @@ static void closed_handles_are_refused_everywhere(void) {
         EXPECT(DCN_ERR_BAD_HANDLE, dcn_engine_local_address(dead[i], address, sizeof address, NULL));
         EXPECT(DCN_ERR_BAD_HANDLE, send_text(dead[i], DCN_TO_ALL, "x"));
         EXPECT(DCN_ERR_BAD_HANDLE, dcn_sendv(dead[i], DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0));
+        count = 99;
+        EXPECT(DCN_ERR_BAD_HANDLE, dcn_send_many(dead[i], DCN_TO_ALL, DCN_LEVEL_FIFO, 0, NULL, 0, 0, &count));
+        CHECK(count == 0);
         EXPECT(DCN_ERR_BAD_HANDLE, dcn_buf_retain(dead[i], &event, &buffer));
     }
     /* Handles of other kinds. */

@@ -387,6 +387,9 @@ pub struct BenchArguments {
     /// Of `failover`: only these. Default: all.
     #[arg(long = "fault", value_name = "FAULT,FAULT", value_delimiter = ',', value_parser = ["kill-leader", "kill-member", "stop-leader", "stop-member"])]
     pub faults: Vec<String>,
+    /// Hand in one message a call. Else a member that sends as fast as it can hands in 64 KiB of messages at a time.
+    #[arg(long)]
+    pub one_by_one: bool,
     /// The leader sends, so that nobody relays. `fanout` is so anyway.
     #[arg(long)]
     pub direct: bool,

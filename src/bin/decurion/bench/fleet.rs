@@ -152,12 +152,13 @@ impl<'a> Fleet<'a> {
         };
         for at in 0..plan.members {
             let echo = plan.workload == Workload::Sessions;
-            let (bytes, mode, tuning) = (plan.bytes, plan.mode, plan.tuning);
+            let (bytes, one_by_one, mode, tuning) = (plan.bytes, plan.one_by_one, plan.mode, plan.tuning);
             let (network, host) = match &stage.networks {
                 Some(networks) => (Some(networks.of(at)), veth::address(at)),
                 None => (None, Ipv4Addr::LOCALHOST),
             };
-            let spec = Spec { number: at as u8, bytes, mode, settings: settings(at), echo, blast, host, tuning };
+            let settings = settings(at);
+            let spec = Spec { number: at as u8, bytes, one_by_one, mode, settings, echo, blast, host, tuning };
             let process = Process::start(verb, &spec, number, at, network, &stage.to_bench);
             let cannot = |error| Failure::new(Exit::Environment, format!("cannot start a process: {error}"));
             fleet.processes.push(process.map_err(cannot)?);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use decurion::api::{Event, Messages, To, ViewChange};
+use decurion::api::{Event, Messages, ViewChange};
 use decurion::core::PACKED_BYTES;
 use decurion::types::Code;
-use decurion::{Config, Engine, Level, Mode};
+use decurion::{Config, Engine, Mode};
 use parking_lot::Mutex;
 
+use super::burst::{self, Burst};
 use super::child::{self, Orders, say, trouble};
 use super::pace::{Pace, Schedule};
 use super::payload::{Checks, Source};
@@ -23,8 +24,6 @@ use crate::output::{Exit, Failure, Outcome};
 const EVENTS: usize = 256;
 /// How long a sender waits for room before it looks again.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// What a host's loop hands in between two turns.
-const BURST_BYTES: usize = 64 * 1_024;
 /// Turns of a busy loop between two looks at stdin.
 const TURNS: u32 = 64;
 
@@ -169,23 +168,21 @@ fn with_poll(spec: &Spec, config: &Config) -> Outcome {
 /// The thread that reads orders and sends, beside the one that delivers.
 struct Sender {
     number: u8,
+    bytes: usize,
+    one_by_one: bool,
     engine: Engine,
-    message: Vec<u8>,
     copied_bytes: u64,
 }
 
 impl Sender {
     fn new(spec: &Spec, engine: Engine) -> Sender {
-        Sender { number: spec.number, engine, message: vec![0x5a; spec.bytes], copied_bytes: 0 }
+        Sender { number: spec.number, bytes: spec.bytes, one_by_one: spec.one_by_one, engine, copied_bytes: 0 }
     }
 
     fn obey(&mut self, order: Order, host: &Mutex<Host>) {
         match order {
-            Order::Stream { ms, pace } => self.stream(ms, pace),
-            Order::Transfer { ms, bytes } => {
-                self.message = vec![0x5a; bytes];
-                self.stream(ms, None);
-            }
+            Order::Stream { ms, pace } => self.stream(self.bytes, ms, pace),
+            Order::Transfer { ms, bytes } => self.stream(bytes, ms, None),
             Order::Sessions(changes) => host.lock().writer.begin(&changes, &self.engine),
             Order::Watch => host.lock().watch(),
             Order::Take { bytes_per_s } => host.lock().bytes_per_s = bytes_per_s,
@@ -195,8 +192,9 @@ impl Sender {
         }
     }
 
-    fn stream(&mut self, ms: u64, pace: Option<Pace>) {
-        let mut source = Source::new(self.number, self.message.len(), ms, pace.is_some());
+    fn stream(&mut self, bytes: usize, ms: u64, pace: Option<Pace>) {
+        let mut source = Source::new(self.number, bytes, ms, pace.is_some());
+        let mut burst = Burst::new(bytes, self.one_by_one || pace.is_some());
         let mut schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
         while !source.ended() {
             if let Some(schedule) = &mut schedule {
@@ -207,18 +205,17 @@ impl Sender {
                 source.tell(schedule.told_ns());
                 schedule.take(1);
             }
-            source.fill(&mut self.message);
-            loop {
-                match self.engine.send(To::Everybody, Level::Fifo, 0, &self.message, PATIENCE) {
-                    Ok(Code::Ok) => break,
-                    Ok(Code::Again) => {}
+            burst.fill(&mut source);
+            while !burst.is_taken() {
+                match burst.send(&self.engine, PATIENCE) {
+                    Ok(Code::Ok | Code::Again) => {}
                     // Between two views there is nothing to wait on: ask again soon.
                     Ok(_) => _ = child::wait([], Some(1_000_000)),
                     Err(error) => return trouble(format!("cannot send: {}", error.text())),
                 }
             }
         }
-        self.copied_bytes += source.sent().messages * copied_by_send(self.message.len());
+        self.copied_bytes += source.sent().messages * copied_by_send(bytes);
         say(&Said::Sent(source.sent()));
     }
 }
@@ -252,17 +249,18 @@ fn with_loop(spec: &Spec, config: &Config) -> Outcome {
     let cannot = |error: std::io::Error| Failure::new(Exit::Environment, format!("cannot read orders: {error}"));
     let orders = Orders::new().map_err(cannot)?;
     let engine = open(config, Mode::Loop)?;
-    let message = vec![0x5a; spec.bytes];
-    Looped { number: spec.number, engine, orders, host: Host::default(), message, sending: None, copied: 0, calls: 0 }
-        .run()
+    let (number, bytes, one_by_one) = (spec.number, spec.bytes, spec.one_by_one);
+    let host = Host::default();
+    Looped { number, bytes, one_by_one, engine, orders, host, sending: None, copied: 0, calls: 0 }.run()
 }
 
 struct Looped {
     number: u8,
+    bytes: usize,
+    one_by_one: bool,
     engine: Engine,
     orders: Orders,
     host: Host,
-    message: Vec<u8>,
     sending: Option<Sending>,
     copied: u64,
     calls: u64,
@@ -270,9 +268,8 @@ struct Looped {
 
 struct Sending {
     source: Source,
+    burst: Burst,
     schedule: Option<Schedule>,
-    /// The message that was made last has not been taken.
-    waits: bool,
 }
 
 impl Looped {
@@ -308,11 +305,8 @@ impl Looped {
         self.calls += 1;
         for order in self.orders.take() {
             match order {
-                Order::Stream { ms, pace } => self.begin(ms, pace),
-                Order::Transfer { ms, bytes } => {
-                    self.message = vec![0x5a; bytes];
-                    self.begin(ms, None);
-                }
+                Order::Stream { ms, pace } => self.begin(self.bytes, ms, pace),
+                Order::Transfer { ms, bytes } => self.begin(bytes, ms, None),
                 Order::Sessions(changes) => self.host.writer.begin(&changes, &self.engine),
                 Order::Watch => self.host.watch(),
                 Order::Take { .. } => trouble("a loop takes all that there is"),
@@ -323,49 +317,46 @@ impl Looped {
         }
     }
 
-    fn begin(&mut self, ms: u64, pace: Option<Pace>) {
-        let source = Source::new(self.number, self.message.len(), ms, pace.is_some());
+    fn begin(&mut self, bytes: usize, ms: u64, pace: Option<Pace>) {
+        let source = Source::new(self.number, bytes, ms, pace.is_some());
+        let burst = Burst::new(bytes, self.one_by_one || pace.is_some());
         let schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
-        self.sending = Some(Sending { source, schedule, waits: false });
+        self.sending = Some(Sending { source, burst, schedule });
     }
 
-    /// Sends a burst; answers how long the loop may wait for its sake.
+    /// Sends what is handed in between two turns; answers how long the loop may wait for its sake.
     fn send(&mut self) -> Option<u64> {
-        let sending = self.sending.as_mut()?;
-        let mut left = (BURST_BYTES / self.message.len()).max(1);
-        while left > 0 {
-            if !sending.waits {
-                if sending.source.ended() {
-                    let sent = sending.source.sent();
-                    self.copied += sent.messages * copied_by_send(self.message.len());
-                    say(&Said::Sent(sent));
+        let Sending { source, burst, schedule } = self.sending.as_mut()?;
+        let mut handed_in = 0;
+        while handed_in < burst::BYTES {
+            if burst.is_taken() {
+                if source.ended() {
+                    self.copied += source.sent().messages * copied_by_send(burst.long());
+                    say(&Said::Sent(source.sent()));
                     self.sending = None;
                     return None;
                 }
-                if let Some(schedule) = &mut sending.schedule {
+                if let Some(schedule) = schedule {
                     let early = schedule.due_ns().saturating_sub(monotonic_ns());
                     if early > 0 {
                         return Some(early);
                     }
-                    sending.source.tell(schedule.told_ns());
+                    source.tell(schedule.told_ns());
                     schedule.take(1);
                 }
-                sending.source.fill(&mut self.message);
+                burst.fill(source);
             }
-            match self.engine.send(To::Everybody, Level::Fifo, 0, &self.message, Duration::ZERO) {
-                Ok(Code::Ok) => sending.waits = false,
-                Ok(code) => {
-                    sending.waits = true;
-                    // Room is told by an event; of a new view nothing is told that could be waited for here.
-                    return (code != Code::Again).then_some(1_000_000);
-                }
+            handed_in += burst.waiting();
+            match burst.send(&self.engine, Duration::ZERO) {
+                Ok(Code::Ok) => {}
+                // Room is told by an event; of a new view nothing is told that could be waited for here.
+                Ok(code) => return (code != Code::Again).then_some(1_000_000),
                 Err(error) => {
                     trouble(format!("cannot send: {}", error.text()));
                     self.sending = None;
                     return None;
                 }
             }
-            left -= 1;
         }
         Some(0)
     }

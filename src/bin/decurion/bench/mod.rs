@@ -2,6 +2,7 @@
 //! links, in interleaved pairs.
 
 pub mod allocations;
+mod burst;
 mod child;
 mod failover;
 mod figures;

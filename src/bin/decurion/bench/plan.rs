@@ -48,6 +48,8 @@ pub struct Plan {
     pub group_size: usize,
     /// Length of a message.
     pub bytes: usize,
+    /// Whether a sender hands in one message a call, also where it sends as fast as it can.
+    pub one_by_one: bool,
     /// How long each measurement lasts.
     pub ms: u64,
     /// How many interleaved pairs.
@@ -147,6 +149,7 @@ impl Plan {
             groups,
             group_size,
             bytes,
+            one_by_one: arguments.one_by_one,
             ms: (arguments.seconds.unwrap_or(seconds) * 1_000.0) as u64,
             pairs: arguments.pairs.unwrap_or(pairs),
             window: arguments.window,
@@ -203,7 +206,7 @@ impl Plan {
         json!({
             "workload": self.workload.name(), "members": self.members, "groups": self.groups, "bytes": self.bytes,
             "seconds": self.ms as f64 / 1_000.0, "pairs": self.pairs, "window": self.window, "sessions": self.sessions, "mode": self.mode,
-            "direct": self.direct, "beside_bytes": self.beside, "burst": self.burst, "leader_cpu": self.leader_cpu,
+            "one_by_one": self.one_by_one, "direct": self.direct, "beside_bytes": self.beside, "burst": self.burst, "leader_cpu": self.leader_cpu,
             "transport": self.transport.name(), "network": self.network.name(), "rate_mbit": self.rate_mbit,
             "raw_transport": self.raw_transport().name(),
             "security": "none", "settings": settings, "raw": self.tuning,

@@ -26,6 +26,8 @@ pub struct Spec {
     pub number: u8,
     /// Length of a message in bytes.
     pub bytes: usize,
+    /// Whether a member hands in one message a call.
+    pub one_by_one: bool,
     /// Who hosts it. The raw process hands over to a thread with [`Mode::Poll`] and else has one thread.
     pub mode: Mode,
     /// Settings of the engine; of a raw process, none.
