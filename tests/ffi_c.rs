@@ -83,8 +83,15 @@ fn what_a_call_to_send_costs_is_told() {
         .arg(root().join("benches/c/send.c"))
         .arg(folder.join("libdecurion.so")));
     let text = run(Command::new(&binary).arg("1").env("LD_LIBRARY_PATH", &folder));
-    for what in ["a call, engine awake", "the first call after a rest", "calls of four threads", "the slowest of them"]
-    {
+    let figures = [
+        "a call, engine awake",
+        "the first call after a rest",
+        "calls of four threads",
+        "the slowest of them",
+        "one of a hundred by dcn_send_many",
+        "the same by four threads",
+    ];
+    for what in figures {
         let line = text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("no '{what}': {text}"));
         let measured = line.split_whitespace().find_map(|word| word.contains('.').then(|| word.parse::<f64>().ok())?);
         assert!(measured.is_some_and(|measured| measured > 0.0), "{line}");

@@ -1,5 +1,5 @@
 /* What a call to dcn_send costs a C host, 64 bytes each: beside an engine that is awake, as the first one after a rest, and by four
- * threads at once. Two members in one process; what one sends the other takes.  send [ROUNDS] */
+ * threads at once; and what a message costs where dcn_send_many takes a hundred at a time. Two members in one process; what one sends the other takes.  send [ROUNDS] */
 #include <decurion.h>
 
 #include <pthread.h>
@@ -16,12 +16,16 @@ enum { BYTES = 64, THREADS = 4, BURST_OF_EACH = 250000, ROUNDS = 9, RESTS = 10, 
 enum { BLOCK = 100, BLOCKS = 40 };
 
 static const uint8_t message[BYTES];
+static dcn_slice_t together[BLOCK];
 static atomic_ullong arrived;
 static atomic_uint members;
 static pthread_barrier_t start;
 
+typedef void send_fn(dcn_engine_t engine, unsigned count);
+
 typedef struct {
     dcn_engine_t engine;
+    send_fn *send;
     uint64_t begun, ended;
 } sender_t;
 
@@ -79,17 +83,22 @@ static void send_some(dcn_engine_t engine, unsigned count) {
         if (dcn_send(engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, message, BYTES, 0) != DCN_OK) fail("a message was not taken");
 }
 
+static void send_together(dcn_engine_t engine, unsigned count) {
+    for (size_t accepted; count > 0; count -= BLOCK)
+        if (dcn_send_many(engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, together, BLOCK, 0, &accepted) != DCN_OK) fail("messages were not taken");
+}
+
 static void *sends(void *argument) {
     sender_t *sender = argument;
     pthread_barrier_wait(&start);
     sender->begun = now_ns();
-    send_some(sender->engine, BURST_OF_EACH);
+    sender->send(sender->engine, BURST_OF_EACH);
     sender->ended = now_ns();
     return NULL;
 }
 
 /* All of them together in a second, and what the slowest has of the mean. */
-static void by_threads(dcn_engine_t engine, double *rate, double *slowest) {
+static void by_threads(dcn_engine_t engine, send_fn *send, double *rate, double *slowest) {
     pthread_t threads[THREADS];
     sender_t senders[THREADS];
     uint64_t begun = UINT64_MAX, ended = 0;
@@ -97,6 +106,7 @@ static void by_threads(dcn_engine_t engine, double *rate, double *slowest) {
     pthread_barrier_init(&start, NULL, THREADS);
     for (int i = 0; i < THREADS; i++) {
         senders[i].engine = engine;
+        senders[i].send = send;
         if (pthread_create(&threads[i], NULL, sends, &senders[i]) != 0) fail("cannot start a thread");
     }
     for (int i = 0; i < THREADS; i++) {
@@ -122,6 +132,22 @@ static double median(double *values, int count) {
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+/* Of one message, many times in a row; the first call wakes the engine. */
+static void in_blocks(dcn_engine_t engine, send_fn *send, double *awake) {
+    for (int i = 0; i < BLOCKS; i++) {
+        uint64_t begun = now_ns();
+        send(engine, BLOCK);
+        awake[i] = (double)(now_ns() - begun) / BLOCK;
+    }
+}
+
+/* A place for so many figures. */
+static double *figures(int count) {
+    double *place = calloc((size_t)count, sizeof *place);
+    if (!place) fail("no memory");
+    return place;
+}
+
 static void tell(const char *what, double measured, const char *unit, double wanted, int at_least) {
     int met = at_least ? measured >= wanted : measured <= wanted;
     printf("%-48s %10.2f %-5s (%g or %s: %s)\n", what, measured, unit, wanted, at_least ? "more" : "less", met ? "met" : "missed");
@@ -132,8 +158,9 @@ int main(int count, char **words) {
     char address[DCN_ADDRESS_BYTES];
     uint64_t sent = 0;
     if (rounds < 1 || rounds > 1000) return fprintf(stderr, "usage: send [ROUNDS]\n"), 2;
-    double *awake = calloc((size_t)rounds * (BLOCKS + RESTS + 2), sizeof *awake), *idle = awake + rounds * BLOCKS, *rate = idle + rounds * RESTS, *slowest = rate + rounds;
-    if (!awake) return 1;
+    double *awake = figures(rounds * BLOCKS), *idle = figures(rounds * RESTS), *rate = figures(rounds), *slowest = figures(rounds);
+    double *of_many = figures(rounds * BLOCKS), *rate_of_many = figures(rounds), *ignored = figures(1);
+    for (int i = 0; i < BLOCK; i++) together[i] = (dcn_slice_t){message, BYTES};
     dcn_engine_t receiver = member("receiver", NULL, receives);
     if (dcn_engine_local_address(receiver, address, sizeof address, NULL) != DCN_OK) fail("an address");
     dcn_engine_t engine = member("sender", address, ignores);
@@ -147,14 +174,13 @@ int main(int count, char **words) {
             idle[round * RESTS + i] = (double)(now_ns() - begun) / 1e3;
         }
         settle(sent += RESTS);
-        /* The first of them wakes the engine. */
-        for (int i = 0; i < BLOCKS; i++) {
-            uint64_t begun = now_ns();
-            send_some(engine, BLOCK);
-            awake[round * BLOCKS + i] = (double)(now_ns() - begun) / BLOCK;
-        }
+        in_blocks(engine, send_some, &awake[round * BLOCKS]);
         settle(sent += BLOCKS * BLOCK);
-        by_threads(engine, &rate[round], &slowest[round]);
+        in_blocks(engine, send_together, &of_many[round * BLOCKS]);
+        settle(sent += BLOCKS * BLOCK);
+        by_threads(engine, send_some, &rate[round], &slowest[round]);
+        settle(sent += THREADS * (uint64_t)BURST_OF_EACH);
+        by_threads(engine, send_together, &rate_of_many[round], ignored);
         settle(sent += THREADS * (uint64_t)BURST_OF_EACH);
     }
     printf("dcn_send from C, %d bytes, medians of %d rounds\n", BYTES, rounds);
@@ -162,6 +188,9 @@ int main(int count, char **words) {
     tell("the first call after a rest of 10 ms", median(idle, rounds * RESTS), "us", 3, 0);
     tell("calls of four threads in a second", median(rate, rounds) / 1e6, "M", 25, 1);
     tell("the slowest of them, against the mean", median(slowest, rounds), "", 0.5, 1);
-    free(awake);
+    printf("%-48s %10.2f ns\n", "one of a hundred by dcn_send_many", median(of_many, rounds * BLOCKS));
+    printf("%-48s %10.2f M\n", "the same by four threads in a second", median(rate_of_many, rounds) / 1e6);
+    double *all[] = {awake, idle, rate, slowest, of_many, rate_of_many, ignored};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     return dcn_engine_close(engine) != DCN_OK || dcn_engine_close(receiver) != DCN_OK;
 }

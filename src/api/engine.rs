@@ -283,7 +283,7 @@ impl Engine {
     }
 
     /// Whether such a message can be sent at all.
-    #[inline]
+    #[inline(always)]
     fn admit(&self, to: To, level: Level) -> Result<batch::Level> {
         self.check_fork()?;
         let level = built(level, to)?;
@@ -293,14 +293,19 @@ impl Engine {
         Ok(level)
     }
 
-    #[inline]
+    #[inline(always)]
     fn patience(&self, timeout: Duration) -> Duration {
         if !timeout.is_zero() && self.may_wait() { timeout } else { Duration::ZERO }
     }
 
     /// In words what a message of this length was answered with, if that is an error.
-    #[inline]
+    #[inline(always)]
     fn answer(&self, code: Code, level: batch::Level, length: usize) -> Result<Code> {
+        if code == Code::Ok { Ok(code) } else { self.answer_in_words(code, level, length) }
+    }
+
+    #[cold]
+    fn answer_in_words(&self, code: Code, level: batch::Level, length: usize) -> Result<Code> {
         let shared = &self.handle.shared;
         match code {
             Code::TooLarge if level == batch::Level::Unreliable => {

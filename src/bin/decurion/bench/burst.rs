@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use decurion::api::To;
-use decurion::types::Code;
+use decurion::types::{Code, Result};
 use decurion::{Engine, Level};
 
 use super::payload::Source;
@@ -45,19 +45,31 @@ impl Burst {
 
     /// Makes the next ones. Not to be called before all is taken, nor once the source has ended.
     pub fn fill(&mut self, source: &mut Source) {
-        self.waiting = 0..source.fill_all(&mut self.memory);
+        let filled = if self.memory.len() == self.long {
+            source.fill(&mut self.memory);
+            self.long
+        } else {
+            source.fill_all(&mut self.memory)
+        };
+        self.waiting = 0..filled;
     }
 
     /// Hands in what waits; `Ok` if all of it was taken.
-    pub fn send(&mut self, engine: &Engine, patience: Duration) -> decurion::types::Result<Code> {
-        let waiting = &self.memory[self.waiting.clone()];
-        let (taken, answer) = if waiting.len() == self.long {
-            let answer = engine.send(To::Everybody, Level::Fifo, 0, waiting, patience);
-            (usize::from(matches!(answer, Ok(Code::Ok))), answer)
-        } else {
-            let messages: Vec<&[u8]> = waiting.chunks_exact(self.long).collect();
-            engine.send_many(To::Everybody, Level::Fifo, 0, &messages, patience)
-        };
+    #[inline(always)]
+    pub fn send(&mut self, engine: &Engine, patience: Duration) -> Result<Code> {
+        if self.memory.len() > self.long {
+            return self.send_many(engine, patience);
+        }
+        let answer = engine.send(To::Everybody, Level::Fifo, 0, &self.memory, patience);
+        if matches!(answer, Ok(Code::Ok)) {
+            self.waiting.start = self.long;
+        }
+        answer
+    }
+
+    fn send_many(&mut self, engine: &Engine, patience: Duration) -> Result<Code> {
+        let messages: Vec<&[u8]> = self.memory[self.waiting.clone()].chunks_exact(self.long).collect();
+        let (taken, answer) = engine.send_many(To::Everybody, Level::Fifo, 0, &messages, patience);
         self.waiting.start += taken * self.long;
         answer
     }
