@@ -117,6 +117,7 @@ impl Reactor {
         self.transport.wait(if asleep { timeout } else { Some(Duration::ZERO) })?;
         self.shared.bell.wake();
         self.tick();
+        let begun = self.now;
 
         let requests = self.take_requests();
         self.take_answers();
@@ -127,7 +128,8 @@ impl Reactor {
         self.read();
         self.take_casts();
         self.transport.end_lingering(self.now);
-        if self.member.deadline() <= self.now {
+        // Whatever it was told in this turn, its timers ran with it; what has become due since then is for the next one.
+        if self.member.now() < begun && self.member.deadline() <= self.now {
             self.member.handle(self.now, Input::Wake);
         }
         self.exchange();
@@ -286,6 +288,14 @@ impl Reactor {
             }
         }
         self.transport.read_later(conn);
+    }
+
+    /// Looks at what the host wants without another wait.
+    fn answer_bell(&mut self) {
+        self.shared.bell.wake();
+        let requests = self.take_requests();
+        self.exchange();
+        self.publish(requests);
     }
 
     /// Lets the core take what the host wants, a lot at a time, and does what follows.
@@ -455,7 +465,7 @@ impl Reactor {
             self.member.handle(self.now, Input::Consumed { bytes: consumed });
             // What there was no room for before may have come free, and what the handler wants goes out now.
             match self.shared.bell.has_rung() {
-                true => self.exchange(),
+                true => self.answer_bell(),
                 false => self.work(),
             }
             self.unfinished |= !self.events.is_empty();
