@@ -7,6 +7,7 @@ use decurion::api::To;
 use decurion::types::{Code, Result};
 use decurion::{Engine, Level};
 
+use super::pace::Schedule;
 use super::payload::Source;
 
 /// Short messages are handed in so many bytes at a time.
@@ -43,13 +44,20 @@ impl Burst {
         self.waiting.is_empty()
     }
 
-    /// Makes the next ones. Not to be called before all is taken, nor once the source has ended.
-    pub fn fill(&mut self, source: &mut Source) {
-        let filled = if self.memory.len() == self.long {
+    /// Makes the next ones; of a paced sender what is due at once, and no more. Not to be called before all is taken, nor once the source has ended.
+    pub fn fill(&mut self, source: &mut Source, schedule: Option<&mut Schedule>) {
+        let mut bytes = self.memory.len();
+        if let Some(schedule) = schedule {
+            let count = schedule.due_together().min(bytes / self.long);
+            source.tell(schedule.told_ns());
+            schedule.take(count);
+            bytes = count * self.long;
+        }
+        let filled = if bytes == self.long {
             source.fill(&mut self.memory);
-            self.long
+            bytes
         } else {
-            source.fill_all(&mut self.memory)
+            source.fill_all(&mut self.memory[..bytes])
         };
         self.waiting = 0..filled;
     }
@@ -57,12 +65,12 @@ impl Burst {
     /// Hands in what waits; `Ok` if all of it was taken.
     #[inline(always)]
     pub fn send(&mut self, engine: &Engine, patience: Duration) -> Result<Code> {
-        if self.memory.len() > self.long {
+        if self.waiting.len() > self.long {
             return self.send_many(engine, patience);
         }
-        let answer = engine.send(To::Everybody, Level::Fifo, 0, &self.memory, patience);
+        let answer = engine.send(To::Everybody, Level::Fifo, 0, &self.memory[self.waiting.clone()], patience);
         if matches!(answer, Ok(Code::Ok)) {
-            self.waiting.start = self.long;
+            self.waiting.start = self.waiting.end;
         }
         answer
     }

@@ -194,18 +194,16 @@ impl Sender {
 
     fn stream(&mut self, bytes: usize, ms: u64, pace: Option<Pace>) {
         let mut source = Source::new(self.number, bytes, ms, pace.is_some());
-        let mut burst = Burst::new(bytes, self.one_by_one || pace.is_some());
+        let mut burst = Burst::new(bytes, self.one_by_one);
         let mut schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
         while !source.ended() {
-            if let Some(schedule) = &mut schedule {
+            if let Some(schedule) = &schedule {
                 let early = schedule.due_ns().saturating_sub(monotonic_ns());
                 if early > 0 {
                     child::wait([], Some(early));
                 }
-                source.tell(schedule.told_ns());
-                schedule.take(1);
             }
-            burst.fill(&mut source);
+            burst.fill(&mut source, schedule.as_mut());
             while !burst.is_taken() {
                 match burst.send(&self.engine, PATIENCE) {
                     Ok(Code::Ok | Code::Again) => {}
@@ -319,7 +317,7 @@ impl Looped {
 
     fn begin(&mut self, bytes: usize, ms: u64, pace: Option<Pace>) {
         let source = Source::new(self.number, bytes, ms, pace.is_some());
-        let burst = Burst::new(bytes, self.one_by_one || pace.is_some());
+        let burst = Burst::new(bytes, self.one_by_one);
         let schedule = pace.map(|pace| Schedule::new(pace, monotonic_ns()));
         self.sending = Some(Sending { source, burst, schedule });
     }
@@ -341,10 +339,8 @@ impl Looped {
                     if early > 0 {
                         return Some(early);
                     }
-                    source.tell(schedule.told_ns());
-                    schedule.take(1);
                 }
-                burst.fill(source);
+                burst.fill(source, schedule.as_mut());
             }
             handed_in += burst.waiting();
             match burst.send(&self.engine, Duration::ZERO) {
