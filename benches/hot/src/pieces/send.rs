@@ -1,4 +1,4 @@
-//! The call that sends.
+//! The calls that send.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,31 @@ const PAYLOAD: [u8; 64] = [7; 64];
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub const PIECES: &[Piece] = &[Piece::new("send_call_64", "call", BURST, 4, send_call)];
+/// Messages of one call.
+const TOGETHER: usize = 100;
+
+pub const PIECES: &[Piece] = &[
+    Piece::new("send_call_64", "call", BURST, 4, send_call),
+    Piece::new("send_many_64", "message", BURST, 4, send_many),
+];
+
+fn send_call(how: How) -> Work {
+    beside_an_engine(how, |engine| (0..BURST).for_each(|_| send(engine)))
+}
+
+fn send_many(how: How) -> Work {
+    let messages = [&PAYLOAD[..]; TOGETHER];
+    beside_an_engine(how, move |engine| {
+        for _ in 0..BURST as usize / TOGETHER {
+            let (accepted, answer) = engine.send_many(To::Everybody, Level::Fifo, 0, &messages, Duration::ZERO);
+            assert!(accepted == TOGETHER && answer.is_ok(), "a burst fits the queue");
+        }
+    })
+}
 
 /// Sends while the engine is awake: one message that is not measured wakes it. A thread of its own takes what is sent when the call is
 /// timed; when instructions are counted that would make them differ from run to run, so the engine is turned between rounds.
-fn send_call(how: How) -> Work {
+fn beside_an_engine(how: How, burst: impl Fn(&Engine) + 'static) -> Work {
     let mut config = Config::new();
     for (key, value) in [("node.bind", "127.0.0.1:0"), ("cluster.name", "bench"), ("node.name", "alone")] {
         config.set(key, value).expect("a setting");
@@ -27,7 +47,7 @@ fn send_call(how: How) -> Work {
     Box::new(move |meter| {
         host.until("an empty queue", |host, _| host.engine.stats().messages_sent == host.sent);
         send(&host.engine);
-        meter.inside(|| (0..BURST).for_each(|_| send(&host.engine)));
+        meter.inside(|| burst(&host.engine));
         host.sent += BURST + 1;
     })
 }
