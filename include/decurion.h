@@ -863,8 +863,8 @@ int32_t dcn_sendv(struct dcn_engine_t engine,
                   size_t count,
                   uint32_t timeout_ms);
 
-// Sends several messages in the order given, each as `dcn_send` does: what many short ones cost together beside their bytes is about
-// what one costs alone.
+// Sends several messages in the order given, each as `dcn_send` does. What a call checks, locks and wakes it does once for all of them, so
+// that a short message costs a quarter of what it costs with a call of its own.
 //
 // Parameters: `messages`, an array of `count` ranges, one for each message (0 to `DCN_MESSAGES_MAX`; NULL if 0); `token` comes with
 // each of them; `timeout_ms` is for all of them; `accepted`, set to how many were accepted, from the first on; all others as for `dcn_send`.

@@ -256,8 +256,8 @@ impl Engine {
         self.offer(to, level, token, &Source::Shared(payload), timeout)
     }
 
-    /// Sends copies of several messages in this order, each as [`Engine::send`] does: what many short ones cost together beside their bytes is about what
-    /// one costs alone. `timeout` is for all of them; `token` comes with each.
+    /// Sends copies of several messages in this order, each as [`Engine::send`] does. What a call checks, locks and wakes it does once for all
+    /// of them, so that a short message costs half of what it costs with a call of its own, or less. `timeout` is for all of them; `token` comes with each.
     ///
     /// Tells how many were accepted, from the first on, and what the one behind them is answered with; `Ok` if there is none. What was
     /// accepted is not to be sent again. A message that cannot be sent keeps back those behind it.
