@@ -116,6 +116,7 @@ pub struct Stage {
     pub closed: Vec<ConnId>,
     pub events: Vec<Event>,
     pub words: Vec<(ConnId, Control)>,
+    pub datagrams: Vec<(Incarnation, Datagram)>,
 }
 
 impl Stage {
@@ -132,6 +133,7 @@ impl Stage {
             closed: Vec::new(),
             events: Vec::new(),
             words: Vec::new(),
+            datagrams: Vec::new(),
         }
     }
 
@@ -198,11 +200,20 @@ impl Stage {
         self.say(observer, &Control::Observe(Observation { subject, observer, sight, amount }));
     }
 
+    /// What stands before a datagram from one of the others.
+    pub fn envelope(&self, from: Incarnation) -> Envelope {
+        let cluster = "test".bytes().fold(0x636c_7573, |tag, byte| mix(tag, u64::from(byte)));
+        Envelope { cluster, from, to: self.member.incarnation() }
+    }
+
     /// A datagram from one of the others.
     pub fn send(&mut self, who: Incarnation, datagram: &Datagram) {
-        let cluster = "test".bytes().fold(0x636c_7573, |tag, byte| mix(tag, u64::from(byte)));
-        let bytes = datagram.encode(&Envelope { cluster, from: who, to: self.member.incarnation() });
-        self.tell(Input::Datagram { from: address(who), bytes: &bytes });
+        self.deliver(&self.envelope(who), datagram);
+    }
+
+    pub fn deliver(&mut self, envelope: &Envelope, datagram: &Datagram) {
+        let bytes = datagram.encode(envelope);
+        self.tell(Input::Datagram { from: address(envelope.from), bytes: &bytes });
     }
 
     /// A heartbeat of one of the others in the view of this member, which it heard just now.
@@ -238,7 +249,11 @@ impl Stage {
                     self.closed.push(conn);
                 }
                 Output::Event(event) => self.events.push(event),
-                _ => {}
+                Output::Datagram { bytes, .. } => {
+                    let (envelope, datagram) = Datagram::decode(&bytes).expect("legal");
+                    self.datagrams.push((envelope.to, datagram));
+                }
+                Output::Multicast => {}
             }
         }
     }
