@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, fenced, patient, view};
+use crate::stage::{FRESH, ME, PEER, Stage, THIRD, address, fenced, name, patient, view};
 use decurion::core::{CloseCause, Input, Seed, Setup};
 use decurion::types::{Incarnation, Micros, Name, millis};
 use decurion::wire::Proposal;
@@ -20,8 +20,8 @@ fn voting(names: &'static [&'static str]) -> impl Fn(&mut Setup) {
         patient(setup);
         setup.voters = names.iter().map(|name| Name::new(name)).collect();
         let listed = |who: Incarnation| {
-            let (name, at) = (Some(Name::new(crate::stage::name(who))), address(who));
-            Seed { name, host: at.ip().to_string(), port: at.port() }
+            let at = address(who);
+            Seed { name: Some(Name::new(name(who))), host: at.ip().to_string(), port: at.port() }
         };
         setup.seeds = [ME, PEER, THIRD, FRESH].map(listed).into();
     }
@@ -188,5 +188,4 @@ fn datagrams_are_counted() {
     let stats = stage.member.stats();
     assert!(stats.datagrams_sent >= 20);
     assert_eq!((stats.datagrams_sent, stats.datagrams_received), (stage.datagrams.len() as u64, 1));
-    assert!(stage.now > NOW);
 }

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use crate::stage::{FRESH, ME, PEER, Stage, THIRD, address, fenced, in_groups, patient, seed, summary, view};
-use decurion::core::{CloseCause, Event, Input, Seed, Setup};
+use decurion::core::{CloseCause, Event, Input, Multicast, Received, Seed, Setup};
 use decurion::types::{Incarnation, Micros, Name, Time, millis};
 use decurion::wire::Proposal;
+use decurion::wire::cast::{self, Beacon};
 use decurion::wire::control::{Control, Expelled, Purpose, Routed, ViewSummary};
 use decurion::wire::datagram::{Datagram, LeaseRound};
 
@@ -306,6 +307,26 @@ fn nobody_looks_for_members_of_the_view_or_for_itself() {
     stage.pass(LOOK * 4);
     assert!(stage.dials.iter().any(|(_, to)| *to == address(THIRD)), "a seed may be in another part");
     assert!(stage.dials.iter().all(|(_, to)| *to == address(THIRD)), "{:?}", stage.dials);
+}
+
+#[test]
+fn who_coordinates_looks_where_another_part_was_heard_by_multicast() {
+    let mut stage = Stage::within(&view(11, &[ME, PEER]), |setup| {
+        patient(setup);
+        setup.multicast = Some(Multicast {
+            group: SocketAddr::from(([239, 192, 0, 1], 7_777)),
+            carries: false,
+            datagram_bytes: 1_472,
+            receive_bytes: 1 << 20,
+            repair_bytes_per_s: 1_000_000,
+        });
+    });
+    let beacon = Beacon { from: FRESH, address: address(FRESH), view_tag: 77, newest: 0, room: 1, longest: 1_472 };
+    let content = beacon.encode();
+    let bytes = [&cast::head(stage.envelope(FRESH).cluster, &content)[..], &content].concat().into();
+    stage.tell(Input::Casts(&[Received { from: address(FRESH), bytes }]));
+    stage.pass(LOOK);
+    assert!(stage.dials.iter().any(|(_, to)| *to == address(FRESH)));
 }
 
 #[test]

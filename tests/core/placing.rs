@@ -1,6 +1,6 @@
 //! Where members go that do not hear whom they must hear, and by which way others are reached meanwhile (R15, V8).
 
-use crate::stage::{FIFTH, FRESH, ME, PEER, Stage, THIRD, address, in_groups, view};
+use crate::stage::{FIFTH, FRESH, ME, NOW, PEER, Stage, THIRD, address, in_groups, view};
 use decurion::types::{Incarnation, Micros, millis};
 use decurion::wire::control::{Control, Observation, Purpose, Routed, Sight};
 
@@ -148,6 +148,20 @@ fn a_coordinator_that_has_stepped_back_moves_if_it_has_fewer_links() {
     miss(&mut stage, &[(THIRD, PEER), (FRESH, PEER)], SILENCE - BEAT * 3);
     let moved = led(&mut stage, &[PEER, THIRD, FRESH, FIFTH]);
     assert_eq!(moved, [(PEER, ME), (THIRD, THIRD), (FRESH, FRESH), (FIFTH, FIFTH)]);
+}
+
+/// Two that are senior have stepped back; of these one is not heard here any more, though the other one hears it.
+#[test]
+fn who_acts_for_others_does_not_go_itself() {
+    let mut stage = among(&[PEER, THIRD, ME], &[0, 1, 2]);
+    while stage.prepared(PEER).is_none() {
+        [PEER, THIRD].iter().for_each(|who| stage.observe(*who, *who, Sight::Silent, 0));
+        stage.beat(PEER);
+        stage.observe(PEER, THIRD, Sight::Alive, 0);
+        assert!(stage.now.since(NOW) < SILENCE * 4, "nobody goes");
+        stage.pass(BEAT / 5);
+    }
+    assert!(!stage.dials.is_empty());
 }
 
 /// Whether this member takes a newcomer's wish for its own, rather than to pass it on.
