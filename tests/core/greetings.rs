@@ -1,6 +1,8 @@
 //! Connections: who is let in, which of two stays, and when one is asked, given up or closed (R2, R14).
 
-use crate::stage::{FIFTH, FRESH, ME, NOW, PEER, Stage, THIRD, address, fenced, in_groups, patient, seed, view};
+use crate::stage::{
+    FIFTH, FRESH, ME, NOW, PEER, Stage, THIRD, address, fenced, in_groups, patient, seed, summary, view,
+};
 use crate::support::hello;
 use decurion::core::{CloseCause, Event, Input, Seed};
 use decurion::types::{ConnId, Incarnation, Micros, Name, millis};
@@ -81,6 +83,18 @@ fn of_two_connections_that_the_other_end_dialled_the_newer_one_stays_and_is_used
     stage.heard(PEER);
     stage.say(PEER, &Control::Ping(7));
     assert!(stage.heard(PEER).contains(&Control::Pong(7)));
+}
+
+#[test]
+fn what_waited_for_a_connection_that_does_not_stay_goes_over_the_other_one() {
+    let mut stage = Stage::new(|setup| setup.incarnation = Incarnation(9));
+    stage.tell(Input::Wake);
+    stage.answer(seed(), THIRD, Some(summary(&view(11, &[PEER]))), false);
+    assert!(stage.dials.iter().any(|(_, to)| *to == address(PEER)), "it is asked for admission");
+    stage.connect(PEER, Purpose::Link);
+    let mine = stage.answer(address(PEER), PEER, Some(summary(&view(11, &[PEER]))), false);
+    assert!(stage.closed.contains(&mine));
+    assert!(stage.heard(PEER).iter().any(|word| matches!(word, Control::Join(_))));
 }
 
 // When one is given up.

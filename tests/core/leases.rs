@@ -97,6 +97,15 @@ fn voters_that_are_all_proven_dead_again_and_again_do_not_keep_the_others_from_a
     assert!(primary(&mut stage, &dead, true, BEGUN));
 }
 
+#[test]
+fn the_last_proof_that_was_missing_gives_a_lease_at_once() {
+    let mut stage = pair(&["me", "third", "fresh"]);
+    refuse(&mut stage, &[address(THIRD)]);
+    assert!(!stage.member.is_primary(stage.now));
+    refuse(&mut stage, &[address(FRESH)]);
+    assert!(stage.member.is_primary(stage.now));
+}
+
 /// A lease must not rest on an old proof: whoever is back counts again.
 #[test]
 fn absent_voters_are_dialled_with_every_round() {
@@ -105,8 +114,8 @@ fn absent_voters_are_dialled_with_every_round() {
     let dead = [address(THIRD), address(FRESH)];
     refuse(&mut stage, &dead);
     let mut dialled = 0;
-    for _ in 0..8 {
-        stage.pass(BEAT);
+    for _ in 0..BEAT * 8 / MOMENT {
+        stage.pass(MOMENT);
         dialled += refuse(&mut stage, &dead);
     }
     assert!(dialled >= 2 * 8, "{dialled}");
