@@ -7,7 +7,7 @@ use crate::support::hello;
 use decurion::core::{CloseCause, Event, Input, Seed};
 use decurion::types::{ConnId, Incarnation, Micros, Name, millis};
 use decurion::wire::control::{Control, Purpose, RefusalCode, Refuse};
-use decurion::wire::datagram::Datagram;
+use decurion::wire::datagram::{Datagram, Heartbeat};
 
 /// Between two looks at connections.
 const LOOK: Micros = millis(125);
@@ -224,4 +224,27 @@ fn who_was_given_up_and_says_something_is_believed_in_again() {
     };
     assert!(!believed(false));
     assert!(believed(true));
+}
+
+/// What comes from it says nothing of what gets there (V8).
+#[test]
+fn who_is_heard_and_does_not_hear_this_member_is_not_believed_in() {
+    for hears in [true, false] {
+        let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), |setup| setup.refusal_proves_death = false);
+        let beat = |stage: &mut Stage| {
+            let heard_ms = if hears { 0 } else { 2_000 + stage.now.since(NOW) as u32 / 1_000 };
+            let beat = Heartbeat { heard_ms, ..stage.heartbeat() };
+            stage.send(PEER, &Datagram::Heartbeat(beat));
+        };
+        for _ in 0..8 {
+            beat(&mut stage);
+            stage.beat(THIRD);
+            stage.pass(millis(250));
+        }
+        beat(&mut stage);
+        stage.heard(PEER);
+        stage.wish(FRESH, &[]);
+        let asked = stage.heard(PEER).iter().any(|word| matches!(word, Control::Join(_)));
+        assert_eq!(asked, hears, "of two that may coordinate");
+    }
 }
