@@ -123,7 +123,7 @@ fn absent_voters_are_dialled_with_every_round() {
 
 #[test]
 fn rounds_begin_in_fenced_views_only_and_not_while_the_view_ends() {
-    let mut begun = |first: Proposal| {
+    let begun = |first: Proposal| {
         let mut stage = Stage::within(&first, voting(&["me"]));
         let before = !rounds(&mut stage, PEER).is_empty();
         stage.connect(FRESH, Purpose::Join);
