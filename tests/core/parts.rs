@@ -255,6 +255,18 @@ fn only_a_word_that_is_meant_for_this_life_and_of_another_view_says_that_it_was_
     assert!(!told(FRESH, &first));
 }
 
+/// Whoever removed it may be gone as well.
+#[test]
+fn who_was_removed_looks_for_all_that_it_knew() {
+    let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), patient);
+    let (by, why) = (summary(&view(12, &[FRESH])), "the others removed it".to_owned());
+    stage.say(PEER, &Control::Expelled(Expelled { incarnation: ME, by, why }));
+    stage.pass(millis(100));
+    let dialled: Vec<bool> =
+        [FRESH, PEER, THIRD].iter().map(|who| stage.dials.iter().any(|(_, to)| *to == address(*who))).collect();
+    assert_eq!(dialled, [true; 3]);
+}
+
 #[test]
 fn who_is_in_no_view_cannot_be_removed_from_one() {
     let mut stage = Stage::new(patient);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, patient, seed, summary, view};
-use decurion::core::{CloseCause, Input, Seed, Setup};
+use decurion::core::{CloseCause, Event, Input, MinorityPolicy, Seed, Setup};
 use decurion::types::{Incarnation, Micros, Name, millis};
 use decurion::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
@@ -11,6 +11,8 @@ use decurion::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewS
 const FORM_WAIT: Micros = millis(500);
 /// How long the leaders of a cluster have to answer.
 const LEADERS_ANSWER: Micros = millis(250);
+/// When a seed that did not answer is dialled again.
+const REDIAL: Micros = millis(250);
 /// Step of a search.
 const STEP: Micros = millis(50);
 const MOMENT: Micros = millis(1);
@@ -146,6 +148,57 @@ fn leaders_that_do_not_answer_in_time_are_told_with_the_wish() {
     assert_eq!(wishes.iter().map(|wish| wish.unheard.clone()).collect::<Vec<_>>(), [[FRESH]]);
 }
 
+#[test]
+fn who_cannot_reach_whoever_coordinates_greets_the_others_anew() {
+    let mut stage = Stage::new(patient);
+    stage.tell(Input::Wake);
+    let greeter = stage.answer(seed(), THIRD, Some(ViewSummary { address: seed(), ..of(PEER) }), false);
+    let (dial, to) = *stage.dials.last().expect("it is asked for admission");
+    assert_eq!(to, seed());
+    stage.tell(Input::Closed(dial, CloseCause::Failed));
+    stage.pass(STEP);
+    assert!(stage.closed.contains(&greeter));
+}
+
+/// It answers nobody, and the view goes on without it.
+#[test]
+fn who_finds_a_former_life_of_its_own_to_coordinate_asks_whoever_named_it() {
+    let mut stage = Stage::new(patient);
+    stage.tell(Input::Wake);
+    let greeter = stage.answer(seed(), THIRD, Some(ViewSummary { address: address(ME), ..of(PEER) }), false);
+    stage.pass(STEP);
+    assert!(stage.words.iter().any(|(to, word)| *to == greeter && matches!(word, Control::Join(_))));
+}
+
+#[test]
+fn a_refusal_for_now_is_told_to_the_host_once() {
+    let mut stage = Stage::new(patient);
+    stage.tell(Input::Wake);
+    for (text, told) in [("not now", 1), ("not now", 1), ("later", 2)] {
+        let (dial, _) = stage.dials.pop().expect("it is dialled again");
+        stage.tell(Input::Connected(dial));
+        stage.say_over(dial, &Control::Refuse(Refuse { code: RefusalCode::Busy, text: text.to_owned() }));
+        let notes = |event: &&Event| matches!(event, Event::Note { level: 2, text } if text.contains("refused by"));
+        assert_eq!(stage.events.iter().filter(notes).count(), told, "{text}");
+        stage.pass(REDIAL);
+    }
+}
+
+#[test]
+fn a_seed_that_does_not_answer_is_dialled_four_times_a_second() {
+    let mut stage = Stage::new(patient);
+    stage.tell(Input::Wake);
+    let mut times = Vec::new();
+    while stage.now < NOW + REDIAL * 4 {
+        for (dial, _) in std::mem::take(&mut stage.dials) {
+            times.push(stage.now.since(NOW));
+            stage.tell(Input::Closed(dial, CloseCause::Failed));
+        }
+        stage.pass(MOMENT);
+    }
+    assert_eq!(times, [0, REDIAL, REDIAL * 2, REDIAL * 3]);
+}
+
 // Forming.
 
 fn at(address: SocketAddr, name: Option<&str>) -> Seed {
@@ -194,4 +247,46 @@ fn nobody_forms_a_view_who_knows_of_one() {
     stage.pass(millis(3_000));
     assert_eq!(stage.view(), None);
     assert_eq!(wishes(&mut stage).len(), 10);
+}
+
+// Voters.
+
+fn voting(setup: &mut Setup, names: &[&str]) {
+    patient(setup);
+    setup.seeds = vec![at(seed(), None)];
+    setup.voters = names.iter().map(|name| Name::new(name)).collect();
+}
+
+/// Whether one that has found another starter begins to form a view with it, which has a majority.
+fn begins(change: impl Fn(&mut Setup)) -> bool {
+    let mut stage = Stage::new(change);
+    stage.connect(PEER, Purpose::Join);
+    stage.pass(millis(10_000));
+    assert_eq!(stage.view(), None);
+    stage.prepared(PEER).is_some()
+}
+
+#[test]
+fn only_voters_that_are_there_under_their_names_and_addresses_form_a_view() {
+    assert!(begins(|setup| voting(setup, &["me", "peer", "third"])));
+    assert!(!begins(|setup| voting(setup, &["me", "third", "fresh"])), "the other one is no voter");
+    assert!(!begins(|setup| voting(setup, &["me", "peer", "third", "fresh"])), "that is half of them");
+    for elsewhere in ["me", "peer"] {
+        let listed = begins(|setup| {
+            voting(setup, &["me", "peer", "third"]);
+            setup.seeds.push(at(address(FRESH), Some(elsewhere)));
+        });
+        assert!(!listed, "{elsewhere} is another one, by the list");
+    }
+}
+
+/// Somebody may still hold a lease that this process has forgotten.
+#[test]
+fn a_minority_that_serves_waits_for_longer_than_a_lease() {
+    let mut stage = Stage::new(|setup| {
+        voting(setup, &["me", "peer", "third"]);
+        setup.minority = MinorityPolicy::Serve;
+    });
+    stage.tell(Input::Wake);
+    assert_eq!(formed(stage), Some(FORM_WAIT + millis(1_200 + 300)));
 }
