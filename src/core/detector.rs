@@ -315,4 +315,55 @@ mod tests {
         assert_eq!(answers, 4);
         assert_eq!(detector.asked_by(Time(5_000_000), Incarnation(3), &beat(PERIOD * 2)), None, "it is not watched");
     }
+
+    const OTHER: Incarnation = Incarnation(3);
+
+    #[test]
+    fn the_time_to_a_member_and_back_is_measured_without_what_the_heartbeat_waited_there() {
+        let mut detector = watching();
+        let echo = |echo_us, echo_age_us| Heartbeat { echo_us, ..beat(echo_age_us) };
+        detector.on_heartbeat(Time(10_000), PEER, &echo(4_000, 5_000));
+        assert_eq!(detector.watched[&PEER].rtt, 1_000);
+        detector.on_heartbeat(Time(20_000), PEER, &echo(20_001, 0));
+        assert_eq!(detector.watched[&PEER].rtt, 1_000, "it says what it cannot have heard");
+        detector.on_heartbeat(Time(30_000), PEER, &echo(21_000, 0));
+        assert_eq!(detector.watched[&PEER].rtt, 2_000, "an eighth of what is new");
+    }
+
+    #[test]
+    fn nobody_is_missed_for_the_time_of_our_own_pause() {
+        let mut detector = watching();
+        detector.forgive(Time(SILENCE * 2), SILENCE);
+        // As long as it has been silent beside the pause.
+        assert_eq!(detector.unlinked_for(Time(SILENCE * 2), PEER), Some(SILENCE));
+        assert_eq!(detector.watched[&PEER].heard, Time(SILENCE));
+        detector.forgive(Time(SILENCE * 2), SILENCE * 5);
+        assert_eq!(detector.unlinked_for(Time(SILENCE * 2), PEER), Some(0), "never later than now");
+    }
+
+    #[test]
+    fn after_a_pause_of_our_own_what_has_come_meanwhile_is_looked_at_first() {
+        let mut detector = watching();
+        let now = Time(SILENCE * 2);
+        detector.forgive(now, 1);
+        assert_eq!(detector.findings(Time(now.0 + LOOK_FIRST - 1)), []);
+        let silent = SILENCE * 2 + LOOK_FIRST - 1;
+        assert_eq!(detector.findings(now + LOOK_FIRST), [Finding::Silent(PEER, silent)]);
+    }
+
+    /// Each word is a frame to whoever coordinates, and counts for as long as is borne.
+    #[test]
+    fn a_silence_is_said_again_with_each_heartbeat_whatever_is_found_of_others_between() {
+        let mut detector = watching();
+        let both = [(PEER, SocketAddr::from(([127, 0, 0, 1], 1))), (OTHER, SocketAddr::from(([127, 0, 0, 1], 2)))];
+        detector.watch(Time(SILENCE / 3 + PERIOD / 2), both.into_iter());
+        let mut said = Vec::new();
+        for now in (0..SILENCE + PERIOD * 2).step_by(1_000) {
+            let found = detector.findings(Time(now));
+            said.extend(found.iter().filter(|f| matches!(f, Finding::Silent(PEER, _))).map(|_| now));
+            detector.overdue(Time(now));
+            detector.settle();
+        }
+        assert_eq!(said, [SILENCE, SILENCE + PERIOD]);
+    }
 }

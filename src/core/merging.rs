@@ -213,3 +213,99 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Ballot, MemberInfo, Name, Seat, Tags};
+
+    const NOW: Time = Time(1_000_000_000);
+
+    fn id(number: u64) -> ViewId {
+        ViewId { number, ballot: Ballot { round: number, coordinator: Incarnation(1) } }
+    }
+
+    fn address(host: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], host))
+    }
+
+    /// A member with this incarnation, on a host.
+    fn member(incarnation: u16, host: u16) -> MemberInfo {
+        MemberInfo {
+            name: Name::new(&format!("m{incarnation}")),
+            incarnation: Incarnation(u128::from(incarnation)),
+            address: address(host),
+            seat: Seat(u32::from(incarnation)),
+            admitted: 1,
+            group: 0,
+            grouped: 1,
+            ready: true,
+            witness: false,
+            tags: Tags::default(),
+        }
+    }
+
+    fn view(number: u64, members: &[u16]) -> View {
+        View::new(id(number), members.iter().map(|m| member(*m, *m)).collect(), false)
+    }
+
+    fn hosts(history: &History) -> Vec<u16> {
+        history.addresses().map(|at| at.port()).collect()
+    }
+
+    #[test]
+    fn the_last_sixty_four_views_are_known_as_ours() {
+        let mut history = History::default();
+        for number in 1..=100 {
+            history.follow(&view(number, &[1]), &view(number + 1, &[1]), |_| false, NOW);
+        }
+        let known: Vec<u64> = (0..=101).filter(|number| history.is_ancestor(id(*number))).collect();
+        assert_eq!(known, (37..=100).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn who_was_removed_is_looked_for_and_who_left_or_whose_host_is_back_is_not() {
+        let mut history = History::default();
+        let left = |who| who == Incarnation(3);
+        history.follow(&view(1, &[1, 2, 3, 4]), &view(2, &[1, 4]), left, NOW);
+        assert_eq!(hosts(&history), [2]);
+        // Another life on that host, which is lost too: one host is looked for once.
+        let again = View::new(id(3), vec![member(1, 1), member(4, 4), member(5, 2), member(6, 2)], false);
+        history.follow(&again, &view(4, &[1]), left, NOW);
+        assert_eq!(hosts(&history), [2, 4]);
+        history.follow(&view(4, &[1]), &View::new(id(5), vec![member(1, 1), member(7, 2)], false), left, NOW);
+        assert_eq!(hosts(&history), [4]);
+    }
+
+    #[test]
+    fn who_was_lost_is_looked_for_ten_minutes_long() {
+        let mut history = History::default();
+        history.follow(&view(1, &[1, 2, 3]), &view(2, &[1, 3]), |_| false, NOW);
+        history.follow(&view(2, &[1, 3]), &view(3, &[1]), |_| false, NOW + FORGET / 2);
+        let mut look = |number, at| {
+            history.follow(&view(number, &[1]), &view(number + 1, &[1]), |_| false, at);
+            hosts(&history)
+        };
+        assert_eq!(look(3, NOW + FORGET - 1), [2, 3]);
+        assert_eq!(look(4, NOW + FORGET), [3]);
+    }
+
+    #[test]
+    fn of_many_that_were_lost_the_last_are_looked_for() {
+        let mut history = History::default();
+        history.follow(&view(1, &(1..=51).collect::<Vec<_>>()), &view(2, &[1]), |_| false, NOW);
+        assert_eq!(hosts(&history).len(), 50);
+        history.follow(&view(2, &(101..=120).collect::<Vec<_>>()), &view(3, &[1]), |_| false, NOW);
+        assert_eq!(hosts(&history), (8..=51).chain(101..=120).collect::<Vec<u16>>());
+    }
+
+    /// The views of before are none of the new life's, in which it would take others for removed.
+    #[test]
+    fn a_new_life_looks_for_all_others_and_knows_no_views() {
+        let mut history = History::default();
+        history.follow(&view(1, &[1, 2, 3, 9]), &view(2, &[1, 2, 3]), |_| false, NOW);
+        history.restart(&view(2, &[1, 2, 3]), Incarnation(2));
+        assert_eq!(hosts(&history), [1, 3]);
+        assert!(!history.is_ancestor(id(1)));
+    }
+}

@@ -1,14 +1,11 @@
 //! Whom a coordinator asks for the next view, for how long it waits for whom, whose answers count, and what is decided.
 
-use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, ballot, patient, promise, view};
-use crate::support::mix;
+use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, ballot, fenced, patient, promise, view};
 use decurion::core::{CloseCause, Event, Input, MinorityPolicy, Setup};
 use decurion::types::{Incarnation, Micros, Name, ViewId, millis};
-use decurion::wire::Proposal;
 use decurion::wire::control::{
     Control, Observation, Prepare, Promise, Purpose, RefusalCode, Refuse, Reject, Sight, Vote, Welcome,
 };
-use decurion::wire::datagram::{Datagram, Envelope, Heartbeat};
 
 /// Unanswered requests are repeated after this time.
 const REPEAT: Micros = millis(100);
@@ -21,10 +18,6 @@ fn voting(names: &[&str]) -> impl Fn(&mut Setup) {
         patient(setup);
         setup.voters = names.iter().map(|name| Name::new(name)).collect();
     }
-}
-
-fn fenced(view: Proposal) -> Proposal {
-    Proposal { fenced: true, ..view }
 }
 
 /// All that one of the others was asked to promise since the last look.
@@ -163,7 +156,7 @@ fn who_was_to_move_when_no_majority_was_there_stays_until_it_is_missed_again() {
         let mut stage = Stage::within(&first, |setup| setup.voters = names.to_vec());
         for _ in 0..7 {
             stage.pass(millis(250));
-            [PEER, THIRD].iter().for_each(|who| beat(&mut stage, *who));
+            [PEER, THIRD].iter().for_each(|who| stage.beat(*who));
             stage.say(PEER, &seen(THIRD, PEER, Sight::Silent));
             let dials: Vec<_> = stage.dials.drain(..).filter(|(_, to)| *to == address(THIRD)).collect();
             for (dial, to) in dials {
@@ -262,24 +255,6 @@ fn an_attempt_without_an_answer_gives_way_to_another_one_after_fifty_repeats() {
     assert!(later(&mut stage));
 }
 
-/// Signs of life of one of the others, which hears this member.
-fn beat(stage: &mut Stage, from: Incarnation) {
-    let cluster = "test".bytes().fold(0x636c_7573, |tag, byte| mix(tag, u64::from(byte)));
-    let (view, _) = stage.member.view().expect("in a view");
-    let beat = Heartbeat {
-        view_number: view.id.number,
-        view_tag: view.tag(),
-        sent_us: stage.now.0,
-        echo_us: 0,
-        echo_age_us: 0,
-        heard_ms: 0,
-        late_ms: 0,
-    };
-    let bytes = Datagram::Heartbeat(beat).encode(&Envelope { cluster, from, to: ME });
-    stage.tell(Input::Datagram { from: address(from), bytes: &bytes });
-    stage.say(from, &Control::Pong(0));
-}
-
 /// Another one may hear it, and does not accuse it: no change could be made with it (V8).
 #[test]
 fn whom_the_coordinator_alone_does_not_reach_goes_when_it_has_not_answered_for_twice_the_bearable_silence() {
@@ -290,10 +265,10 @@ fn whom_the_coordinator_alone_does_not_reach_goes_when_it_has_not_answered_for_t
     let begun = stage.now;
     let again = |stage: &mut Stage| asked(stage, THIRD).iter().any(|prepare| prepare.ballot.round > first.ballot.round);
     while stage.now < begun + silence * 2 - REPEAT {
-        beat(&mut stage, THIRD);
+        stage.beat(THIRD);
         stage.pass(REPEAT);
     }
-    beat(&mut stage, THIRD);
+    stage.beat(THIRD);
     stage.pass(REPEAT - MOMENT);
     assert!(!again(&mut stage), "it may still answer");
     stage.heard(PEER);
@@ -308,7 +283,7 @@ fn who_speaks_to_the_coordinator_and_does_not_answer_stays() {
     let first = stage.prepared(THIRD).expect("a change has begun");
     stage.say(THIRD, &Control::Promise(promise(&first)));
     for _ in 0..35 {
-        beat(&mut stage, THIRD);
+        stage.beat(THIRD);
         stage.say(PEER, &Control::Pong(0));
         stage.pass(REPEAT);
     }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::support::hello;
+use crate::support::{hello, mix};
 use decurion::core::{Event, Input, Member, Output, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::batch;
-use decurion::wire::control::{Control, HEADER_BYTES, Install, Join, Prepare, Promise, Purpose, Vote, body_length};
+use decurion::wire::control::{
+    Control, HEADER_BYTES, Install, Join, Observation, Prepare, Promise, Purpose, Sight, ViewSummary, Vote, Welcome,
+    body_length,
+};
+use decurion::wire::datagram::{Datagram, Envelope, Heartbeat};
 use decurion::wire::{BATCH_TYPE, Proposal, Sparse};
 
 pub const NOW: Time = Time(1_000_000_000);
@@ -15,13 +19,19 @@ pub const ME: Incarnation = Incarnation(1);
 pub const PEER: Incarnation = Incarnation(2);
 pub const THIRD: Incarnation = Incarnation(3);
 pub const FRESH: Incarnation = Incarnation(4);
+pub const FIFTH: Incarnation = Incarnation(5);
 
 pub fn address(of: Incarnation) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 7_000 + of.0 as u16))
 }
 
 pub fn name(of: Incarnation) -> &'static str {
-    ["me", "peer", "third", "fresh"][of.0 as usize - 1]
+    ["me", "peer", "third", "fresh", "fifth"][of.0 as usize - 1]
+}
+
+/// Where the only seed is, at which nobody is in the beginning.
+pub fn seed() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7_100))
 }
 
 /// What a view says of a member that is ready, in the first group, and was there before.
@@ -65,6 +75,31 @@ pub fn view(number: u64, members: &[Incarnation]) -> Proposal {
     Proposal { id: id(number), previous: id(number - 1), members, fenced: false, next_seat: 9, cut: Sparse(Vec::new()) }
 }
 
+/// The same view, with its members in these groups: the first of each leads it.
+pub fn in_groups(view: Proposal, groups: &[u16]) -> Proposal {
+    let members = view.members.into_iter().zip(groups).map(|(member, group)| MemberInfo { group: *group, ..member });
+    Proposal { members: members.collect(), ..view }
+}
+
+/// The same view, decided by a majority.
+pub fn fenced(view: Proposal) -> Proposal {
+    Proposal { fenced: true, ..view }
+}
+
+/// What somebody says of its view when it greets, without a lease of it.
+pub fn summary(of: &Proposal) -> ViewSummary {
+    let first = of.members[0].incarnation;
+    ViewSummary {
+        id: of.id,
+        fenced: of.fenced,
+        primary: !of.fenced,
+        members: of.members.len() as u32,
+        coordinator: first,
+        address: address(first),
+        leaders: Vec::new(),
+    }
+}
+
 /// Nobody is suspected, however long a test takes.
 pub fn patient(setup: &mut Setup) {
     setup.silence = millis(600_000);
@@ -76,24 +111,29 @@ pub struct Stage {
     pub now: Time,
     pub conns: BTreeMap<Incarnation, ConnId>,
     pub dials: Vec<(ConnId, SocketAddr)>,
+    /// Names that were to be looked up.
+    pub names: Vec<String>,
     pub closed: Vec<ConnId>,
     pub events: Vec<Event>,
     pub words: Vec<(ConnId, Control)>,
+    pub datagrams: Vec<(Incarnation, Datagram)>,
 }
 
 impl Stage {
     pub fn new(change: impl Fn(&mut Setup)) -> Stage {
         let mut setup = Setup::new("test", "me", ME, address(ME));
-        setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_100 }];
+        setup.seeds = vec![Seed { name: None, host: seed().ip().to_string(), port: seed().port() }];
         change(&mut setup);
         Stage {
             member: Member::new(setup, NOW),
             now: NOW,
             conns: BTreeMap::new(),
             dials: Vec::new(),
+            names: Vec::new(),
             closed: Vec::new(),
             events: Vec::new(),
             words: Vec::new(),
+            datagrams: Vec::new(),
         }
     }
 
@@ -146,18 +186,74 @@ impl Stage {
         self.tell(Input::Received(conn));
     }
 
+    /// The newest dial to an address comes up, and somebody answers, in a view that has a place for this member or not.
+    pub fn answer(&mut self, at: SocketAddr, who: Incarnation, view: Option<ViewSummary>, member: bool) -> ConnId {
+        let (conn, _) = *self.dials.iter().rfind(|(_, to)| *to == at).expect("nobody looks there");
+        self.tell(Input::Connected(conn));
+        let (name, address) = (Name::new(name(who)), address(who));
+        self.say_over(conn, &Control::Welcome(Welcome { name, incarnation: who, address, view, member }));
+        conn
+    }
+
+    /// What one of the others says of another one; for how many milliseconds it has missed it.
+    pub fn observe(&mut self, observer: Incarnation, subject: Incarnation, sight: Sight, amount: u64) {
+        self.say(observer, &Control::Observe(Observation { subject, observer, sight, amount }));
+    }
+
+    /// What stands before a datagram from one of the others.
+    pub fn envelope(&self, from: Incarnation) -> Envelope {
+        let cluster = "test".bytes().fold(0x636c_7573, |tag, byte| mix(tag, u64::from(byte)));
+        Envelope { cluster, from, to: self.member.incarnation() }
+    }
+
+    /// A datagram from one of the others.
+    pub fn send(&mut self, who: Incarnation, datagram: &Datagram) {
+        self.deliver(&self.envelope(who), datagram);
+    }
+
+    pub fn deliver(&mut self, envelope: &Envelope, datagram: &Datagram) {
+        let bytes = datagram.encode(envelope);
+        self.tell(Input::Datagram { from: address(envelope.from), bytes: &bytes });
+    }
+
+    /// A heartbeat of one of the others in the view of this member, which it heard just now.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let (view, _) = self.member.view().expect("in a view");
+        Heartbeat {
+            view_number: view.id.number,
+            view_tag: view.tag(),
+            sent_us: self.now.0,
+            echo_us: 0,
+            echo_age_us: 0,
+            heard_ms: 0,
+            late_ms: 0,
+        }
+    }
+
+    /// Signs of life of one of the others, which hears this member.
+    pub fn beat(&mut self, who: Incarnation) {
+        let beat = self.heartbeat();
+        self.send(who, &Datagram::Heartbeat(beat));
+        self.say(who, &Control::Pong(0));
+    }
+
     pub fn tell(&mut self, input: Input<'_>) {
         self.member.handle(self.now, input);
         while let Some(output) = self.member.poll() {
             match output {
                 Output::Dial { conn, to } => self.dials.push((conn, to)),
+                Output::Resolve { host, .. } => self.names.push(host),
                 Output::Transmit(conn) => self.read(conn),
                 Output::Close(conn) => {
                     self.read(conn);
                     self.closed.push(conn);
                 }
                 Output::Event(event) => self.events.push(event),
-                _ => {}
+                Output::Datagram { bytes, .. } => {
+                    let (envelope, datagram) = Datagram::decode(&bytes).expect("legal");
+                    self.datagrams.push((envelope.to, datagram));
+                }
+                Output::Multicast => {}
             }
         }
     }
