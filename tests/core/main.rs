@@ -1,9 +1,12 @@
 //! The core alone: members without sockets, clocks or threads, and what they tell each other and their hosts.
 
 mod casts;
+mod claiming;
 mod credit;
 mod deaf_peer;
 mod deciding_views;
+mod fellows;
+mod giving;
 mod hand_over;
 mod installing;
 mod last_words;
@@ -12,6 +15,8 @@ mod late_promise;
 mod long_messages;
 mod lost_heartbeats;
 mod order;
+mod orphans;
+mod retiring;
 mod session_counts;
 mod session_frames;
 mod slow_receiver;

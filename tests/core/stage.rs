@@ -40,18 +40,24 @@ pub fn entry(name: &str, incarnation: Incarnation, seat: u32) -> MemberInfo {
     }
 }
 
-/// All control frames among what was written on a connection.
-pub fn controls(written: &[u8]) -> Vec<Control> {
-    let (mut rest, mut controls) = (written, Vec::new());
+/// All frames among what was written on a connection: batches, and others.
+fn frames(written: &[u8]) -> (Vec<Vec<u8>>, Vec<Control>) {
+    let (mut rest, mut batches, mut controls) = (written, Vec::new(), Vec::new());
     while let Some(header) = rest.first_chunk::<HEADER_BYTES>() {
         let head = if header[0] == BATCH_TYPE { batch::HEADER_BYTES } else { HEADER_BYTES };
         let (frame, others) = rest.split_at(head + body_length(header));
-        if header[0] != BATCH_TYPE {
-            controls.push(Control::decode(frame).expect("legal"));
+        match header[0] {
+            BATCH_TYPE => batches.push(frame.to_vec()),
+            _ => controls.push(Control::decode(frame).expect("legal")),
         }
         rest = others;
     }
-    controls
+    (batches, controls)
+}
+
+/// All control frames among what was written on a connection.
+pub fn controls(written: &[u8]) -> Vec<Control> {
+    frames(written).1
 }
 
 pub fn ballot(round: u64) -> Ballot {
@@ -79,6 +85,8 @@ pub struct Stage {
     pub closed: Vec<ConnId>,
     pub events: Vec<Event>,
     pub words: Vec<(ConnId, Control)>,
+    /// Everything that it has sent in streams.
+    pub batches: Vec<Vec<u8>>,
 }
 
 impl Stage {
@@ -94,6 +102,7 @@ impl Stage {
             closed: Vec::new(),
             events: Vec::new(),
             words: Vec::new(),
+            batches: Vec::new(),
         }
     }
 
@@ -142,12 +151,21 @@ impl Stage {
     }
 
     pub fn say_over(&mut self, conn: ConnId, control: &Control) {
-        self.member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
+        self.say_bytes(conn, &control.encode());
+    }
+
+    pub fn say_bytes(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.member.receive_space(conn).expect("it is open").extend_from_slice(bytes);
         self.tell(Input::Received(conn));
     }
 
     pub fn tell(&mut self, input: Input<'_>) {
         self.member.handle(self.now, input);
+        self.settle();
+    }
+
+    /// Does what the member wants done.
+    pub fn settle(&mut self) {
         while let Some(output) = self.member.poll() {
             match output {
                 Output::Dial { conn, to } => self.dials.push((conn, to)),
@@ -167,7 +185,9 @@ impl Stage {
         self.member.to_write(conn, usize::MAX, &mut slices);
         let words = slices.concat();
         self.member.wrote(self.now, conn, words.len());
-        self.words.extend(controls(&words).into_iter().map(|control| (conn, control)));
+        let (batches, controls) = frames(&words);
+        self.batches.extend(batches);
+        self.words.extend(controls.into_iter().map(|control| (conn, control)));
     }
 
     pub fn pass(&mut self, time: Micros) {
