@@ -2,8 +2,8 @@
 
 use crate::fellows::{Fellows, ID, MOMENT, NOBODY, copy, epoch, tag, visits, write};
 use crate::stage::{FRESH, ME, PEER, THIRD};
-use decurion::core::SessionOp;
-use decurion::types::{Code, Epoch, Incarnation, SessionId};
+use decurion::core::{Input, SessionOp};
+use decurion::types::{Code, Epoch, Incarnation, SessionId, millis};
 use decurion::wire::session::{About, Adopt, Copy, Frame, Give, Objection, Question, Refused, Role};
 
 const ALL: [Incarnation; 4] = [PEER, ME, THIRD, FRESH];
@@ -122,6 +122,21 @@ fn the_loss_of_who_was_asked_counts_for_the_claim_for_which_it_was_asked() {
     assert_eq!(fellows.held(), Some((Role::Claimant, mine, 5)));
 }
 
+/// The second claim asks the same member as the first.
+#[test]
+fn a_word_about_one_claim_is_none_about_the_next() {
+    let (mut fellows, mine, _) = asked_and_given(&ALL);
+    let earlier = fellows.sent(THIRD);
+    let second = Epoch { owner: tag(FRESH), ..mine };
+    let mine = fellows.give(FRESH, second, tag(THIRD));
+    fellows.agree_to(THIRD, earlier);
+    fellows.agree(FRESH);
+    assert_eq!((fellows.heard(PEER), fellows.heard(FRESH)), (Vec::new(), Vec::new()));
+    assert_eq!(fellows.held(), Some((Role::Claimant, mine, 5)));
+    fellows.agree(THIRD);
+    assert_eq!(fellows.heard(FRESH), [release(mine)]);
+}
+
 // Who objects.
 
 fn refused(epoch: Epoch) -> Refused {
@@ -132,6 +147,7 @@ fn refused(epoch: Epoch) -> Refused {
 fn a_claim_that_the_other_holder_refuses_is_given_up_the_giver_is_told_and_the_session_is_looked_for() {
     let (mut fellows, mine, number) = asked_and_given(&ALL);
     fellows.say(FRESH, &Frame::Want(Question { id: ID, asked: 3 }));
+    fellows.say(FRESH, &Frame::Fetch(Question { id: ID, asked: 4 }));
     fellows.object(THIRD, refused(Epoch { counter: 99, ..mine }));
     assert_eq!(fellows.role(), Some(Role::Claimant), "that was said of another claim");
     assert_eq!(fellows.heard(FRESH), []);
@@ -140,8 +156,13 @@ fn a_claim_that_the_other_holder_refuses_is_given_up_the_giver_is_told_and_the_s
     let heard = fellows.heard(PEER);
     assert!(heard.iter().any(|f| matches!(f, Frame::Refused(r) if r.epoch == mine && r.why == Objection::Epoch)));
     assert!(wanted(&heard), "it is looked for where it came from");
-    let told = |f: &Frame| matches!(f, Frame::Here(here) if here.asked == 3 && here.role == Role::None);
-    assert!(fellows.heard(FRESH).iter().any(told), "who waits for it here is told that it is not here");
+    let told = |frame| match frame {
+        Frame::Here(here) => Some((here.asked, here.role)),
+        _ => None,
+    };
+    let mut told: Vec<_> = fellows.heard(FRESH).into_iter().filter_map(told).collect();
+    told.sort_unstable_by_key(|(asked, _)| *asked);
+    assert_eq!(told, [(3, Role::None), (4, Role::None)], "who waits for it here is told that it is not here");
     assert_eq!(fellows.code(number), None);
     // The agreement of before is of no use any more.
     fellows.agree(THIRD);
@@ -203,11 +224,35 @@ fn a_session_that_was_asked_for_and_came_expires_like_any_other() {
     fellows.agree(THIRD);
     fellows.agree(PEER);
     assert_eq!(fellows.role(), Some(Role::Primary));
-    fellows.pass(1_500_000);
+    fellows.pass(millis(1_500));
     assert_eq!(fellows.role(), Some(Role::Primary));
-    fellows.pass(3_000_000);
+    fellows.pass(millis(3_000));
     assert_eq!(fellows.held(), None);
     assert!(fellows.has_expired());
+}
+
+#[test]
+fn a_session_that_came_while_somebody_leaves_is_handed_on_at_once() {
+    // The holder of its other copy leaves.
+    let (mut fellows, ..) = asked_and_given(&ALL);
+    fellows.say(THIRD, &Frame::Retiring(()));
+    fellows.pass(millis(1_000));
+    fellows.agree(THIRD);
+    fellows.agree(PEER);
+    assert_eq!(fellows.role(), Some(Role::Primary));
+    fellows.pass(millis(30));
+    let moves = |frame: &Frame| matches!(frame, Frame::Move(_));
+    let heard = [fellows.heard(PEER), fellows.heard(FRESH)].concat();
+    assert!(heard.iter().any(moves));
+    // This member leaves.
+    let (mut fellows, ..) = asked_and_given(&ALL);
+    fellows.stage.tell(Input::Leave);
+    fellows.pass(millis(1_000));
+    fellows.agree(THIRD);
+    fellows.agree(PEER);
+    assert_eq!(fellows.role(), Some(Role::Primary));
+    fellows.pass(millis(30));
+    assert_eq!(fellows.role(), Some(Role::Given));
 }
 
 // Views that one has before the other.

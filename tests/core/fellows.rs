@@ -6,6 +6,7 @@ use crate::stage::{ME, PEER, Stage, THIRD, patient, view};
 use crate::support::{Stream, pairs, tag_between};
 use decurion::core::{Event, Input, Outbox, SessionAnswer, SessionOp, SessionRequest, Setup};
 use decurion::types::{Code, Epoch, Incarnation, MemberTag, Seat, SessionId, millis};
+use decurion::wire::Proposal;
 use decurion::wire::batch::{Entries, Entry, HEADER_BYTES, Header, Level};
 use decurion::wire::control::{Control, DirectAck, Purpose};
 use decurion::wire::session::{Attributes, Copy, Frame, Give, Refused, Role};
@@ -89,12 +90,12 @@ impl Fellows {
 
     /// The next view is installed: these are in it, in this order; `ME` stands for whoever this member is.
     pub fn install(&mut self, number: u64, members: &[Incarnation]) {
-        self.install_as(number, members, false);
+        self.install_with(number, members, |_| {});
     }
 
     /// The next view is installed, and fenced: without a lease nobody acts in it.
     pub fn install_fenced(&mut self, number: u64, members: &[Incarnation]) {
-        self.install_as(number, members, true);
+        self.install_with(number, members, |proposal| proposal.fenced = true);
     }
 
     /// The others have removed this member: it is in the next view of these as another one, and was in none meanwhile.
@@ -111,9 +112,10 @@ impl Fellows {
         (self.said, self.sent, self.frames) = Default::default();
     }
 
-    fn install_as(&mut self, number: u64, members: &[Incarnation], fenced: bool) {
+    /// The next view is installed, of which this is changed.
+    pub fn install_with(&mut self, number: u64, members: &[Incarnation], change: impl Fn(&mut Proposal)) {
         let mut proposal = view(number, members);
-        proposal.fenced = fenced;
+        change(&mut proposal);
         let me = self.me();
         proposal.members.iter_mut().filter(|m| m.incarnation == ME).for_each(|m| m.incarnation = me);
         for who in members.iter().filter(|who| **who != ME) {
@@ -226,9 +228,18 @@ impl Fellows {
         self.settle();
     }
 
+    /// The number of the last batch of frames to one of the others.
+    pub fn sent(&self, who: Incarnation) -> u64 {
+        self.sent.get(&who).copied().unwrap_or_default()
+    }
+
     /// One of the others has taken all frames that it was sent, and said its objections to them before.
     pub fn agree(&mut self, who: Incarnation) {
-        let batch = self.sent.get(&who).copied().unwrap_or_default();
+        self.agree_to(who, self.sent(who));
+    }
+
+    /// The same of those up to this batch.
+    pub fn agree_to(&mut self, who: Incarnation, batch: u64) {
         let after = self.said.get(&(who, Stream::Objections)).copied().unwrap_or_default();
         let tag = tag_between(Stream::Frames, self.me(), who);
         self.stage.say(who, &Control::DirectAck(DirectAck { tag, receiver: who, batch, after }));

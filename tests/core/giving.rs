@@ -103,10 +103,16 @@ fn the_only_copy_of_a_session_is_given_to_who_wants_it() {
     let first = fellows.held().expect("it was created").1;
     assert_eq!(fellows.copied_to(ID), Some(PEER));
     let full = Refused { id: ID, epoch: first, version: 1, held: Default::default(), why: Objection::Full };
-    fellows.object(PEER, full);
+    fellows.object(PEER, full.clone());
     assert_eq!(fellows.code(number), Some(Code::Unreplicated));
     fellows.say(PEER, &want(5));
     assert_eq!(fellows.given(PEER).map(|give| give.secondary), Some(NOBODY));
+    // If it cannot be taken it is this member's again, and serves.
+    let number = fellows.ask(SessionOp::Read);
+    assert_eq!(fellows.code(number), None);
+    let next = epoch(11, first.counter + 1, PEER);
+    fellows.object(PEER, Refused { epoch: next, ..full });
+    assert_eq!(fellows.code(number), Some(Code::Ok));
 }
 
 /// Its first sight of the session is the wish: it looks into few at a time.

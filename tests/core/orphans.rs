@@ -260,6 +260,15 @@ fn newcomers_are_told_who_is_gone_since_when_by_the_most_senior_of_those_who_sta
     let mut fellows = Fellows::of_three();
     fellows.install(12, &[PEER, ME, FRESH]);
     assert_eq!(told_of_departed(&mut fellows, FRESH), None, "another one tells it");
+    // A witness holds no sessions, and does not.
+    let mut fellows = Fellows::of_three();
+    let with_witness = |members: &[Incarnation], number, fellows: &mut Fellows| {
+        fellows.install_with(number, members, |proposal| proposal.members[0].witness = true);
+    };
+    with_witness(&[PEER, ME, THIRD], 12, &mut fellows);
+    with_witness(&[PEER, ME], 13, &mut fellows);
+    with_witness(&[PEER, ME, FRESH], 14, &mut fellows);
+    assert_eq!(told_of_departed(&mut fellows, FRESH), Some(vec![(tag(THIRD), 13)]));
     // Who was told passes it on.
     let mut fellows = Fellows::new(&[PEER, ME]);
     fellows.say(PEER, &departed(&[(THIRD, 7)]));
