@@ -17,6 +17,8 @@ mod lost_heartbeats;
 mod order;
 mod orphans;
 mod retiring;
+mod second_copies;
+mod seeking;
 mod session_counts;
 mod session_frames;
 mod slow_receiver;
