@@ -101,6 +101,22 @@ fn a_session_that_is_used_again_is_owned_in_a_new_epoch_and_copied() {
 }
 
 #[test]
+fn a_session_that_its_host_wants_back_meanwhile_is_like_any_other_afterwards() {
+    let mut fellows = orphaned(&[PEER, ME, FRESH]);
+    fellows.say(PEER, &departed(&[(ME, 12), (THIRD, 12)]));
+    let number = fellows.ask(SessionOp::Read);
+    answer(&mut fellows, PEER, &nothing());
+    answer(&mut fellows, FRESH, &nothing());
+    assert_eq!(fellows.code(number), Some(Code::Ok));
+    let partner = fellows.copied_to(ID).expect("there are others");
+    fellows.agree(partner);
+    fellows.say(partner, &Frame::Retiring(()));
+    fellows.pass(millis(30));
+    let rest = if partner == PEER { FRESH } else { PEER };
+    assert!(fellows.heard(rest).iter().any(|frame| matches!(frame, Frame::Move(_))), "nothing is under way with it");
+}
+
+#[test]
 fn a_session_that_only_this_member_had_is_used_again() {
     let mut fellows = Fellows::of_three();
     let number = fellows.ask(create());

@@ -61,7 +61,9 @@ fn who_objects_to_a_change_does_not_have_it_although_it_took_the_frame() {
 fn an_objection_to_what_was_sent_before_a_whole_copy_is_out_of_date() {
     let mut fellows = Fellows::of_three();
     let (first, partner) = fellows.create();
-    (2..5).for_each(|visits: u64| drop(fellows.ask(write(&visits.to_string()))));
+    for visits in ["2", "3", "4"] {
+        fellows.ask(write(visits));
+    }
     fellows.heard(partner);
     fellows.object(partner, refused(first, 2, first, Objection::Missing));
     assert_eq!(copies(&fellows.heard(partner)), [4]);
@@ -214,7 +216,9 @@ fn after_a_loss_the_host_is_told_once_when_all_have_two_copies_again() {
     };
     let mut fellows = Fellows::new(&[PEER, ME]);
     fellows.create();
-    (10..13).for_each(|id| drop(fellows.ask_about(SessionId(id), [NOBODY; 2], create())));
+    for id in 10..13 {
+        fellows.ask_about(SessionId(id), [NOBODY; 2], create());
+    }
     fellows.agree(PEER);
     fellows.pass(millis(2_000));
     assert_eq!(restored(&fellows), [], "nothing was lost");
@@ -236,7 +240,9 @@ fn copies_are_made_anew_at_the_rate_that_is_allowed() {
     // In 20 ms 20 KB: one is begun as long as any of that is left.
     let mut fellows = Fellows::with(&[PEER, ME], |setup| setup.sessions.restore_bytes_per_s = 1_000_000);
     let big = || SessionOp::Create { ttl_s: 0, attributes: pairs(&[("big", &[1; 15_000])]) };
-    (1..=SESSIONS).for_each(|id| drop(fellows.ask_about(SessionId(id), [NOBODY; 2], big())));
+    for id in 1..=SESSIONS {
+        fellows.ask_about(SessionId(id), [NOBODY; 2], big());
+    }
     (0..10).for_each(|_| fellows.agree(PEER));
     fellows.pass(millis(1_000));
     assert_eq!(single(&fellows), 0);

@@ -2,6 +2,7 @@
 
 use crate::fellows::{Fellows, ID, MOMENT, NOBODY, copy, create, epoch, tag, visits, write};
 use crate::stage::{FRESH, ME, PEER, THIRD};
+use crate::support::Cluster;
 use decurion::core::{Asynchronous, Input, SessionOp, SessionRequest};
 use decurion::types::{Code, Epoch, Incarnation, MemberTag, SessionId, millis};
 use decurion::wire::session::{Attributes, Copy, Frame, Give, Here, Question, Role};
@@ -165,9 +166,8 @@ fn who_is_removed_or_ends_answers_for_everything_that_was_asked_for() {
     assert_eq!(codes, [unknown, not_primary, unknown, not_primary].map(Some));
     let (mut fellows, numbers) = all_kinds();
     fellows.stage.tell(Input::Leave);
-    while fellows.stage.member.ended().is_none() {
-        fellows.pass(millis(50));
-    }
+    fellows.pass(millis(1_000));
+    assert!(fellows.stage.member.ended().is_some());
     let codes = numbers.map(|number| fellows.code(number));
     assert_eq!(codes, [unknown, closed, unknown, closed].map(Some));
 }
@@ -245,6 +245,36 @@ fn an_answer_to_an_earlier_question_is_none_to_this_one() {
     assert_ne!(first, second);
     fellows.say(THIRD, &here(first, Role::None, NOBODY));
     assert_eq!((fellows.asked(PEER), fellows.code(number)), (None, None));
+}
+
+#[test]
+fn a_search_for_which_nobody_waits_any_more_does_not_keep_the_next_one_waiting() {
+    let mut fellows = Fellows::of_three();
+    let number = fellows.ask_about(ID, [tag(PEER), NOBODY], SessionOp::Read);
+    assert!(wanted(&mut fellows, PEER).is_some());
+    fellows.pass(millis(10_100));
+    assert_eq!(fellows.code(number), Some(Code::Timeout));
+    fellows.ask_about(ID, [tag(PEER), NOBODY], SessionOp::Read);
+    assert!(wanted(&mut fellows, PEER).is_some());
+}
+
+#[test]
+fn a_session_of_which_somebody_has_a_copy_of_another_life_is_not_said_to_be_none() {
+    let mut fellows = Fellows::of_three();
+    let number = fellows.ask(SessionOp::Read);
+    answers(&mut fellows, PEER, Role::Orphan, tag(FRESH));
+    answers(&mut fellows, THIRD, Role::None, NOBODY);
+    assert_eq!(fellows.code(number), Some(Code::HoldersUnreachable));
+}
+
+#[test]
+fn who_is_alone_knows_at_once_that_nobody_has_it() {
+    let mut cluster = Cluster::new(2, |_, _| {});
+    cluster.kill(1);
+    cluster.until(|c| c.members_of(0) == 1);
+    let number = cluster.begin(0, ID, SessionOp::Read);
+    cluster.pass(millis(10));
+    assert_eq!(cluster.answer(0, number).map(|a| a.code), Some(Code::NoSuchSession));
 }
 
 #[test]

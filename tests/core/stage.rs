@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::support::hello;
+use crate::support::{WAKES_AT_ONCE, hello};
 use decurion::core::{Event, Input, Member, Output, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::batch;
@@ -192,7 +192,10 @@ impl Stage {
 
     pub fn pass(&mut self, time: Micros) {
         let until = self.now + time;
+        let mut at_once = 0;
         while self.member.deadline() <= until && self.member.ended().is_none() {
+            at_once = if self.member.deadline() <= self.now { at_once + 1 } else { 0 };
+            assert!(at_once < WAKES_AT_ONCE, "a member does not come to rest at {:?}", self.now);
             self.now = self.now.max(self.member.deadline());
             self.tell(Input::Wake);
         }

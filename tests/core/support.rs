@@ -19,7 +19,7 @@ use decurion::wire::session::{Attributes, Frame};
 const PATIENCE: Micros = millis(30_000);
 
 /// Whoever is woken so often at one time does not come to rest.
-const WAKES_AT_ONCE: usize = 10_000;
+pub const WAKES_AT_ONCE: usize = 10_000;
 
 /// A longer payload goes in parts.
 const PART_BYTES: usize = 48 * 1024;
