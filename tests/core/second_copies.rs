@@ -159,6 +159,41 @@ fn a_change_that_does_not_fit_costs_the_copy_and_its_owner_is_told() {
 }
 
 #[test]
+fn a_copy_that_does_not_fit_costs_the_older_one() {
+    let mut fellows = Fellows::with(&[PEER, ME], |setup| setup.sessions.memory_bytes = 1_000);
+    let first = epoch(9, 1, PEER);
+    fellows.say(PEER, &Frame::Copy(copy(first)));
+    let attributes = pairs(&[("big", &[1; 2_000])]);
+    fellows.say(PEER, &Frame::Copy(Copy { version: 6, attributes, ..copy(first) }));
+    assert_eq!(fellows.objections(PEER).iter().map(|r| (r.version, r.why)).collect::<Vec<_>>(), [(6, Objection::Full)]);
+    assert_eq!(fellows.held(), None);
+}
+
+#[test]
+fn the_end_of_a_session_is_answered_for_also_when_the_other_holder_is_lost() {
+    let mut fellows = Fellows::of_three();
+    let (_, partner) = fellows.create();
+    let number = fellows.ask(SessionOp::Remove);
+    assert_eq!(fellows.code(number), None);
+    fellows.install(12, &[ME, other(partner)]);
+    assert!(fellows.code(number).is_some());
+    assert_eq!(fellows.held(), None);
+}
+
+#[test]
+fn a_change_is_a_use() {
+    let mut fellows = Fellows::of_three();
+    fellows.ask(create_for(3));
+    let partner = fellows.copied_to(ID).expect("there are others");
+    fellows.agree(partner);
+    fellows.pass(millis(2_000));
+    fellows.ask(write("2"));
+    fellows.agree(partner);
+    fellows.pass(millis(2_000));
+    assert_eq!(fellows.role(), Some(Role::Primary));
+}
+
+#[test]
 fn the_end_of_another_epoch_is_refused_and_that_of_its_own_obeyed() {
     let (first, later) = (epoch(9, 1, PEER), epoch(9, 2, PEER));
     let mut fellows = Fellows::of_three();
