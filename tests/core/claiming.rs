@@ -109,6 +109,13 @@ fn where_all_who_could_claim_it_are_gone_it_is_served_at_once() {
     assert_eq!(fellows.copied_to(ID), Some(FRESH));
 }
 
+#[test]
+fn where_all_who_could_claim_it_are_gone_nobody_is_served_without_a_lease_of_the_view_in_which_they_are() {
+    let (mut fellows, mine, number) = asked_and_given(&[PEER, ME, THIRD]);
+    fellows.install_fenced(12, &[ME, FRESH]);
+    assert_eq!((fellows.held(), fellows.code(number)), (Some((Role::Primary, mine, 5)), None));
+}
+
 /// Two have given it, one after the other. What was asked for the first is over.
 #[test]
 fn the_loss_of_who_was_asked_counts_for_the_claim_for_which_it_was_asked() {
