@@ -1,9 +1,12 @@
 //! The core alone: members without sockets, clocks or threads, and what they tell each other and their hosts.
 
 mod casts;
+mod claiming;
 mod credit;
 mod deaf_peer;
 mod deciding_views;
+mod fellows;
+mod giving;
 mod greetings;
 mod hand_over;
 mod installing;
@@ -14,11 +17,15 @@ mod leases;
 mod long_messages;
 mod lost_heartbeats;
 mod order;
+mod orphans;
 mod parts;
 mod placing;
+mod retiring;
+mod second_copies;
 mod seeking;
 mod session_counts;
 mod session_frames;
+mod session_search;
 mod slow_receiver;
 mod stage;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]

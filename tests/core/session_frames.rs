@@ -80,6 +80,7 @@ fn who_claims_what_is_not_its_own_is_named_and_changes_nothing() {
         ("a session given in an epoch that does not follow", give(epoch(2, 1, tag(0)), epoch(2, 1, tag(0)))),
         ("a session left to somebody else", Frame::Inherit(adopt(ghost, first))),
         ("a session left in an epoch that does not follow", Frame::Inherit(adopt(epoch(1, 1, tag(0)), first))),
+        ("a session left in an epoch that is the one before", Frame::Inherit(adopt(other, other))),
         (
             "more tokens than a session remembers",
             Frame::Copy(Copy { tokens: vec![7; limits::TOKENS + 1], ..copy(THEIRS, first) }),

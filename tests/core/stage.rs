@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::support::{hello, mix};
+use crate::support::{WAKES_AT_ONCE, hello, mix};
 use decurion::core::{Event, Input, Member, Output, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::batch;
@@ -50,18 +50,24 @@ pub fn entry(name: &str, incarnation: Incarnation, seat: u32) -> MemberInfo {
     }
 }
 
-/// All control frames among what was written on a connection.
-pub fn controls(written: &[u8]) -> Vec<Control> {
-    let (mut rest, mut controls) = (written, Vec::new());
+/// All frames among what was written on a connection: batches, and others.
+fn frames(written: &[u8]) -> (Vec<Vec<u8>>, Vec<Control>) {
+    let (mut rest, mut batches, mut controls) = (written, Vec::new(), Vec::new());
     while let Some(header) = rest.first_chunk::<HEADER_BYTES>() {
         let head = if header[0] == BATCH_TYPE { batch::HEADER_BYTES } else { HEADER_BYTES };
         let (frame, others) = rest.split_at(head + body_length(header));
-        if header[0] != BATCH_TYPE {
-            controls.push(Control::decode(frame).expect("legal"));
+        match header[0] {
+            BATCH_TYPE => batches.push(frame.to_vec()),
+            _ => controls.push(Control::decode(frame).expect("legal")),
         }
         rest = others;
     }
-    controls
+    (batches, controls)
+}
+
+/// All control frames among what was written on a connection.
+pub fn controls(written: &[u8]) -> Vec<Control> {
+    frames(written).1
 }
 
 pub fn ballot(round: u64) -> Ballot {
@@ -117,6 +123,8 @@ pub struct Stage {
     pub events: Vec<Event>,
     pub words: Vec<(ConnId, Control)>,
     pub datagrams: Vec<(Incarnation, Datagram)>,
+    /// Everything that it has sent in streams.
+    pub batches: Vec<Vec<u8>>,
 }
 
 impl Stage {
@@ -134,6 +142,7 @@ impl Stage {
             events: Vec::new(),
             words: Vec::new(),
             datagrams: Vec::new(),
+            batches: Vec::new(),
         }
     }
 
@@ -182,7 +191,11 @@ impl Stage {
     }
 
     pub fn say_over(&mut self, conn: ConnId, control: &Control) {
-        self.member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
+        self.say_bytes(conn, &control.encode());
+    }
+
+    pub fn say_bytes(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.member.receive_space(conn).expect("it is open").extend_from_slice(bytes);
         self.tell(Input::Received(conn));
     }
 
@@ -239,6 +252,11 @@ impl Stage {
 
     pub fn tell(&mut self, input: Input<'_>) {
         self.member.handle(self.now, input);
+        self.settle();
+    }
+
+    /// Does what the member wants done.
+    pub fn settle(&mut self) {
         while let Some(output) = self.member.poll() {
             match output {
                 Output::Dial { conn, to } => self.dials.push((conn, to)),
@@ -263,12 +281,17 @@ impl Stage {
         self.member.to_write(conn, usize::MAX, &mut slices);
         let words = slices.concat();
         self.member.wrote(self.now, conn, words.len());
-        self.words.extend(controls(&words).into_iter().map(|control| (conn, control)));
+        let (batches, controls) = frames(&words);
+        self.batches.extend(batches);
+        self.words.extend(controls.into_iter().map(|control| (conn, control)));
     }
 
     pub fn pass(&mut self, time: Micros) {
         let until = self.now + time;
+        let mut at_once = 0;
         while self.member.deadline() <= until && self.member.ended().is_none() {
+            at_once = if self.member.deadline() <= self.now { at_once + 1 } else { 0 };
+            assert!(at_once < WAKES_AT_ONCE, "a member does not come to rest at {:?}", self.now);
             self.now = self.now.max(self.member.deadline());
             self.tell(Input::Wake);
         }

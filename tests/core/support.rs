@@ -19,7 +19,7 @@ use decurion::wire::session::{Attributes, Frame};
 const PATIENCE: Micros = millis(30_000);
 
 /// Whoever is woken so often at one time does not come to rest.
-const WAKES_AT_ONCE: usize = 10_000;
+pub const WAKES_AT_ONCE: usize = 10_000;
 
 /// A longer payload goes in parts.
 const PART_BYTES: usize = 48 * 1024;
@@ -93,7 +93,11 @@ pub fn mix(state: u64, word: u64) -> u64 {
 }
 
 fn stream_tag(stream: Stream, from: usize, to: usize) -> u64 {
-    let (from, to) = (incarnation(from).0, incarnation(to).0);
+    tag_between(stream, incarnation(from), incarnation(to))
+}
+
+/// The tag of a stream from one to another.
+pub fn tag_between(stream: Stream, Incarnation(from): Incarnation, Incarnation(to): Incarnation) -> u64 {
     let words = [from as u64, (from >> 64) as u64, to as u64, (to >> 64) as u64];
     let pair = words.into_iter().fold(0x006f_6e65, mix);
     match stream {
