@@ -350,11 +350,6 @@ impl Member {
         output
     }
 
-    /// The time that it was told last.
-    pub fn now(&self) -> Time {
-        self.now
-    }
-
     /// When to come back at the latest; [`Time::NEVER`] if nothing is due.
     pub fn deadline(&self) -> Time {
         if self.ended.is_some() {

@@ -117,7 +117,6 @@ impl Reactor {
         self.transport.wait(if asleep { timeout } else { Some(Duration::ZERO) })?;
         self.shared.bell.wake();
         self.tick();
-        let begun = self.now;
 
         let requests = self.take_requests();
         self.take_answers();
@@ -128,8 +127,7 @@ impl Reactor {
         self.read();
         self.take_casts();
         self.transport.end_lingering(self.now);
-        // Whatever it was told in this turn, its timers ran with it; what has become due since then is for the next one.
-        if self.member.now() < begun && self.member.deadline() <= self.now {
+        if self.member.deadline() <= self.now {
             self.member.handle(self.now, Input::Wake);
         }
         self.exchange();
