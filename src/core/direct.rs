@@ -431,3 +431,6 @@ fn wanted(frame: &Bytes) -> Option<usize> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

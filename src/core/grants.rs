@@ -253,4 +253,46 @@ mod tests {
         assert_eq!(grants.next(|_| 0, false), Some(3));
         assert_eq!(grants.wanted(3, 200), Err("room for a long message is wanted twice"), "before it has ended");
     }
+
+    #[test]
+    fn a_turn_ends_with_the_message_that_it_was_given_for() {
+        let mut grants = Grants::new(RULES);
+        for s in [2, 1] {
+            assert_eq!(grants.wanted(s, 600), Ok(()));
+        }
+        assert_eq!(grants.next(|_| 0, false), Some(2));
+        let passed = |grants: &mut Grants, s, batch, at: (u32, u32)| {
+            grants.passed(s, batch, UnderWay { reached: at.0, total: at.1 });
+        };
+        let next = |grants: &mut Grants| grants.clone().next(|_| 9, false);
+        passed(&mut grants, 2, 1, (60, 100));
+        passed(&mut grants, 2, 2, (0, 0));
+        assert_eq!(next(&mut grants), None, "that was a shorter one that went in parts");
+        passed(&mut grants, 0, 3, (300, 600));
+        passed(&mut grants, 0, 4, (0, 0));
+        assert_eq!(next(&mut grants), None, "that was another one's");
+        passed(&mut grants, 2, 3, (300, 600));
+        assert_eq!(next(&mut grants), None, "it has begun");
+        passed(&mut grants, 2, 4, (0, 0));
+        passed(&mut grants, 2, 5, (0, 0));
+        assert_eq!((grants.next(|_| 3, false), grants.next(|_| 4, false)), (None, Some(1)));
+    }
+
+    #[test]
+    fn room_at_one_member_is_given_in_turn_and_for_one_message() {
+        let [one, two, three] = [1, 2, 3].map(Incarnation);
+        let mut room = Room::new(RULES);
+        assert!(room.admits(one, 100) && !room.admits(one, 101), "short ones need none");
+        assert!(room.give(one, 600) && room.admits(one, 600) && !room.admits(one, 601));
+        assert!(!room.give(two, 500) && !room.give(three, 100), "who comes later waits for who came before");
+        assert!(!room.give(two, 500));
+        room.free(one);
+        assert!(!room.admits(one, 101) && !room.give(three, 100));
+        assert!(room.give(two, 500) && room.give(three, 500), "all of it");
+        assert!(!room.give(one, 1));
+        // Who is gone stands in nobody's way.
+        room.free(one);
+        room.free(two);
+        assert!(room.give(two, 500));
+    }
 }

@@ -149,3 +149,115 @@ impl Fanout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fanout::Verdict;
+    use crate::core::fanout::tests::Played;
+    use crate::core::tree::tests::view;
+
+    fn place(stream: u32, upto: u64) -> Place {
+        Place { stream, upto }
+    }
+
+    #[test]
+    fn places_follow_each_other_are_somebodys_and_are_not_more_than_the_bound() {
+        let mut order = Order::new(2);
+        let bad = Err("places in the order that do not follow");
+        assert_eq!(order.learn(1, &[place(2, 1)]), Err("a place in the order for nobody's stream"));
+        assert_eq!((order.learn(1, &[place(1, 3)]), order.learn(2, &[place(1, 3)])), (Ok(()), bad));
+        let rest: Vec<Place> = (1..MOST as u64).map(|upto| place(0, upto)).collect();
+        assert_eq!((order.learn(2, &rest), order.known.len()), (Ok(()), MOST));
+        assert_eq!(order.learn(3, &[place(1, 4)]), bad, "that is one too many");
+    }
+
+    #[test]
+    fn what_comes_gets_places_in_its_order_and_what_follows_in_one_stream_gets_one() {
+        let bytes = |places: usize| PREFIX_BYTES + places * PLACE_BYTES;
+        let mut order = Order::new(3);
+        for (s, batch) in [(1, 1), (1, 2), (2, 1), (1, 3), (0, 5)] {
+            order.arrived(s, batch);
+        }
+        assert_eq!(order.next_places(bytes(2) + PLACE_BYTES - 1), [place(1, 2), place(2, 1)], "as many as fit");
+        assert!(order.is_waiting());
+        assert_eq!(order.next_places(bytes(9)), [place(1, 3), place(0, 5)]);
+        assert!(!order.is_waiting());
+        let mut many = Order::new(2);
+        (0..MOST as u64).for_each(|n| many.arrived(n as usize % 2, n));
+        assert_eq!(many.next_places(bytes(MOST)).len(), AT_ONCE);
+        let known: Vec<Place> = (1..MOST as u64 / 2).map(|upto| place(0, upto)).collect();
+        assert_eq!(many.learn(1, &known), Ok(()));
+        assert_eq!(many.next_places(bytes(MOST)).len(), 1, "half of what may be known");
+        assert_eq!(many.learn(2, &[place(1, 1)]), Ok(()));
+        assert_eq!((many.next_places(bytes(MOST)).len(), many.is_waiting()), (0, true));
+    }
+
+    #[test]
+    fn what_is_agreed_waits_for_its_place_and_what_needs_none_goes_with_it() {
+        let mut at = Played::new(view(&[0, 0, 0, 0]), 1);
+        at.say(3, Level::Agreed, 8);
+        at.say(2, Level::Agreed, 8);
+        at.say(2, Level::Fifo, 8);
+        assert_eq!(at.take(), []);
+        assert_eq!(at.place(&[(2, 1)]), Verdict::Accepted);
+        assert_eq!(at.take(), [2, 2], "all that is free now");
+        at.place(&[(3, 1)]);
+        assert_eq!(at.take(), [3]);
+    }
+
+    #[test]
+    fn what_is_safe_waits_until_all_hold_it_and_its_place() {
+        let mut at = Played::new(view(&[0, 0, 0]), 1);
+        at.say(0, Level::Fifo, 8);
+        at.say(2, Level::Safe, 8);
+        at.place(&[(2, 1)]);
+        assert_eq!(at.take(), [0]);
+        let held = |streams: &[(Index, u64)]| {
+            let mut at = at.clone();
+            streams.iter().for_each(|(s, batch)| at.fanout.held_by_all(*s, *batch));
+            at.take()
+        };
+        assert_eq!(held(&[(2, 1)]), [], "the place that not all hold is lost with its coordinator");
+        assert_eq!(held(&[(2, 1), (0, 1)]), []);
+        assert_eq!(held(&[(0, 2)]), []);
+        assert_eq!(held(&[(2, 1), (0, 2)]), [2]);
+        assert_eq!(held(&[(2, 1), (0, 2), (2, 0), (0, 0)]), [2], "it does not fall");
+        assert_eq!(at.finish(&[2, 0, 1]), [2], "at the end all who go on hold what is in the cut");
+    }
+
+    #[test]
+    fn the_end_of_a_view_keeps_to_the_places_that_are_in_its_cut() {
+        let mut at = Played::new(view(&[0, 0, 0, 0]), 1);
+        for s in [0, 2, 3] {
+            at.say(s, Level::Agreed, 8);
+        }
+        let mut unplaced = at.clone();
+        assert_eq!(unplaced.finish(&[1, 0, 1, 1]), [0, 2, 3], "what has none goes by the position of its sender");
+        at.fanout.freeze();
+        // Of the first stream there was more where the place was given.
+        at.place(&[(3, 2), (2, 1), (0, 1)]);
+        assert_eq!(at.take(), [], "it was fetched for a cut that is not decided");
+        assert_eq!(at.clone().finish(&[1, 0, 1, 1]), [0, 2, 3], "a cut without it");
+        assert_eq!(at.finish(&[2, 0, 1, 1]), [3, 2, 0]);
+    }
+
+    #[test]
+    fn a_coordinator_gives_places_to_what_comes_until_it_promises_the_next_view() {
+        let mut at = Played::new(view(&[0, 0]), 0);
+        at.say(1, Level::Fifo, 8);
+        assert!(!at.fanout.order.is_waiting());
+        at.say(1, Level::Agreed, 8);
+        let say = |at: &mut Played| at.fanout.say_order(&mut at.builders[0], &mut at.fx);
+        let mut promised = at.clone();
+        promised.fanout.freeze();
+        say(&mut promised);
+        assert!(promised.fx.data.is_empty());
+        promised.say(1, Level::Agreed, 8);
+        assert_eq!(promised.fanout.order.waiting, [(1, 2)], "nor to what is fetched");
+        say(&mut at);
+        assert_eq!((at.fx.data.len(), at.take()), (1, vec![1, 1]));
+        say(&mut at);
+        assert_eq!(at.fx.data.len(), 1, "nothing waits");
+    }
+}

@@ -208,6 +208,31 @@ mod tests {
         assert_eq!(queue.bytes(), 0);
     }
 
+    #[test]
+    fn a_turn_ends_with_the_byte_that_fills_it_in_what_is_shown_and_in_what_is_written() {
+        let mut queue = SendQueue::default();
+        let (half, short) = (TURN_BYTES / 2 - HEADER_BYTES, 64);
+        let first = [1, 2, 3].map(|n| batch(1, n, half));
+        first.iter().for_each(|slice| queue.push_data(slice.clone()));
+        let other = batch(2, 1, short);
+        queue.push_data(other.clone());
+        assert_eq!(write(&mut queue, usize::MAX), [&first[0][..], &first[1], &other].concat());
+        assert_eq!(write(&mut queue, usize::MAX), first[2]);
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn no_more_is_shown_than_is_asked_for_and_the_slice_that_reaches_it() {
+        let mut queue = SendQueue::default();
+        (1..4).for_each(|n| queue.push_data(batch(1, n, 100 - HEADER_BYTES)));
+        let shown = |most| {
+            let mut slices = Vec::new();
+            queue.show(most, &mut slices);
+            slices.len()
+        };
+        assert_eq!([0, 1, 100, 101, 200, 201, 999].map(shown), [0, 1, 1, 2, 2, 3, 3]);
+    }
+
     proptest! {
         /// Whatever comes while whatever is written: each stream in order, whole slices, nothing lost.
         #[test]

@@ -289,3 +289,6 @@ fn rising(moved: &[Index], told: &mut [u64], value: impl Fn(Index) -> u64) -> Ve
     }
     entries
 }
+
+#[cfg(test)]
+mod tests;

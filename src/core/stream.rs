@@ -191,24 +191,79 @@ impl Stream {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::core::tree::tests::view;
     use crate::types::Seat;
 
+    /// A stream holds one batch more, with one message in it.
+    pub(crate) fn hold(stream: &mut Stream, bytes: usize) {
+        let (flags, count, length, tag, batch) = (0, 1, bytes as u32, 7, stream.accepted + 1);
+        let (sender, receiver) = (stream.sender.seat, Seat::EVERYBODY);
+        let header = Header { flags, count, length, tag, sender, receiver, batch, first_message: batch };
+        stream.keep(header, Level::Fifo, Bytes::from(vec![batch as u8; bytes]), 1, UnderWay::default());
+    }
+
+    /// The stream of another member, of which these batches are held.
+    fn holding(batches: &[usize]) -> Stream {
+        let mut stream = Stream::new(&view(&[0, 0]), 0, 1, Plants::default());
+        batches.iter().for_each(|bytes| hold(&mut stream, *bytes));
+        stream
+    }
+
     #[test]
     fn what_lies_behind_a_batch_is_counted_also_where_the_rest_is_forgotten() {
-        let mut stream = Stream::new(&view(&[0, 0]), 0, 1, Plants::default());
+        let mut stream = holding(&[]);
         assert_eq!((stream.bytes_after(0), stream.retained_bytes()), (0, 0));
-        for (batch, bytes) in [(1, 100), (2, 20), (3, 3)] {
-            let (flags, count, length, tag) = (0, 1, bytes as u32, 7);
-            let (sender, receiver) = (Seat(2), Seat::EVERYBODY);
-            let header = Header { flags, count, length, tag, sender, receiver, batch, first_message: batch };
-            stream.keep(header, Level::Fifo, Bytes::from(vec![7; bytes]), 1, UnderWay::default());
-        }
+        stream = holding(&[100, 20, 3]);
         assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [123, 23, 3, 0]);
-        stream.forget_up_to(2);
+        assert_eq!((stream.bytes_between(0, 2), stream.bytes_between(1, 2), stream.bytes_between(2, 1)), (120, 20, 0));
+        assert_eq!(stream.forget_up_to(2), 120);
         assert_eq!([0, 1, 2, 3].map(|batch| stream.bytes_after(batch)), [3, 3, 3, 0]);
         assert_eq!(stream.retained_bytes(), 3);
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_its_number_also_where_the_rest_is_forgotten() {
+        let first_bytes = |frames: Vec<&Bytes>| frames.iter().map(|frame| frame[0]).collect::<Vec<u8>>();
+        let mut stream = holding(&[]);
+        assert_eq!((stream.oldest(), stream.first_kept_message(), stream.frame(1)), (1, None, None));
+        stream = holding(&[9; 5]);
+        stream.forget_up_to(2);
+        assert_eq!((stream.oldest(), stream.first_kept_message()), (3, Some(3)));
+        let found = [2, 3, 5, 6].map(|batch| stream.frame(batch).map(|frame| frame[0]));
+        assert_eq!(found, [None, Some(3), Some(5), None]);
+        assert_eq!(first_bytes(stream.frames_from(4).collect()), [4, 5]);
+        assert_eq!(first_bytes(stream.frames_from(1).collect()), [3, 4, 5], "what is left of it");
+        stream.forget_up_to(9);
+        assert_eq!((stream.oldest(), stream.retained_bytes()), (6, 0));
+    }
+
+    #[test]
+    fn what_is_next_follows_what_was_taken_and_lies_within_the_bound() {
+        let mut stream = holding(&[9; 3]);
+        let next = |stream: &Stream| stream.next().map(|next| next.header.batch);
+        assert_eq!((stream.is_behind(), next(&stream)), (true, Some(1)));
+        stream.taken = 1;
+        assert_eq!((next(&stream), stream.next_level()), (Some(2), Some(Level::Fifo)));
+        stream.bound = 2;
+        assert_eq!((stream.is_behind(), next(&stream)), (true, Some(2)), "up to the bound");
+        stream.taken = 2;
+        assert_eq!((stream.is_behind(), next(&stream), stream.next_level()), (false, None, None), "not beyond it");
+        stream.bound = u64::MAX;
+        stream.taken = 3;
+        assert_eq!((stream.is_behind(), next(&stream)), (false, None));
+    }
+
+    #[test]
+    fn what_all_have_taken_is_forgotten_once_we_have_too() {
+        let mut stream = holding(&[100, 20, 3]);
+        stream.told_stable = 2;
+        assert_eq!((stream.forget_stable(), stream.stable), (0, 0));
+        stream.taken = 1;
+        assert_eq!((stream.forget_stable(), stream.stable), (100, 1));
+        assert_eq!(stream.forget_stable(), 0, "once");
+        stream.taken = 3;
+        assert_eq!((stream.forget_stable(), stream.stable, stream.retained_bytes()), (20, 2, 3));
     }
 }

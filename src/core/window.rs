@@ -209,4 +209,51 @@ mod tests {
         assert_eq!(window.give_back(6000, true), 0);
         assert_eq!(window.give_back(2000, true), 4000);
     }
+
+    #[test]
+    fn credit_is_asked_for_again_when_it_came_or_the_wish_may_be_lost() {
+        let mut window = Window::new(1000);
+        assert_eq!((window.want(), window.want()), (Some(UNIT), None), "one wish is on its way");
+        window.ask_again();
+        assert_eq!((window.want(), window.want()), (Some(UNIT), None));
+        window.granted(UNIT);
+        assert_eq!((window.credit, window.want()), (UNIT, Some(UNIT)));
+    }
+
+    #[test]
+    fn what_is_recalled_is_given_back_as_it_comes_out_of_use_and_then_no_more() {
+        let mut window = Window::new(1000);
+        window.granted(8_000);
+        window.recalled();
+        assert_eq!((window.give_back(7_000, false), window.give_back(7_000, false)), (2_000, 0));
+        assert_eq!((window.give_back(0, false), window.credit), (2_000, 4_000));
+        window.granted(3_000);
+        assert_eq!(window.give_back(0, false), 0, "the next credit is nobody else's");
+        window.recalled();
+        window.recalled();
+        assert_eq!((window.give_back(0, false), window.credit), (5_250, 1_750), "half, and half of that");
+    }
+
+    #[test]
+    fn a_pool_serves_in_turn_takes_back_what_it_gave_and_splits_nothing_too_small() {
+        let mut pool = Pool::new(3 * UNIT, Plants::default());
+        assert_eq!((pool.grant(), pool.recall()), (None, None), "nobody waits");
+        for member in [1, 2, 1] {
+            pool.want(member);
+        }
+        assert_eq!([pool.grant(), pool.grant(), pool.grant()], [Some((1, UNIT)), Some((2, UNIT)), None]);
+        pool.want(2);
+        assert_eq!(pool.grant(), Some((2, UNIT)));
+        pool.want(3);
+        assert_eq!((pool.grant(), pool.recall()), (None, Some(2)), "who holds most");
+        pool.returned(2, 3 * UNIT / 4 - 1);
+        assert_eq!(pool.grant(), None, "a quarter of all is the least, or a unit");
+        pool.returned(2, 1);
+        assert_eq!(pool.grant(), Some((3, 3 * UNIT / 4)));
+        pool.returned(1, 9 * UNIT);
+        pool.returned(7, UNIT);
+        assert_eq!((pool.free, pool.check()), (UNIT, Ok(())), "nobody gives back more than it has");
+        pool.free -= 1;
+        assert!(pool.check().is_err());
+    }
 }
