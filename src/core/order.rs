@@ -207,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_used_up_lets_nothing_through_that_comes_later() {
+        let mut at = Played::new(view(&[0, 0, 0, 0]), 1);
+        at.say(2, Level::Agreed, 8);
+        at.say(2, Level::Agreed, 8);
+        at.place(&[(2, 1)]);
+        assert_eq!(at.take(), [2]);
+        at.say(3, Level::Agreed, 8);
+        at.place(&[(3, 1), (2, 2)]);
+        assert_eq!(at.take(), [3, 2]);
+    }
+
+    #[test]
     fn what_is_safe_waits_until_all_hold_it_and_its_place() {
         let mut at = Played::new(view(&[0, 0, 0]), 1);
         at.say(0, Level::Fifo, 8);
