@@ -241,6 +241,11 @@ impl Fellows {
     /// The same of those up to this batch.
     pub fn agree_to(&mut self, who: Incarnation, batch: u64) {
         let after = self.said.get(&(who, Stream::Objections)).copied().unwrap_or_default();
+        self.agree_after(who, batch, after);
+    }
+
+    /// The same, also if the objections up to that number have not come yet.
+    pub fn agree_after(&mut self, who: Incarnation, batch: u64, after: u64) {
         let tag = tag_between(Stream::Frames, self.me(), who);
         self.stage.say(who, &Control::DirectAck(DirectAck { tag, receiver: who, batch, after }));
         self.settle();

@@ -1,5 +1,6 @@
 //! The core alone: members without sockets, clocks or threads, and what they tell each other and their hosts.
 
+mod asynchronous;
 mod casts;
 mod claiming;
 mod credit;
@@ -26,6 +27,7 @@ mod seeking;
 mod session_counts;
 mod session_frames;
 mod session_search;
+mod session_streams;
 mod slow_receiver;
 mod stage;
 #[allow(dead_code, reason = "the fuzz targets use more of it")]

@@ -240,15 +240,17 @@ fn who_gets_a_copy_of_what_its_host_wants_asks_the_owner_for_it() {
 
 // After a loss.
 
+/// In which views the host was told that all have two copies again, and how many were made anew.
+fn restored(fellows: &Fellows) -> Vec<(u64, u64)> {
+    let made = fellows.stage.events.iter().filter_map(|event| match event {
+        Event::RedundancyRestored { sessions, view } => Some((view.number, *sessions)),
+        _ => None,
+    });
+    made.collect()
+}
+
 #[test]
 fn after_a_loss_the_host_is_told_once_when_all_have_two_copies_again() {
-    let restored = |fellows: &Fellows| {
-        let made = fellows.stage.events.iter().filter_map(|event| match event {
-            Event::RedundancyRestored { sessions, view } => Some((view.number, *sessions)),
-            _ => None,
-        });
-        made.collect::<Vec<_>>()
-    };
     let mut fellows = Fellows::new(&[PEER, ME]);
     fellows.create();
     for id in 10..13 {
@@ -270,10 +272,18 @@ fn after_a_loss_the_host_is_told_once_when_all_have_two_copies_again() {
 }
 
 #[test]
-fn copies_are_made_anew_at_the_rate_that_is_allowed() {
+fn where_nobody_was_lost_nothing_is_restored() {
+    let mut fellows = Fellows::of_three();
+    fellows.create();
+    fellows.install(12, &[PEER, ME, THIRD, FRESH]);
+    fellows.pass(millis(2_000));
+    assert_eq!((restored(&fellows), single(&fellows)), (Vec::new(), 0));
+}
+
+/// How many copies of 15 KB were made anew in each of thirty steps of 20 ms, at most so many bytes a second, while `meanwhile`.
+fn restored_in_steps(bytes_per_s: usize, mut meanwhile: impl FnMut(&mut Fellows)) -> Vec<u64> {
     const SESSIONS: u128 = 40;
-    // In 20 ms 20 KB: one is begun as long as any of that is left.
-    let mut fellows = Fellows::with(&[PEER, ME], |setup| setup.sessions.restore_bytes_per_s = 1_000_000);
+    let mut fellows = Fellows::with(&[PEER, ME], |setup| setup.sessions.restore_bytes_per_s = bytes_per_s);
     let big = || SessionOp::Create { ttl_s: 0, attributes: pairs(&[("big", &[1; 15_000])]) };
     for id in 1..=SESSIONS {
         fellows.ask_about(SessionId(id), [NOBODY; 2], big());
@@ -289,10 +299,29 @@ fn copies_are_made_anew_at_the_rate_that_is_allowed() {
         let now = SESSIONS as u64 - single(&fellows);
         steps.push(now - made);
         made = now;
+        meanwhile(&mut fellows);
         fellows.pass(millis(20));
     }
-    assert!(steps.iter().all(|step| *step <= 2), "{steps:?}");
     assert_eq!(made, SESSIONS as u64, "{steps:?}");
+    steps
+}
+
+#[test]
+fn copies_are_made_anew_at_the_rate_that_is_allowed() {
+    // In 20 ms 20 KB: one is begun as long as any of that is left.
+    let steps = restored_in_steps(1_000_000, |_| ());
+    assert!(steps.iter().all(|step| *step <= 2), "{steps:?}");
+}
+
+#[test]
+fn copies_are_made_anew_at_a_part_of_the_rate_while_the_host_wants_something() {
+    let idle = restored_in_steps(5_000_000, |_| ());
+    assert!(idle.iter().any(|step| *step > 4), "{idle:?}");
+    let used = restored_in_steps(5_000_000, |fellows| {
+        fellows.ask_about(SessionId(1), [NOBODY; 2], SessionOp::Touch);
+    });
+    // But for what is begun at once in the new view.
+    assert!(used[2..].iter().all(|step| *step <= 2), "{used:?}");
 }
 
 #[test]
@@ -307,21 +336,30 @@ fn a_round_reaches_all_sessions_however_many_need_nothing() {
     assert_eq!(fellows.stage.member.session_counts().primaries, 5);
 }
 
-#[test]
-fn second_copies_are_kept_in_the_preferred_group_whoever_is_the_more_senior() {
+/// Whoever the lot falls on else.
+fn are_kept_where(tags: &str, preferred_group: Option<&str>) {
     for (preferred, id) in ALL.into_iter().filter(|who| *who != ME).flat_map(|who| (1..6).map(move |id| (who, id))) {
         let mut fellows = Fellows::with(&ALL, |setup| {
             setup.sessions.partners = 1;
-            setup.sessions.preferred_group = Some("west".to_owned());
+            setup.sessions.preferred_group = preferred_group.map(str::to_owned);
         });
         fellows.install_with(12, &ALL, |proposal| {
-            let tags = Tags::parse("replication_group=west").expect("legal");
             let member = proposal.members.iter_mut().find(|m| m.incarnation == preferred).expect("it is there");
-            member.tags = tags;
+            member.tags = Tags::parse(tags).expect("legal");
         });
         fellows.ask_about(SessionId(id), [NOBODY; 2], create());
         assert_eq!(fellows.copied_to(SessionId(id)), Some(preferred));
     }
+}
+
+#[test]
+fn second_copies_are_kept_in_the_preferred_group_whoever_is_the_more_senior() {
+    are_kept_where("replication_group=west", Some("west"));
+}
+
+#[test]
+fn second_copies_are_kept_on_another_machine() {
+    are_kept_where("machine=another", None);
 }
 
 // What nobody uses any more.

@@ -358,3 +358,14 @@ fn whoever_looks_is_shown_what_was_answered_for_and_once() {
     fellows.agree(partner);
     assert_eq!((shown(&mut fellows, one), shown(&mut fellows, two)), (vec![(4, 2)], vec![(3, 2)]));
 }
+
+#[test]
+fn what_is_asked_for_in_no_view_waits_for_one() {
+    let mut fellows = Fellows::of_three();
+    fellows.is_removed(12);
+    let number = fellows.ask_about(ID, [tag(PEER), NOBODY], SessionOp::Read);
+    assert_eq!(fellows.code(number), None, "nobody can say whether there is such a session");
+    fellows.install(13, &[PEER, ME]);
+    assert_eq!(fellows.code(number), None);
+    assert!(fellows.heard(PEER).iter().any(|f| matches!(f, Frame::Want(_))));
+}

@@ -123,3 +123,41 @@ impl Hash for UnderWay {
         self.busy.hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::map::tests::hashed;
+    use super::*;
+
+    #[test]
+    fn nothing_of_one_session_is_left_in_the_memory_that_another_gets() {
+        let mut all = UnderWay::default();
+        all.enter(SessionId(1)).copy_sent = 9;
+        all.leave_if_idle(SessionId(1));
+        assert!(all.get(&SessionId(1)).is_none());
+        assert_eq!(all.enter(SessionId(2)).copy_sent, 0);
+    }
+
+    #[test]
+    fn memory_is_kept_for_what_comes_next_up_to_a_bound() {
+        let mut all = UnderWay::default();
+        let ids = || (0..UnderWay::SPARE as u128 + 5).map(SessionId);
+        ids().for_each(|id| all.enter(id).copy_sent = 1);
+        ids().for_each(|id| all.leave_if_idle(id));
+        assert_eq!(all.spare.len(), UnderWay::SPARE);
+        ids().for_each(|id| _ = all.enter(id));
+        assert_eq!((all.spare.len(), all.len()), (0, UnderWay::SPARE + 5));
+    }
+
+    #[test]
+    fn what_is_under_way_counts_and_what_is_kept_does_not() {
+        let (mut one, mut other) = (UnderWay::default(), UnderWay::default());
+        one.enter(SessionId(1));
+        assert_ne!(hashed(&one), hashed(&other));
+        one.leave_if_idle(SessionId(1));
+        assert_eq!(hashed(&one), hashed(&other));
+        one.enter(SessionId(1)).ending = Some(1);
+        other.enter(SessionId(1)).ending = Some(2);
+        assert_ne!(hashed(&one), hashed(&other));
+    }
+}

@@ -176,5 +176,19 @@ mod tests {
             payload: vec![0; 100].into(),
         });
         assert!(!outlet.is_corked(at(9), Some(&BOUNDS)));
+        let bounds = |batch_bytes| Asynchronous { batch_bytes, ..BOUNDS };
+        let there = outlet.queue.bytes();
+        assert!(outlet.is_corked(at(9), Some(&bounds(there + 1))) && !outlet.is_corked(at(9), Some(&bounds(there))));
+    }
+
+    #[test]
+    fn changes_weigh_what_their_requests_do_and_nothing_else_weighs_anything() {
+        let sets = crate::wire::session::Attributes::new([("a", &b"12345"[..])]);
+        let removes = crate::wire::session::Attributes::default();
+        let length = sets.as_bytes().len();
+        let of = |op| weight(&SessionRequest { number: 1, id: SessionId(1), holders: Default::default(), op });
+        assert_eq!(of(SessionOp::Create { ttl_s: 0, attributes: sets.clone() }), 128 + length);
+        assert_eq!(of(SessionOp::Write { token: 0, if_version: 0, whole: false, sets, removes }), 128 + length);
+        assert_eq!([SessionOp::Read, SessionOp::Touch, SessionOp::Remove].map(of), [0; 3]);
     }
 }

@@ -178,7 +178,7 @@ impl<T> Slab<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -195,9 +195,9 @@ mod tests {
         }
     }
 
-    fn hashed(map: &SessionMap<u32>) -> Vec<u8> {
+    pub(in super::super) fn hashed(what: &impl Hash) -> Vec<u8> {
         let mut state = Written(Vec::new());
-        map.hash(&mut state);
+        what.hash(&mut state);
         state.0
     }
 
@@ -232,6 +232,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_it_is_hashed_and_where_it_ends() {
+        let of = |pairs: &[(u128, u32)]| {
+            let mut map = SessionMap::default();
+            pairs.iter().for_each(|(id, value)| _ = map.insert(SessionId(*id), *value));
+            map
+        };
+        let different = [of(&[]), of(&[(1, 1)]), of(&[(1, 2)]), of(&[(2, 1)]), of(&[(1, 1), (2, 1)])];
+        for (n, map) in different.iter().enumerate() {
+            different[..n].iter().for_each(|other| assert_ne!(hashed(map), hashed(other)));
+        }
+        assert_ne!(hashed(&(of(&[(1, 1)]), of(&[]))), hashed(&(of(&[]), of(&[(1, 1)]))));
+    }
+
+    #[test]
     fn places_are_used_again_and_given_back_once_nothing_is_there() {
         let mut map = SessionMap::default();
         let ids = || (0..3 * Slab::<u32>::CHUNK as u128).map(SessionId);
@@ -242,5 +256,6 @@ mod tests {
         assert_eq!((map.slab.chunks.len(), map.slab.free.len()), (3, 0));
         ids().for_each(|id| assert!(map.remove(&id).is_some()));
         assert_eq!((map.slab.chunks.len(), map.slab.chunks[0].capacity()), (1, Slab::<u32>::CHUNK));
+        assert!(map.slab.free.capacity() <= Slab::<u32>::CHUNK);
     }
 }

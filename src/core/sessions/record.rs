@@ -437,3 +437,84 @@ pub(super) struct Standing {
     pub(super) other: MemberTag,
     pub(super) bytes: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: MemberTag = MemberTag(77);
+
+    fn session<'a>(tokens: &[u64], attributes: &'a [u8]) -> Session<'a> {
+        Session::new(Role::Primary, Epoch { view: 3, counter: 1, owner: ME }, 1, 0, tokens, attributes)
+    }
+
+    fn counted(record: &Record) -> usize {
+        record.session(ME).standing(record.0.len()).bytes
+    }
+
+    #[test]
+    fn numbers_of_every_length_come_out_as_they_were_put_in() {
+        for number in (0..64).map(|bit| 1_u64 << bit).flat_map(|power| [power - 1, power, power + 1, u64::MAX - power])
+        {
+            let mut before = session(&[number, 3, number], &[1, 2]);
+            (before.epoch.view, before.version) = (number, number);
+            (before.epoch.counter, before.ttl_s) = (number as u32, number as u32);
+            let record = Record::new(&before, ME);
+            let after = record.session(ME);
+            assert_eq!((after.epoch, after.version, after.ttl_s), (before.epoch, before.version, before.ttl_s));
+            assert_eq!(after.tokens().collect::<Vec<_>>(), [number, 3, number]);
+            assert_eq!(after.attributes[..], [1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_token_is_added_also_where_the_attributes_stay() {
+        let mut record = Record::new(&session(&[5], &[1; 20]), ME);
+        record.change(ME, None, |s| s.add_token(1_000));
+        let after = record.session(ME);
+        assert_eq!(after.tokens().collect::<Vec<_>>(), [5, 1_000]);
+        assert_eq!(after.attributes[..], [1; 20]);
+    }
+
+    #[test]
+    fn equal_sessions_are_equal_blocks_whatever_was_there_before() {
+        let mut long = session(&[u64::MAX], &[9; 30]);
+        long.version = u64::MAX;
+        let mut record = Record::new(&long, ME);
+        let block = record.0.len();
+        record.change(ME, Some(&[9; 26]), |s| s.version = 1);
+        assert_eq!(record.0.len(), block, "it was changed in place");
+        assert_eq!(record.0, Record::new(&session(&[u64::MAX], &[9; 26]), ME).0);
+    }
+
+    #[test]
+    fn what_is_asked_for_before_a_change_is_enough_for_it_and_not_much_more() {
+        let mut record = Record::new(&session(&[], &[]), ME);
+        for step in 1..40 {
+            let (asked, present) = (record.session(ME).growth(50 * step), record.session(ME).bytes());
+            let token = (step as u64 * 7_919).wrapping_mul(u64::MAX / 3);
+            record.change(ME, Some(&vec![step as u8; 50 * step]), |s| s.add_token(token));
+            let after = record.session(ME).bytes();
+            assert!((after..=after + 80).contains(&(present + asked)), "{after} {present} {asked}");
+            assert!((counted(&record)..=counted(&record) + 48).contains(&after), "{after} {}", counted(&record));
+        }
+    }
+
+    #[test]
+    fn what_is_counted_is_what_the_allocator_takes() {
+        let pages = 40 * PAGE_BYTES;
+        let empty = USUAL_HEAD_BYTES + USUAL_TOKENS_BYTES;
+        for (block, taken) in [
+            (120, 128),
+            (PAGES_FROM_BYTES - 8, PAGES_FROM_BYTES),
+            // What is in front of whole pages takes twice as much.
+            (pages - 24, pages),
+            (pages - 8, pages + PAGE_BYTES),
+            (pages + 8, pages + PAGE_BYTES),
+        ] {
+            let attributes = vec![0; block - empty];
+            let record = Record::new(&session(&[], &attributes), ME);
+            assert_eq!((record.0.len(), counted(&record)), (block, SHARE_BYTES + taken));
+        }
+    }
+}

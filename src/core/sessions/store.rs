@@ -396,4 +396,39 @@ mod tests {
         assert_eq!(store.gone.order.len(), Gone::MOST);
         assert_eq!(store.gone.epochs.len(), Gone::MOST - 2);
     }
+
+    #[test]
+    fn a_session_is_single_while_it_is_ours_and_nobody_else_is_known_to_have_it() {
+        let mut store = Store::new(ME);
+        let id = SessionId(1);
+        assert!(!store.is_single(id));
+        for role in [Role::Secondary, Role::Given, Role::Claimant, Role::Orphan, Role::Primary] {
+            store.insert(id, &Session::new(role, Epoch::default(), 1, 0, &[], &[]));
+            assert_eq!(store.is_single(id), role == Role::Primary, "{role:?}");
+        }
+        store.update(id, |s| (s.partner, s.copied) = (OTHER, true));
+        assert!(!store.is_single(id));
+    }
+
+    #[test]
+    fn copies_of_another_life_are_there_and_are_no_sessions_to_be_handed_over() {
+        let mut store = Store::new(ME);
+        assert!(store.is_empty());
+        let session = |owner, copied| {
+            let mut session = Session::new(Role::Primary, Epoch { view: 3, counter: 1, owner }, 1, 0, &[], &[]);
+            (session.partner, session.copied) = (MemberTag(5), copied);
+            session
+        };
+        (1..=3).for_each(|id| store.insert(SessionId(id), &session(ME, true)));
+        assert_eq!((store.live(), store.len(), store.is_empty()), (3, 3, false));
+        store.orphan(OTHER);
+        assert_eq!((store.live(), store.len(), store.is_empty()), (0, 3, false));
+        assert_eq!(store.counts(|_| false).single, 0, "who has the other copy does not matter any more");
+        store.insert(SessionId(9), &session(OTHER, false));
+        assert_eq!((store.live(), store.len(), store.counts(|_| true).single), (1, 4, 1));
+        // They may be replaced by copies of this life, and are counted no more.
+        store.insert(SessionId(1), &session(OTHER, true));
+        let counts = store.counts(|_| true);
+        assert_eq!((counts.orphans, counts.primaries, store.live()), (2, 2, 2));
+    }
 }

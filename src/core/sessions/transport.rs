@@ -260,3 +260,31 @@ fn take(streams: &mut Direct) -> Vec<Messages> {
     });
     runs.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_something_to_be_sent_has_frames_or_objections_or_both() {
+        let put = |queue: &mut Queue| {
+            queue.push(Pending { level: Level::Fifo, token: 0, payload: vec![0; 9].into() });
+        };
+        let mut outlet = Outlet::default();
+        assert!(!outlet.has_something());
+        put(&mut outlet.queue);
+        assert!(outlet.has_something());
+        put(&mut outlet.objections);
+        assert!(outlet.has_something());
+    }
+
+    #[test]
+    fn the_streams_of_sessions_are_known_by_their_tags() {
+        let (one, other) = (Incarnation(1), Incarnation(2));
+        for kind in [Kind::Sessions, Kind::Objections] {
+            assert!(Sessions::carries(kind.tag(one, other), one, other));
+            assert!(!Sessions::carries(kind.tag(other, one), one, other));
+        }
+        assert!(!Sessions::carries(Kind::Messages.tag(one, other), one, other));
+    }
+}
