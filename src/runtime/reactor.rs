@@ -289,14 +289,6 @@ impl Reactor {
         self.transport.read_later(conn);
     }
 
-    /// Looks at what the host wants without another wait.
-    fn answer_bell(&mut self) {
-        self.shared.bell.wake();
-        let requests = self.take_requests();
-        self.exchange();
-        self.publish(requests);
-    }
-
     /// Lets the core take what the host wants, a lot at a time, and does what follows.
     fn exchange(&mut self) {
         for _ in 0..LOTS {
@@ -464,7 +456,7 @@ impl Reactor {
             self.member.handle(self.now, Input::Consumed { bytes: consumed });
             // What there was no room for before may have come free, and what the handler wants goes out now.
             match self.shared.bell.has_rung() {
-                true => self.answer_bell(),
+                true => self.exchange(),
                 false => self.work(),
             }
             self.unfinished |= !self.events.is_empty();
