@@ -302,7 +302,7 @@ fn settings(arguments: &RunArguments, present: &[Peer]) -> String {
     let _ = writeln!(
         text,
         "| {OURS} | {ours}, `{}` | The shipped defaults but for `group.size`, members in mode `handler`: `decurion bench` with one pair \
-         a round. By multicast: `--transport multicast`, datagrams of 61,504 bytes on the loopback device. |",
+         a round; short messages are handed in 64 KiB at a time (`Engine::send_many`). By multicast: `--transport multicast`, datagrams of 61,504 bytes on the loopback device. |",
         arguments.decurion.display()
     );
     for peer in present {
