@@ -106,7 +106,7 @@ fn a_part_that_is_cut_off_acknowledges_nothing_and_comes_back() {
         begun.elapsed().as_secs_f64()
     );
     let faults = history.faults(&finals, &cuts);
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), history.story(&cuts));
     assert!(in_vain >= partitions, "those that were cut off were asked: {in_vain}");
     cluster.end();
 }

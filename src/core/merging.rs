@@ -217,7 +217,8 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Ballot, MemberInfo, Name, Seat, Tags};
+    use crate::core::tree;
+    use crate::types::{Ballot, MemberInfo};
 
     const NOW: Time = Time(1_000_000_000);
 
@@ -225,23 +226,11 @@ mod tests {
         ViewId { number, ballot: Ballot { round: number, coordinator: Incarnation(1) } }
     }
 
-    fn address(host: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], host))
-    }
-
     /// A member with this incarnation, on a host.
     fn member(incarnation: u16, host: u16) -> MemberInfo {
         MemberInfo {
-            name: Name::new(&format!("m{incarnation}")),
-            incarnation: Incarnation(u128::from(incarnation)),
-            address: address(host),
-            seat: Seat(u32::from(incarnation)),
-            admitted: 1,
-            group: 0,
-            grouped: 1,
-            ready: true,
-            witness: false,
-            tags: Tags::default(),
+            address: SocketAddr::from(([127, 0, 0, 1], host)),
+            ..tree::tests::member(usize::from(incarnation) - 1, 0)
         }
     }
 

@@ -39,20 +39,25 @@ pub(super) mod tests {
     use super::*;
     use crate::types::{Incarnation, MemberInfo, Name, Seat, ViewId};
 
-    /// Members in these groups, all ready.
-    pub(crate) fn view(groups: &[u16]) -> View {
-        let members = groups.iter().enumerate().map(|(i, group)| MemberInfo {
-            name: Name::new(&format!("m{i}")),
-            incarnation: Incarnation(i as u128 + 1),
-            address: ([127, 0, 0, 1], 7000 + i as u16).into(),
-            seat: Seat(i as u32 + 1),
+    /// The member of this number, which is ready.
+    pub(crate) fn member(number: usize, group: u16) -> MemberInfo {
+        MemberInfo {
+            name: Name::new(&format!("m{number}")),
+            incarnation: Incarnation(number as u128 + 1),
+            address: ([127, 0, 0, 1], 7000 + number as u16).into(),
+            seat: Seat(number as u32 + 1),
             admitted: 1,
-            group: *group,
+            group,
             grouped: 1,
             ready: true,
             witness: false,
             tags: Default::default(),
-        });
+        }
+    }
+
+    /// Members in these groups.
+    pub(crate) fn view(groups: &[u16]) -> View {
+        let members = groups.iter().enumerate().map(|(number, group)| member(number, *group));
         View::new(ViewId::NONE, members.collect(), true)
     }
 

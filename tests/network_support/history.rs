@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+/// So long before and after a fault the visits to its session are told.
+const AROUND: Duration = Duration::from_millis(150);
+
 /// One request of a visitor, and what came of it.
 #[derive(Clone, Debug)]
 pub struct Visit {
@@ -83,6 +86,42 @@ impl History {
             }
         }
         faults
+    }
+
+    /// What the visitors of each session with a fault were told around its faults, and when what was cut off: in milliseconds since the first visit.
+    pub fn story(&self, cuts: &[Cut]) -> String {
+        let Some(first) = self.visits.iter().map(|visit| visit.begun).min() else { return String::new() };
+        let ms = |at: Instant| at.saturating_duration_since(first).as_secs_f64() * 1e3;
+        let mut lines: Vec<String> = cuts
+            .iter()
+            .map(|cut| {
+                let [begun, healed, whole] = [cut.begun, cut.healed, cut.whole].map(ms);
+                format!("cut off: {:?}, {begun:.1} to {healed:.1}, whole at {whole:.1}", cut.servers)
+            })
+            .collect();
+        let sessions = self.visits.iter().map(|visit| visit.session).max().map_or(0, |last| last + 1);
+        for session in 0..sessions {
+            let mut visits: Vec<&Visit> = self.visits.iter().filter(|visit| visit.session == session).collect();
+            visits.sort_unstable_by_key(|visit| visit.ended);
+            let numbered = visits.iter().filter_map(|visit| match visit.outcome {
+                Outcome::Counted { number, .. } => Some((number, visit.ended)),
+                _ => None,
+            });
+            let mut times: HashMap<u64, Vec<Instant>> = HashMap::new();
+            numbered.for_each(|(number, ended)| times.entry(number).or_default().push(ended));
+            let twice: Vec<Instant> = times.into_values().filter(|times| times.len() > 1).flatten().collect();
+            let (Some(from), Some(to)) = (twice.iter().min(), twice.iter().max()) else { continue };
+            let near = |at: Instant| at + AROUND >= *from && at <= *to + AROUND;
+            lines.extend(visits.into_iter().filter(|visit| near(visit.ended)).map(|visit| {
+                let Visit { session, server, text, begun, ended, outcome } = visit;
+                format!(
+                    "{:.1} to {:.1}: session {session}, server {server}, '{text}': {outcome:?}",
+                    ms(*begun),
+                    ms(*ended)
+                )
+            }));
+        }
+        lines.join("\n")
     }
 
     pub fn denied(&self) -> usize {
