@@ -186,7 +186,9 @@ impl Play {
             10 => {
                 use Role::{Claimant, Given, None, Orphan, Primary, Secondary};
                 let role = [None, Primary, Secondary, Given, Claimant, Orphan][asked as usize % 6];
-                Frame::Here(Here { id, asked, role, epoch, version, owner: who, was: self.who(script) })
+                let (was, others) = (self.who(script), (self.who(script), who));
+                let lives = vec![self.who(script); usize::from(script.byte()) % 4];
+                Frame::Here(Here { id, asked, role, epoch, version, owner: who, was, others, lives })
             }
             11 => Frame::Departed(Departed { members: vec![(who, asked); usize::from(script.byte()) % 4] }),
             12 => Frame::Move(Move { copy: copy(script), beside: who }),

@@ -66,6 +66,7 @@ pub enum Plant {
     LooseTwice,
     BeginUnasked,
     KeepGrants,
+    TrustDepartures,
 }
 
 impl Plant {
@@ -132,6 +133,7 @@ impl Plant {
         (Plant::LooseTwice, "loose-twice", "D4", "takes a message outside of streams as often as it comes"),
         (Plant::BeginUnasked, "begin-unasked", "V4", "begins long messages before it is its turn"),
         (Plant::KeepGrants, "keep-grants", "D7", "as the coordinator never takes room for a long message back"),
+        (Plant::TrustDepartures, "trust-departures", "S1", "uses a copy of another life again though whoever else had one came back and went on"),
     ];
 
     /// Finds a plant by its name.

@@ -55,14 +55,24 @@ pub(crate) struct Visitor {
 }
 
 impl World {
+    /// Visitors who are added from now on come every few milliseconds, each time to another host, and half of them share a session.
+    pub(super) fn hurry_visitors(&mut self) {
+        self.visitors_hurry = true;
+    }
+
     /// Adds `count` visitors; some share the session of the one before.
     pub(super) fn add_visitors(&mut self, count: usize, random: &mut Random) {
         for at in 0..count {
-            let shares =
-                (at > 0 && random.chance(150)).then(|| at - 1).filter(|other| self.visitors[*other].shares.is_none());
+            let shared = if self.visitors_hurry { 500 } else { 150 };
+            let shares = (at > 0 && random.chance(shared))
+                .then(|| at - 1)
+                .filter(|other| self.visitors[*other].shares.is_none());
             let id = shares.map_or_else(|| SessionId(random.wide()), |other| self.visitors[other].id);
             let mut own = random.fork();
-            let (every_us, sticky) = (own.between(10_000, 800_000), own.chance(400));
+            let (mut every_us, mut sticky) = (own.between(10_000, 800_000), own.chance(400));
+            if self.visitors_hurry {
+                (every_us, sticky) = (every_us / 200, false);
+            }
             self.visitors.push(Visitor {
                 random: own,
                 every_us,

@@ -111,6 +111,8 @@ pub struct World {
     pub(crate) visitors: Vec<Visitor>,
     /// Visitors ask for nothing new.
     pub(crate) visitors_gone: bool,
+    /// Visitors come as fast as they can.
+    pub(crate) visitors_hurry: bool,
     /// Requests and tokens that visitors have used.
     pub(crate) requests: u64,
     pub(crate) tokens: u64,
@@ -174,6 +176,7 @@ impl World {
             lurking: None,
             visitors: Vec::new(),
             visitors_gone: false,
+            visitors_hurry: false,
             requests: 0,
             tokens: 0,
             settled_check_at: 0,

@@ -249,12 +249,16 @@ pub struct Here {
     pub role: Role,
     /// Its epoch; where there is no copy, that of the last one here.
     pub epoch: Epoch,
-    /// Its version.
+    /// Its version. Where there is none and none is remembered: the last view of which this member may have forgotten what it had.
     pub version: u64,
     /// Who owns it, as far as this member knows.
     pub owner: MemberTag,
     /// Of a copy from another life: who this member was. Where there is none: this member, if it had one not long ago.
     pub was: MemberTag,
+    /// Of a copy from another life: who else had one, or could claim it, when that life ended.
+    pub others: (MemberTag, MemberTag),
+    /// Who this member was in its other lives, the last ones: it remembers what it had in them.
+    pub lives: Vec<MemberTag>,
 }
 
 /// A copy in the place of one that another member holds.
@@ -327,7 +331,7 @@ wire_struct! {
     Give { asked: u64, view: u64, copy: Copy, secondary: MemberTag }
     Move { copy: Copy, beside: MemberTag }
     Departed { members: Vec<(MemberTag, u64)> }
-    Here { id: SessionId, asked: u64, role: Role, epoch: Epoch, version: u64, owner: MemberTag, was: MemberTag }
+    Here { id: SessionId, asked: u64, role: Role, epoch: Epoch, version: u64, owner: MemberTag, was: MemberTag, others: (MemberTag, MemberTag), lives: Vec<MemberTag> }
 }
 
 macro_rules! frames {

@@ -2,10 +2,10 @@
 //! used again only if nobody can have (S5), and what is not is never shown as if it were.
 
 use crate::fellows::{Fellows, ID, MOMENT, NOBODY, copy, create, epoch, tag, visits, write};
-use crate::stage::{FRESH, ME, PEER, THIRD};
+use crate::stage::{FIFTH, FRESH, ME, PEER, THIRD};
 use decurion::core::{Event, SessionOp};
 use decurion::types::{Code, Epoch, Incarnation, MemberTag, SessionId, millis};
-use decurion::wire::session::{Copy, Departed, Frame, Here, Move, Role};
+use decurion::wire::session::{Copy, Departed, Frame, Here, Move, Question, Role};
 
 /// Where this member was before it was removed; it comes back in view 13.
 fn mine() -> Epoch {
@@ -17,7 +17,13 @@ fn departed(members: &[(Incarnation, u64)]) -> Frame {
 }
 
 fn here(role: Role, epoch: Epoch, version: u64, was: MemberTag) -> Here {
-    Here { id: ID, asked: 0, role, epoch, version, owner: epoch.owner, was }
+    let (others, lives) = ((NOBODY, NOBODY), Vec::new());
+    Here { id: ID, asked: 0, role, epoch, version, owner: epoch.owner, was, others, lives }
+}
+
+/// It has a copy from when it was this one, beside which these could have gone on.
+fn kin(epoch: Epoch, version: u64, was: Incarnation, others: (MemberTag, MemberTag)) -> Here {
+    Here { others, lives: vec![tag(was)], ..here(Role::Orphan, epoch, version, tag(was)) }
 }
 
 /// It has nothing, and never had.
@@ -56,7 +62,7 @@ fn revives(gone: &[(Incarnation, u64)], answers: &[(Incarnation, Here)]) -> bool
 #[test]
 fn a_copy_is_the_session_again_if_whoever_else_had_it_left_no_later_or_never_went_on() {
     let had = |epoch, who| here(Role::None, epoch, 0, tag(who));
-    let kin = |epoch, version| here(Role::Orphan, epoch, version, tag(THIRD));
+    let kin = |epoch, version| kin(epoch, version, THIRD, (NOBODY, NOBODY));
     let (older, newer) = (epoch(8, 1, THIRD), epoch(9, 2, THIRD));
     let alone = [(PEER, nothing())];
     let with = |who, said| [(PEER, nothing()), (who, said)];
@@ -70,16 +76,103 @@ fn a_copy_is_the_session_again_if_whoever_else_had_it_left_no_later_or_never_wen
     assert!(revives(&[(ME, 12)], &with(THIRD, had(older, THIRD))), "it has not had it since");
     assert!(!revives(&[(ME, 12)], &with(THIRD, had(mine(), THIRD))), "it had it, and ended it");
     assert!(!revives(&[(ME, 12)], &with(THIRD, had(newer, THIRD))), "it went on");
-    assert!(
-        revives(&[(ME, 12), (THIRD, 12)], &with(FRESH, had(newer, FRESH))),
-        "whoever else had it had it from nobody"
-    );
+    let both = [(ME, 12), (THIRD, 12)];
+    assert!(!revives(&both, &with(FRESH, had(newer, FRESH))), "somebody went on from a copy that came back");
+    assert!(revives(&both, &with(FRESH, had(mine(), FRESH))), "nobody had it after that");
     let third = [(PEER, had(newer, PEER)), (THIRD, nothing())];
-    assert!(revives(&[(ME, 12)], &third), "what another one had is not what it had");
-    assert!(revives(&[(ME, 12)], &with(FRESH, kin(mine(), 4))), "the owner was removed as well, and is back");
-    assert!(!revives(&[(ME, 12)], &with(FRESH, kin(older, 9))), "that is what it had before");
+    assert!(!revives(&[(ME, 12)], &third), "whoever it was that went on");
+    for view in [11, 12, 13] {
+        let why = "the owner was removed as well, and is back";
+        assert!(revives(&[(ME, 12), (THIRD, view)], &with(FRESH, kin(mine(), 4))), "{why}");
+    }
+    assert!(revives(&[], &with(FRESH, kin(mine(), 4))), "whenever that was");
+    assert!(revives(&[(ME, 12)], &with(FRESH, kin(older, 9))), "it never got this one");
     assert!(!revives(&[(ME, 12), (THIRD, 12)], &with(FRESH, kin(mine(), 6))), "somebody has a newer copy");
     assert!(!revives(&[(ME, 12), (THIRD, 12)], &with(FRESH, kin(newer, 1))), "somebody has a later one");
+}
+
+/// Two were removed with the copies of a session. One came back, made its copy the session again and went on, and was removed again
+/// before the other one looked whether anybody had: acknowledged changes were lost.
+#[test]
+fn while_anybody_is_away_who_was_there_since_somebody_may_have_gone_on() {
+    let both = [(ME, 12), (THIRD, 12)];
+    let later = [(ME, 12), (THIRD, 12), (FRESH, 13)];
+    assert!(revives(&both, &[(PEER, nothing())]));
+    assert!(!revives(&later, &[(PEER, nothing())]), "it may have been the owner, in its next life");
+    // Who is here would know.
+    let back = |role: Role, epoch, who| Here { lives: vec![tag(THIRD)], ..here(role, epoch, 0, who) };
+    let after = |said| [(PEER, nothing()), (FIFTH, said)];
+    assert!(
+        revives(&later, &after(back(Role::None, Epoch::default(), NOBODY))),
+        "the owner is back, and had nothing since"
+    );
+    assert!(revives(&later, &after(back(Role::None, epoch(8, 1, THIRD), tag(FIFTH)))));
+    assert!(!revives(&later, &after(back(Role::None, mine(), tag(FIFTH)))), "it has ended it, or handed it over");
+    assert!(revives(&later, &after(kin(mine(), 4, THIRD, (NOBODY, NOBODY)))), "it still has its copy");
+}
+
+#[test]
+fn whoever_may_have_forgotten_what_it_had_is_not_relied_on_while_anybody_is_away() {
+    let forgot = |view| here(Role::None, Epoch::default(), view, NOBODY);
+    let at = |who, said| [(PEER, nothing()), (who, said)];
+    let later = [(ME, 12), (FRESH, 13)];
+    assert!(revives(&[(ME, 12)], &at(THIRD, forgot(13))), "all who could have gone on are here");
+    assert!(!revives(&later, &at(THIRD, forgot(12))));
+    assert!(!revives(&later, &at(THIRD, forgot(13))));
+    assert!(revives(&later, &at(THIRD, forgot(11))), "it remembers all since this member was removed");
+    assert!(!revives(&[(FRESH, 13)], &at(THIRD, forgot(1))), "nobody knows when that was");
+    assert!(revives(&[(FRESH, 13)], &at(THIRD, forgot(0))), "it has forgotten nothing");
+}
+
+/// Whoever was removed later may have given the second copy to somebody else meanwhile, and whoever was about to get the session
+/// knows from whom.
+#[test]
+fn whoever_else_has_a_copy_knows_of_others_that_may_have_gone_on() {
+    for (gone, others, used) in [
+        (&[(ME, 12), (THIRD, 12)][..], (FRESH, PEER), false),
+        (&[(ME, 12), (THIRD, 12), (FRESH, 12)], (FRESH, PEER), true),
+        (&[(ME, 12), (THIRD, 13), (FRESH, 13)], (PEER, FRESH), true),
+        (&[(ME, 12), (THIRD, 13), (FRESH, 14)], (PEER, FRESH), false),
+        (&[(ME, 12), (THIRD, 12)], (PEER, ME), true),
+    ] {
+        let said = kin(mine(), 4, THIRD, (tag(others.0), tag(others.1)));
+        assert_eq!(revives(gone, &[(PEER, nothing()), (FIFTH, said)]), used, "{gone:?}, {others:?}");
+    }
+}
+
+#[test]
+fn of_two_equal_copies_that_of_the_greater_member_becomes_the_session() {
+    for holder in [FRESH, FIFTH] {
+        let mut fellows = orphaned(&[PEER, ME, holder]);
+        answer(&mut fellows, PEER, &nothing());
+        answer(&mut fellows, holder, &kin(mine(), 5, THIRD, (NOBODY, NOBODY)));
+        let greater = tag(fellows.me()) > tag(holder);
+        assert_eq!(fellows.role() == Some(Role::Primary), greater, "{holder:?}");
+    }
+}
+
+#[test]
+fn who_this_member_was_and_who_else_had_the_session_is_told() {
+    let mut fellows = orphaned(&[PEER, ME]);
+    fellows.comes_back(15, &[PEER, ME]);
+    let second = tag(fellows.me());
+    let told = |fellows: &mut Fellows, asked| {
+        fellows.say(PEER, &Frame::Where(Question { id: ID, asked }));
+        fellows.heard(PEER).into_iter().find_map(|frame| match frame {
+            Frame::Here(here) if here.asked == asked => Some(here),
+            _ => None,
+        })
+    };
+    let here = told(&mut fellows, 7).expect("it answers");
+    assert_eq!((here.role, here.was, here.others), (Role::Orphan, tag(ME), (tag(THIRD), NOBODY)));
+    assert_eq!((here.lives.len(), here.lives[0]), (2, tag(ME)));
+    for number in (17..57).step_by(2) {
+        fellows.comes_back(number, &[PEER, ME]);
+    }
+    let here = told(&mut fellows, 8).expect("it answers");
+    assert_eq!((here.was, here.lives.len()), (tag(ME), 16), "the last ones");
+    assert!(!here.lives.contains(&tag(ME)) && !here.lives.contains(&second));
+    assert!(!here.lives.contains(&tag(fellows.me())), "this is not one of the others");
 }
 
 #[test]

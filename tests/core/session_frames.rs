@@ -158,6 +158,8 @@ fn what_does_not_fit_to_what_is_held_is_objected_to_and_changes_nothing() {
                 version: 99,
                 owner: GHOST,
                 was: GHOST,
+                others: (GHOST, GHOST),
+                lives: vec![GHOST],
             }),
         ),
     ];
@@ -321,8 +323,17 @@ fn where_a_member_invents_owners_the_host_gets_a_clear_answer() {
             let number = cluster.begin(0, UNKNOWN, SessionOp::Read);
             cluster.pass(millis(1));
             for asked in 1..200 {
-                let here =
-                    Here { id: UNKNOWN, asked, role, epoch: epoch(99, 99, owner), version: 99, owner, was: GHOST };
+                let here = Here {
+                    id: UNKNOWN,
+                    asked,
+                    role,
+                    epoch: epoch(99, 99, owner),
+                    version: 99,
+                    owner,
+                    was: GHOST,
+                    others: (GHOST, owner),
+                    lives: vec![GHOST; 99],
+                };
                 cluster.say(1, 0, &Frame::Here(here));
             }
             cluster.until(|c| c.answer(0, number).is_some());

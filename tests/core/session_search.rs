@@ -19,7 +19,17 @@ fn wanted(fellows: &mut Fellows, who: Incarnation) -> Option<u64> {
 
 fn here(asked: u64, role: Role, owner: MemberTag) -> Frame {
     let epoch = if role == Role::None { Epoch::default() } else { Epoch { owner, ..epoch(9, 1, PEER) } };
-    Frame::Here(Here { id: ID, asked, role, epoch, version: 5, owner, was: NOBODY })
+    Frame::Here(Here {
+        id: ID,
+        asked,
+        role,
+        epoch,
+        version: 5,
+        owner,
+        was: NOBODY,
+        others: (NOBODY, NOBODY),
+        lives: vec![],
+    })
 }
 
 /// Answers a wish: it is not here, or another one has it.
@@ -265,6 +275,19 @@ fn a_session_of_which_somebody_has_a_copy_of_another_life_is_not_said_to_be_none
     answers(&mut fellows, PEER, Role::Orphan, tag(FRESH));
     answers(&mut fellows, THIRD, Role::None, NOBODY);
     assert_eq!(fellows.code(number), Some(Code::HoldersUnreachable));
+}
+
+/// Two windows of one browser: the one that waits already has a cookie that is out of date.
+#[test]
+fn whose_cookie_is_newest_counts_for_all_who_wait() {
+    let mut fellows = Fellows::of_three();
+    let numbers = [[tag(PEER), tag(THIRD)], [tag(PEER), MemberTag(0xdead)], [tag(THIRD), NOBODY]]
+        .map(|holders| fellows.ask_about(ID, holders, SessionOp::Read));
+    sends_on(&mut fellows, PEER, Role::None, NOBODY);
+    sends_on(&mut fellows, THIRD, Role::None, NOBODY);
+    answers(&mut fellows, PEER, Role::None, NOBODY);
+    answers(&mut fellows, THIRD, Role::None, NOBODY);
+    assert_eq!(numbers.map(|number| fellows.code(number)), [Some(Code::HoldersUnreachable); 3]);
 }
 
 #[test]

@@ -90,17 +90,12 @@ fn frame() -> impl Strategy<Value = Frame> {
         question().prop_map(Frame::Want),
         give().prop_map(Frame::Give),
         question().prop_map(Frame::Where),
-        (id(), any::<u64>(), role, epoch(), any::<u64>(), any::<u64>(), any::<u64>()).prop_map(
-            |(id, asked, role, epoch, version, owner, was)| Frame::Here(Here {
-                id,
-                asked,
-                role,
-                epoch,
-                version,
-                owner: MemberTag(owner),
-                was: MemberTag(was)
-            })
-        ),
+        (id(), any::<u64>(), role, epoch(), any::<u64>(), any::<[u64; 4]>(), prop::collection::vec(any::<u64>(), 0..4))
+            .prop_map(|(id, asked, role, epoch, version, who, lives)| {
+                let [owner, was, one, other] = who.map(MemberTag);
+                let (others, lives) = ((one, other), lives.into_iter().map(MemberTag).collect());
+                Frame::Here(Here { id, asked, role, epoch, version, owner, was, others, lives })
+            }),
         prop::collection::vec((any::<u64>().prop_map(MemberTag), any::<u64>()), 0..9)
             .prop_map(|members| Frame::Departed(Departed { members })),
         (copy(), any::<u64>()).prop_map(|(copy, tag)| Frame::Move(Move { copy, beside: MemberTag(tag) })),

@@ -1,19 +1,22 @@
 //! Copies from another life: a member that was removed keeps them, and finds out whether the others went on without them (S5).
 //!
 //! The others can have gone on only through somebody else who held the session. So if all who did left the cluster's line of views
-//! no later than this member, nobody went on, and the newest copy that is left is the session. Otherwise it stays where it is, and
-//! whoever asks for it is told that its holders are away.
+//! no later than this member, and none of them has come back since and gone on then, the newest copy that is left is the session.
+//! Otherwise it stays where it is, and whoever asks for it is told that its holders are away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Sessions;
 use crate::core::io::Event;
 use crate::core::mark::Mark;
+use crate::core::plant::Plant;
 use crate::types::{Epoch, Incarnation, MemberTag, SessionId, View};
 use crate::wire::session::{Departed, Frame, Here, Role};
 
 /// Members that are remembered as gone.
 const REMEMBERED: usize = 4_096;
+/// Lives of one process that are remembered.
+const LIVES: usize = 16;
 /// Copies of other lives looked into at one time.
 const AT_ONCE: usize = 64;
 
@@ -31,51 +34,67 @@ pub(super) struct Orphan {
 pub(super) struct Past {
     /// In which view each one was no longer there.
     departed: BTreeMap<MemberTag, u64>,
+    /// The last view in which anybody was no longer there.
+    last_departure: u64,
+    /// Who this member was.
+    lives: VecDeque<MemberTag>,
     orphans: BTreeMap<SessionId, Orphan>,
     cursor: Option<SessionId>,
 }
 
-/// The best copy that others have told of: its role, epoch and version, and who has it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Best {
-    pub(super) role: Role,
-    pub(super) epoch: Epoch,
-    pub(super) version: u64,
-    pub(super) holder: MemberTag,
+/// A copy of another life that a member has told of.
+#[derive(Clone, Hash, Debug)]
+struct Kin {
+    epoch: Epoch,
+    version: u64,
+    holder: MemberTag,
+    of: Orphan,
 }
 
 /// What all members have told of a session.
 #[derive(Clone, Hash, Default, Debug)]
 pub(super) struct Found {
-    /// The best of their copies.
-    pub(super) best: Option<Best>,
-    /// Who held it in another life: who that was, and in which epoch.
-    kin: Vec<(MemberTag, Epoch)>,
-    /// Who had it in this life, and has it no more; and in which epoch.
+    /// Epoch and version of the newest copy in use.
+    live: Option<(Epoch, u64)>,
+    kin: Vec<Kin>,
+    /// Who had it, and has it no more; and in which epoch.
     had: Vec<(MemberTag, Epoch)>,
+    /// The last view of which somebody who remembers nothing of it may have forgotten it.
+    forgotten: u64,
+    /// Who is here was also this one.
+    lives: BTreeMap<MemberTag, MemberTag>,
 }
 
 impl Found {
     /// One member's answer.
     pub(super) fn add(&mut self, from: MemberTag, here: &Here) {
-        let Here { role, epoch, version, was, .. } = *here;
-        if role == Role::None {
-            return self.had.extend(was.is_some().then_some((from, epoch)));
+        let Here { role, epoch, version, was, others, .. } = *here;
+        self.lives.extend(here.lives.iter().take(LIVES).map(|life| (*life, from)));
+        match role {
+            Role::None if was.is_some() => self.had.push((from, epoch)),
+            Role::None => self.forgotten = self.forgotten.max(version),
+            Role::Orphan => {
+                self.kin.push(Kin { epoch, version, holder: from, of: Orphan { me: was, others: others.into() } })
+            }
+            _ => self.live = self.live.max(Some((epoch, version))),
         }
-        if role == Role::Orphan {
-            self.kin.push((was, epoch));
-        }
-        let best = Best { role, epoch, version, holder: from };
-        if self.best.is_none_or(|before| before.rank() < best.rank()) {
-            self.best = Some(best);
-        }
+    }
+
+    /// Somebody has a copy in use.
+    pub(super) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Somebody has a copy of another life.
+    pub(super) fn has_kin(&self) -> bool {
+        !self.kin.is_empty()
     }
 }
 
-impl Best {
-    /// A copy in use before any of another life; of two the newer one; of two equal ones that of the greater member.
-    pub(super) fn rank(&self) -> (bool, Epoch, u64, MemberTag) {
-        (self.role != Role::Orphan, self.epoch, self.version, self.holder)
+impl Kin {
+    /// The newest copy is the session; of equal ones that of the greatest member.
+    fn rank(&self) -> (Epoch, u64, MemberTag) {
+        (self.epoch, self.version, self.holder)
     }
 }
 
@@ -99,16 +118,26 @@ impl Past {
             };
             orphans.insert(id, Orphan { me: sessions.tag, others });
         }
-        Past { departed: BTreeMap::new(), orphans, cursor: None }
+        let mut lives = sessions.past.lives.clone();
+        lives.push_back(sessions.tag);
+        let surplus = lives.len().saturating_sub(LIVES);
+        lives.drain(..surplus);
+        Past { lives, orphans, ..Past::default() }
     }
 
-    /// Who this member was when it held a session.
-    pub(super) fn was(&self, id: SessionId) -> MemberTag {
-        self.orphans.get(&id).map_or(MemberTag::NONE, |orphan| orphan.me)
+    /// Our copy of another life of a session: who this member was, and who else had one.
+    pub(super) fn orphan(&self, id: SessionId) -> (MemberTag, (MemberTag, MemberTag)) {
+        self.orphans.get(&id).map_or_else(Default::default, |orphan| (orphan.me, orphan.others.into()))
+    }
+
+    /// Who this member was in its other lives.
+    pub(super) fn lives(&self) -> Vec<MemberTag> {
+        self.lives.iter().copied().collect()
     }
 
     fn note(&mut self, who: MemberTag, view: u64) {
         self.departed.entry(who).or_insert(view);
+        self.last_departure = view.max(self.last_departure);
         while self.departed.len() > REMEMBERED {
             let oldest = self.departed.iter().min_by_key(|(_, view)| **view).map(|(who, _)| *who);
             oldest.map(|who| self.departed.remove(&who));
@@ -145,17 +174,33 @@ impl Sessions {
         }
     }
 
-    /// Whether nobody can have gone on with a session after the life from which we have a copy. Who has one of the same epoch from
-    /// another life has not, nor has anybody who is here and never had it since, or who left the line of views no later than we did.
-    fn is_last(&self, orphan: &Orphan, epoch: Epoch, found: &Found) -> bool {
-        let mine = self.past.departed.get(&orphan.me);
-        let here = |who: &MemberTag| self.present(*who).is_some();
-        let had = |who: &MemberTag| found.had.iter().any(|(had, since)| had == who && *since >= epoch);
-        let stood_still = |who: &MemberTag| {
-            let left_first = self.past.departed.get(who).zip(mine).is_some_and(|(theirs, mine)| theirs <= mine);
-            found.kin.contains(&(*who, epoch)) || (here(who) && !had(who)) || left_first
+    /// Whether nobody can have gone on with a session after the epoch of these copies of other lives, which are all of that epoch that
+    /// are here. Whoever else had it then, or could claim it, must be here and must not have had it since; or have left no later than
+    /// the last of these lives, after which nobody may have left: whoever went on would be here.
+    fn are_last(&self, copies: &[&Kin], found: &Found) -> bool {
+        let epoch = copies[0].epoch;
+        let others: Vec<MemberTag> =
+            copies.iter().flat_map(|copy| copy.of.others).filter(|who| who.is_some()).collect();
+        let trusts = self.plants.has(Plant::TrustDepartures);
+        let left = |copy: &&Kin| self.past.departed.get(&copy.of.me).copied();
+        // The first view is number 1. Of somebody it may not be known any more.
+        let until = copies.iter().map(left).min().flatten().and(copies.iter().map(left).max().flatten());
+        let nobody_left = trusts || until.is_some_and(|until| self.past.last_departure <= until);
+        let stood_still = |who: &MemberTag| match self.process_of(*who, found) {
+            Some(now) => !found.had.iter().any(|(had, since)| *had == now && *since >= epoch),
+            None => nobody_left && self.past.departed.get(who).is_some_and(|left| Some(*left) <= until),
         };
-        orphan.others.iter().filter(|who| who.is_some() && **who != orphan.me).all(stood_still)
+        let went_on = found.had.iter().any(|(_, since)| *since > epoch);
+        let forgotten = !nobody_left && found.forgotten >= until.unwrap_or(1);
+        others.is_empty() || (others.iter().all(stood_still) && (trusts || !(went_on || forgotten)))
+    }
+
+    /// Who is here of the process that was this member.
+    fn process_of(&self, who: MemberTag, found: &Found) -> Option<MemberTag> {
+        if who == self.tag || self.past.lives.contains(&who) {
+            return Some(self.tag);
+        }
+        self.present(who).map_or_else(|| found.lives.get(&who).copied(), |_| Some(who))
     }
 
     /// Looks into some of the copies of another life.
@@ -187,27 +232,27 @@ impl Sessions {
     /// All members have said what they have of a session of which we hold a copy of another life.
     pub(super) fn judge_orphan(&mut self, id: SessionId, found: &Found) {
         let Some((epoch, version)) = self.store.get(id).map(|s| (s.epoch, s.version)) else { return };
-        let mine = Best { role: Role::Orphan, epoch, version, holder: self.tag };
-        let better = found.best.filter(|best| best.rank() > mine.rank());
-        self.marks.reach_if(better.is_some_and(|best| best.role == Role::Orphan), Mark::SessionOrphanYields);
-        match better {
-            Some(best) if best.role != Role::Orphan => self.drop_orphan(id, (epoch, version), best),
-            Some(_) => {}
-            None => {
-                let last = self.past.orphans.get(&id).is_some_and(|orphan| self.is_last(orphan, epoch, found));
-                self.marks.reach_if(!last, Mark::SessionOrphanKept);
-                if last && self.primary {
-                    self.revive(id);
-                }
-            }
+        if let Some(kept) = found.live {
+            return self.drop_orphan(id, (epoch, version), kept);
+        }
+        let Some(orphan) = self.past.orphans.get(&id) else { return };
+        let mine = Kin { epoch, version, holder: self.tag, of: orphan.clone() };
+        if found.kin.iter().any(|kin| kin.rank() > mine.rank()) {
+            return self.marks.reach(Mark::SessionOrphanYields);
+        }
+        let copies: Vec<&Kin> = found.kin.iter().filter(|kin| kin.epoch == epoch).chain([&mine]).collect();
+        let last = self.are_last(&copies, found);
+        self.marks.reach_if(!last, Mark::SessionOrphanKept);
+        if last && self.primary {
+            self.revive(id);
         }
     }
 
     /// The others went on: their session stays, and what ours has that theirs has not is reported.
-    fn drop_orphan(&mut self, id: SessionId, dropped: (Epoch, u64), kept: Best) {
-        if dropped.1 > kept.version {
+    fn drop_orphan(&mut self, id: SessionId, dropped: (Epoch, u64), kept: (Epoch, u64)) {
+        if dropped.1 > kept.1 {
             self.marks.reach(Mark::SessionConflict);
-            self.events.push(Event::SessionConflict { id, kept: (kept.epoch, kept.version), dropped });
+            self.events.push(Event::SessionConflict { id, kept, dropped });
         }
         self.marks.reach(Mark::SessionOrphanDropped);
         self.forget(id);

@@ -325,6 +325,7 @@ impl Sessions {
         (self.now, self.primary, self.touched) = (now, false, true);
         let before = self.view.replace(Arc::clone(view));
         self.me = me;
+        self.store.enter_view(view.id.number);
         // A witness holds no sessions: to them it is not there.
         let holds = |m: &&MemberInfo| !m.witness || self.plants.has(Plant::CopyToWitness);
         self.present = view.members.iter().filter(holds).map(|m| (m.incarnation.into(), m.incarnation)).collect();
@@ -444,14 +445,18 @@ impl Sessions {
         self.settle(question.id);
         let given = self.active.get(&question.id).and_then(|a| a.given);
         let held = self.store.get(question.id).map(|s| (s.role, s.epoch, s.version));
-        let (role, epoch, version) = held.unwrap_or((Role::None, Epoch::default(), 0));
+        let (role, epoch, version) = held.unwrap_or((Role::None, Epoch::default(), self.store.forgotten()));
         let owner = given.map_or(epoch.owner, |(to, _)| to.into());
-        let (epoch, was) = match role {
-            Role::Orphan => (epoch, self.past.was(question.id)),
-            Role::None => self.store.had(question.id).map_or((epoch, MemberTag::NONE), |had| (had, self.tag)),
-            _ => (epoch, MemberTag::NONE),
+        let (was, others) = match role {
+            Role::Orphan => self.past.orphan(question.id),
+            _ => Default::default(),
         };
-        let here = Here { id: question.id, asked: question.asked, role, epoch, version, owner, was };
+        let (epoch, was) = match role {
+            Role::None => self.store.had(question.id).map_or((epoch, was), |had| (had, self.tag)),
+            _ => (epoch, was),
+        };
+        let (&Question { id, asked }, lives) = (question, self.past.lives());
+        let here = Here { id, asked, role, epoch, version, owner, was, others, lives };
         self.send(to, &Frame::Here(here), None);
     }
 

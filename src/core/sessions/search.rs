@@ -151,6 +151,11 @@ impl Sessions {
         let _ = self.ask(id, BTreeSet::new(), Stage::Pause(until));
     }
 
+    /// Who holds a session, as the cookies say of those that wait for it.
+    fn holders_that_wait(&self, id: SessionId) -> impl Iterator<Item = MemberTag> {
+        self.active.get(&id).into_iter().flat_map(|active| &active.waiting).flat_map(|waiting| waiting.request.holders)
+    }
+
     /// All have answered, and nobody was asked to hand it over.
     fn searched_everywhere(&mut self, id: SessionId, found: &Found) {
         self.search_again(id);
@@ -161,13 +166,12 @@ impl Sessions {
             return;
         }
         // Whoever holds a copy speaks up when its owner is gone; until then it is on its way.
-        let orphan = self.store.role(id) == Role::Orphan || found.best.is_some_and(|best| best.role == Role::Orphan);
-        let live = found.best.is_some_and(|best| best.role != Role::Orphan);
-        if live || !matches!(self.store.role(id), Role::None | Role::Orphan) {
+        let orphan = self.store.role(id) == Role::Orphan || found.has_kin();
+        if found.is_live() || !matches!(self.store.role(id), Role::None | Role::Orphan) {
             return self.pause(id);
         }
-        let holders = self.front_of(id).map_or([MemberTag::NONE; 2], |request| request.holders);
-        let away = orphan || holders.into_iter().any(|tag| tag.is_some() && self.present(tag).is_none());
+        // The newest cookie of those that wait may be any one's.
+        let away = orphan || self.holders_that_wait(id).any(|tag| tag.is_some() && self.present(tag).is_none());
         let forgets = self.plants.has(Plant::NewInsteadOfUnreachable);
         let code = if away && !forgets { Code::HoldersUnreachable } else { Code::NoSuchSession };
         self.marks.reach(if away { Mark::SessionUnreachable } else { Mark::SessionAbsent });

@@ -41,10 +41,15 @@ pub(crate) struct Store {
 /// Sessions that were here and are not any more: the last ones.
 #[derive(Clone, Hash, Default, Debug)]
 struct Gone {
-    /// In the order in which they went; one that came back and went again stands there more than once.
-    order: VecDeque<SessionId>,
+    /// In the order in which they went, each with the number of the view; one that came back and went again stands there more
+    /// than once.
+    order: VecDeque<(SessionId, u64)>,
     /// The last epoch of each, and how often it stands in `order`.
     epochs: BTreeMap<SessionId, (Epoch, u32)>,
+    /// The number of the current view.
+    view: u64,
+    /// Of that view, and of earlier ones, not all are remembered any more.
+    forgotten: u64,
 }
 
 impl Gone {
@@ -53,15 +58,16 @@ impl Gone {
 
     fn add(&mut self, id: SessionId, epoch: Epoch) {
         if self.order.len() == Gone::MOST
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((oldest, view)) = self.order.pop_front()
             && let Some((_, times)) = self.epochs.get_mut(&oldest)
         {
             *times -= 1;
             if *times == 0 {
                 self.epochs.remove(&oldest);
+                self.forgotten = view;
             }
         }
-        self.order.push_back(id);
+        self.order.push_back((id, self.view));
         let (last, times) = self.epochs.entry(id).or_default();
         (*last, *times) = (epoch.max(*last), *times + 1);
     }
@@ -137,6 +143,16 @@ impl Store {
     /// The last epoch of a session that was here not long ago.
     pub(crate) fn had(&self, id: SessionId) -> Option<Epoch> {
         self.gone.epochs.get(&id).map(|(epoch, _)| *epoch)
+    }
+
+    /// Of the view of this number, and of earlier ones, not all sessions that were here are remembered.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.gone.forgotten
+    }
+
+    /// What goes from now on goes in this view.
+    pub(crate) fn enter_view(&mut self, number: u64) {
+        self.gone.view = number;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -374,6 +390,7 @@ mod tests {
     fn what_went_is_remembered_up_to_a_bound_and_found_without_looking_at_all_of_it() {
         let mut store = Store::new(ME);
         let epoch = |view| Epoch { view, counter: 1, owner: ME };
+        store.enter_view(7);
         let mut come_and_go = |id: u128, view| {
             store.insert(SessionId(id), &Session::new(Role::Primary, epoch(view), 1, 0, &[], &[]));
             store.remove(SessionId(id));
@@ -381,9 +398,13 @@ mod tests {
         };
         assert_eq!(come_and_go(1, 5), Some(epoch(5)));
         assert_eq!(come_and_go(1, 4), Some(epoch(5)), "the greatest epoch counts");
+        store.enter_view(8);
         for id in 2..Gone::MOST as u128 {
-            come_and_go(id, 1);
+            store.insert(SessionId(id), &Session::new(Role::Primary, epoch(1), 1, 0, &[], &[]));
+            store.remove(SessionId(id));
         }
+        assert_eq!(store.forgotten(), 0);
+        store.enter_view(9);
         assert_eq!((store.had(SessionId(1)), store.gone.order.len()), (Some(epoch(5)), Gone::MOST));
         store.gone.add(SessionId(2), epoch(7));
         assert_eq!((store.had(SessionId(1)), store.had(SessionId(2))), (Some(epoch(5)), Some(epoch(7))));
@@ -395,6 +416,11 @@ mod tests {
         );
         assert_eq!(store.gone.order.len(), Gone::MOST);
         assert_eq!(store.gone.epochs.len(), Gone::MOST - 2);
+        assert_eq!(store.forgotten(), 7, "the view in which it went");
+        store.gone.add(SessionId(0), epoch(1));
+        assert_eq!(store.forgotten(), 7, "this one went again later");
+        store.gone.add(SessionId(0), epoch(1));
+        assert_eq!(store.forgotten(), 8);
     }
 
     #[test]

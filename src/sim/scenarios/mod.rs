@@ -6,6 +6,7 @@
 
 mod backup_without_copy;
 mod both_halves_own;
+mod busy_partitions;
 mod clock_jump;
 mod cold_starts;
 mod cut_inside_a_message;
@@ -22,6 +23,7 @@ mod merge_of_many;
 mod multicast_comes_and_goes;
 mod name_taken;
 mod never_rejoins;
+mod removed_twice;
 mod session_ends;
 mod stage;
 mod stale_owner_returns;
@@ -54,7 +56,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 25] = [
+pub const SCENARIOS: [&Scenario; 27] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -80,6 +82,8 @@ pub const SCENARIOS: [&Scenario; 25] = [
     &who_is_slow::SCENARIO,
     &lost_super_datagram::SCENARIO,
     &multicast_comes_and_goes::SCENARIO,
+    &removed_twice::SCENARIO,
+    &busy_partitions::SCENARIO,
 ];
 
 impl Scenario {

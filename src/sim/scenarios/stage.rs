@@ -182,6 +182,18 @@ impl World {
         id
     }
 
+    /// Every session that was made and cannot be lost is in use somewhere, and can be read everywhere.
+    pub(super) fn expect_sessions_in_use(&mut self) {
+        for id in self.ledger.sessions.living() {
+            let owner = self.holder(id, Role::Primary);
+            self.expect(Guarantee::S6, owner.is_some(), || format!("nobody uses {id:?} again"));
+            for node in owner.into_iter().flat_map(|_| 0..self.nodes.len()).collect::<Vec<_>>() {
+                let read = self.ask_for(node, id, SessionOp::Read, SOON).map(|answer| answer.code);
+                self.expect(Guarantee::S1, read == Ok(Code::Ok), || format!("{id:?} at n{node}: {read:?}"));
+            }
+        }
+    }
+
     /// Reads a session at `node`, and says which of the marks it has.
     pub(super) fn read_marks(&mut self, node: usize, id: SessionId, marks: &[u64]) -> Result<Vec<u64>, Code> {
         let answer = self.ask_for(node, id, SessionOp::Read, SOON)?;
