@@ -129,6 +129,9 @@ pub(crate) struct Assembler {
 /// Smallest read worth a system call: below it, a new chunk is begun.
 const LEAST_ROOM: usize = 4 * 1024;
 
+/// Two of these do not fit a chunk.
+const LONG_FRAME: usize = limits::CHUNK_BYTES / 2;
+
 impl Assembler {
     /// Room to read into. An idle connection owns no chunk until it is asked for one.
     pub(crate) fn space(&mut self, pool: &mut ChunkPool) -> &mut BytesMut {
@@ -144,6 +147,13 @@ impl Assembler {
             *space = fresh;
         }
         space
+    }
+
+    /// Most bytes to read next: of a long frame no more than is lacking, and the header of the next one. What came behind it would have to move to
+    /// another chunk.
+    pub(crate) fn most(&self) -> usize {
+        let has = self.space.as_ref().map_or(0, BytesMut::len);
+        if self.wanted < LONG_FRAME { usize::MAX } else { self.wanted.saturating_sub(has) + batch::HEADER_BYTES }
     }
 
     /// Takes all whole frames that have come, as one chunk and the places of the frames in it. `bound` is the longest
@@ -252,6 +262,38 @@ mod tests {
             }
             assert_eq!(seen, 5);
         }
+    }
+
+    /// A stream of batches of so many bytes, read as far as is asked for, or as far as there is room; how many bytes were copied.
+    fn copied(bytes: usize, batches: usize, bounded: bool) -> u64 {
+        let length = (bytes - batch::HEADER_BYTES) as u32;
+        let (tag, sender, receiver) = (5, crate::types::Seat(1), crate::types::Seat::EVERYBODY);
+        let header = batch::Header { flags: 0, count: 1, length, tag, sender, receiver, batch: 1, first_message: 1 };
+        let wire = [&header.encode()[..], &vec![7; length as usize]].concat().repeat(batches);
+        let (mut pool, mut assembler) = (ChunkPool::new(4), Assembler::default());
+        let (mut rest, mut whole) = (&wire[..], 0);
+        while !rest.is_empty() {
+            let most = if bounded { assembler.most() } else { usize::MAX };
+            let space = assembler.space(&mut pool);
+            let (now, later) = rest.split_at((space.capacity() - space.len()).min(most).min(rest.len()));
+            space.extend_from_slice(now);
+            rest = later;
+            let mut frames = Vec::new();
+            assembler.frames(100, &mut frames).expect("legal frames");
+            whole += frames.len();
+        }
+        assert_eq!(whole, batches);
+        pool.copied()
+    }
+
+    #[test]
+    fn of_long_batches_only_headers_move_to_the_next_chunk() {
+        for bytes in [limits::CHUNK_BYTES / 2 + 1, 43_000, batch::HEADER_BYTES + limits::BATCH_BYTES] {
+            let first = (limits::CHUNK_BYTES - bytes) as u64;
+            assert!(copied(bytes, 20, true) <= first + 20 * batch::HEADER_BYTES as u64, "{bytes}");
+            assert!(copied(bytes, 20, false) > copied(bytes, 20, true), "{bytes}");
+        }
+        assert_eq!(copied(5_000, 200, true), copied(5_000, 200, false), "of short ones many fit a chunk");
     }
 
     #[test]

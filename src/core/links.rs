@@ -272,6 +272,11 @@ impl Links {
         Some(self.conns.get_mut(&id)?.assembler.space(&mut self.pool))
     }
 
+    /// Most bytes to read next.
+    pub(crate) fn read_most(&self, id: ConnId) -> usize {
+        self.conns.get(&id).map_or(usize::MAX, |conn| conn.assembler.most())
+    }
+
     /// Whole frames that have come in, within the bound that the peer has earned.
     pub(crate) fn frames(&mut self, now: Time, id: ConnId, out: &mut Vec<Frame>) -> Result<Bytes, Malformed> {
         let Some(conn) = self.conns.get_mut(&id) else { return Ok(Bytes::new()) };

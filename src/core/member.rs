@@ -383,6 +383,11 @@ impl Member {
         self.links.space(conn)
     }
 
+    /// How many bytes to read at most into that: what comes behind them would have to be copied.
+    pub fn read_most(&self, conn: ConnId) -> usize {
+        self.links.read_most(conn)
+    }
+
     /// An empty receive chunk for datagrams to the multicast group, with room for the longest one.
     pub fn chunk(&mut self) -> BytesMut {
         self.links.chunk()

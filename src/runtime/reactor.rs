@@ -265,8 +265,9 @@ impl Reactor {
         let silent = !self.member.has_to_write(conn);
         while total < READ_BYTES {
             // The core has given it up; its `Close` is on the way.
+            let most = self.member.read_most(conn);
             let Some(space) = self.member.receive_space(conn) else { return };
-            let read = self.transport.read(conn, space);
+            let read = self.transport.read(conn, space, most);
             match read {
                 Read::More(0) => {}
                 Read::Drained(0) => return,

@@ -368,14 +368,15 @@ impl Transport {
         self.readable.len()
     }
 
-    /// Reads once into the spare capacity of `space`. After [`Read::Ended`] the connection is forgotten.
-    pub fn read(&mut self, conn: ConnId, space: &mut BytesMut) -> Read {
+    /// Reads once into the spare capacity of `space`, at most so many bytes. After [`Read::Ended`] the connection is forgotten.
+    pub fn read(&mut self, conn: ConnId, space: &mut BytesMut, most: usize) -> Read {
         let Some(c) = self.connections.get_mut(&conn) else { return Read::Drained(0) };
         if space.capacity() == space.len() {
             space.reserve(1);
         }
         let spare = space.spare_capacity_mut();
-        let room = spare.len();
+        let room = spare.len().min(most);
+        let spare = &mut spare[..room];
         self.calls += 1;
         match c.socket.recv(spare) {
             Ok(0) => self.ended(conn, CloseCause::Peer),

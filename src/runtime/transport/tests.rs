@@ -75,7 +75,7 @@ impl Side {
         let space = self.received.entry(conn).or_default();
         for _ in 0..pieces {
             space.reserve(4_096);
-            match self.transport.read(conn, space) {
+            match self.transport.read(conn, space, usize::MAX) {
                 Read::More(_) => {}
                 Read::Drained(_) => return,
                 Read::Ended(cause) => return self.over.push((conn, cause)),
