@@ -27,6 +27,8 @@ const WITNESS_SALT: u64 = 0x0077_6974_6e65;
 const LOOSE_SALT: u64 = 0x006c_6f6f_7365;
 /// Keeps the draw of the time that starters have apart.
 const JOIN_TIMEOUT_SALT: u64 = 0x6a6f_696e;
+/// Keeps the draw of visitors in a hurry apart.
+const HURRY_SALT: u64 = 0x6875_7272;
 /// Keeps the draw of the room for long messages apart.
 const LARGE_SALT: u64 = 0x6c_6172_6765;
 /// When faults stop there is this long for everything to come together, with the `lan` profile.
@@ -361,6 +363,10 @@ fn draw_visitors(world: &mut World, seed: u64, at_most: Option<usize>) {
                 batch: millis(random.between(0, 300)),
             };
             world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.asynchronous = Some(bounds));
+        }
+        // With some seeds they come so fast that every fault falls into the middle of a hand-over.
+        if Random::new(seed ^ HURRY_SALT).chance(60) {
+            world.hurry_visitors();
         }
         world.add_visitors(at_most.map_or(count, |most| most.min(count)), &mut random);
     }

@@ -137,7 +137,9 @@ impl World {
 
     fn ask(&mut self, at: usize, op: SessionOp, asked: Asked) {
         let node = self.visitors[at].node;
-        if self.nodes[node].state != State::Running {
+        let slot = &self.nodes[node];
+        // Who has not taken earlier answers is refused (`runtime::desk`).
+        if slot.state != State::Running || slot.unconsumed >= slot.setup.receive_queue_bytes {
             return;
         }
         self.requests += 1;
