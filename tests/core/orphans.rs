@@ -134,6 +134,8 @@ fn whoever_else_has_a_copy_knows_of_others_that_may_have_gone_on() {
         (&[(ME, 12), (THIRD, 13), (FRESH, 13)], (PEER, FRESH), true),
         (&[(ME, 12), (THIRD, 13), (FRESH, 14)], (PEER, FRESH), false),
         (&[(ME, 12), (THIRD, 12)], (PEER, ME), true),
+        (&[(ME, 12), (THIRD, 12), (FRESH, 13)], (PEER, ME), true),
+        (&[(ME, 12), (THIRD, 12), (FRESH, 13)], (PEER, FRESH), false),
     ] {
         let said = kin(mine(), 4, THIRD, (tag(others.0), tag(others.1)));
         assert_eq!(revives(gone, &[(PEER, nothing()), (FIFTH, said)]), used, "{gone:?}, {others:?}");
