@@ -1,8 +1,9 @@
 //! Copies from another life: a member that was removed keeps them, and finds out whether the others went on without them (S5).
 //!
-//! The others can have gone on only through somebody else who held the session. So if all who did left the cluster's line of views
-//! no later than this member, and none of them has come back since and gone on then, the newest copy that is left is the session.
-//! Otherwise it stays where it is, and whoever asks for it is told that its holders are away.
+//! The others can have gone on only through somebody else who held the session. Whoever did is here, in whatever life, and has not
+//! had it since; or it left the cluster's line of views no later than those who still have a copy, and nobody has left after that, so
+//! that whoever went on would be here. Where that holds for all of them, the newest copy that is left is the session. Otherwise it
+//! stays where it is, and whoever asks for it is told that its holders are away.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -183,7 +184,7 @@ impl Sessions {
             copies.iter().flat_map(|copy| copy.of.others).filter(|who| who.is_some()).collect();
         let trusts = self.plants.has(Plant::TrustDepartures);
         let left = |copy: &&Kin| self.past.departed.get(&copy.of.me).copied();
-        // The first view is number 1. Of somebody it may not be known any more.
+        // Of somebody it may not be known any more; the first view is number 1.
         let until = copies.iter().map(left).min().flatten().and(copies.iter().map(left).max().flatten());
         let nobody_left = trusts || until.is_some_and(|until| self.past.last_departure <= until);
         let stood_still = |who: &MemberTag| match self.process_of(*who, found) {
