@@ -109,6 +109,18 @@ fn while_anybody_is_away_who_was_there_since_somebody_may_have_gone_on() {
     assert!(revives(&later, &after(back(Role::None, epoch(8, 1, THIRD), tag(FIFTH)))));
     assert!(!revives(&later, &after(back(Role::None, mine(), tag(FIFTH)))), "it has ended it, or handed it over");
     assert!(revives(&later, &after(kin(mine(), 4, THIRD, (NOBODY, NOBODY)))), "it still has its copy");
+    let nothing_since = Here { lives: vec![tag(FRESH)], ..nothing() };
+    assert!(revives(&later, &after(nothing_since)), "whoever left later is back, and the owner is not");
+}
+
+#[test]
+fn that_this_member_itself_was_removed_again_does_not_matter() {
+    let mut fellows = orphaned(&[PEER, ME]);
+    let second = fellows.me();
+    fellows.comes_back(15, &[PEER, ME]);
+    fellows.say(PEER, &departed(&[(ME, 12), (THIRD, 12), (second, 14)]));
+    answer(&mut fellows, PEER, &nothing());
+    assert_eq!(fellows.role(), Some(Role::Primary));
 }
 
 #[test]

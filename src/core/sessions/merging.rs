@@ -1,9 +1,9 @@
 //! Copies from another life: a member that was removed keeps them, and finds out whether the others went on without them (S5).
 //!
 //! The others can have gone on only through somebody else who held the session. Whoever did is here, in whatever life, and has not
-//! had it since; or it left the cluster's line of views no later than those who still have a copy, and nobody has left after that, so
-//! that whoever went on would be here. Where that holds for all of them, the newest copy that is left is the session. Otherwise it
-//! stays where it is, and whoever asks for it is told that its holders are away.
+//! had it since; or it left the cluster's line of views no later than those who still have a copy, and nobody who left after that is
+//! away, so that whoever went on would be here. Where that holds for all of them, the newest copy that is left is the session.
+//! Otherwise it stays where it is, and whoever asks for it is told that its holders are away.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,8 +35,6 @@ pub(super) struct Orphan {
 pub(super) struct Past {
     /// In which view each one was no longer there.
     departed: BTreeMap<MemberTag, u64>,
-    /// The last view in which anybody was no longer there.
-    last_departure: u64,
     /// Who this member was.
     lives: VecDeque<MemberTag>,
     orphans: BTreeMap<SessionId, Orphan>,
@@ -138,7 +136,6 @@ impl Past {
 
     fn note(&mut self, who: MemberTag, view: u64) {
         self.departed.entry(who).or_insert(view);
-        self.last_departure = view.max(self.last_departure);
         while self.departed.len() > REMEMBERED {
             let oldest = self.departed.iter().min_by_key(|(_, view)| **view).map(|(who, _)| *who);
             oldest.map(|who| self.departed.remove(&who));
@@ -177,7 +174,7 @@ impl Sessions {
 
     /// Whether nobody can have gone on with a session after the epoch of these copies of other lives, which are all of that epoch that
     /// are here. Whoever else had it then, or could claim it, must be here and must not have had it since; or have left no later than
-    /// the last of these lives, after which nobody may have left: whoever went on would be here.
+    /// the last of these lives, and of those who left after that nobody may be away: whoever went on would be here.
     fn are_last(&self, copies: &[&Kin], found: &Found) -> bool {
         let epoch = copies[0].epoch;
         let others: Vec<MemberTag> =
@@ -186,13 +183,15 @@ impl Sessions {
         let left = |copy: &&Kin| self.past.departed.get(&copy.of.me).copied();
         // Of somebody it may not be known any more; the first view is number 1.
         let until = copies.iter().map(left).min().flatten().and(copies.iter().map(left).max().flatten());
-        let nobody_left = trusts || until.is_some_and(|until| self.past.last_departure <= until);
+        let is_away = |who: &MemberTag| self.process_of(*who, found).is_none();
+        let left_since = |until| self.past.departed.iter().any(|(who, view)| *view > until && is_away(who));
+        let all_here = trusts || until.is_some_and(|until| !left_since(until));
         let stood_still = |who: &MemberTag| match self.process_of(*who, found) {
             Some(now) => !found.had.iter().any(|(had, since)| *had == now && *since >= epoch),
-            None => nobody_left && self.past.departed.get(who).is_some_and(|left| Some(*left) <= until),
+            None => all_here && self.past.departed.get(who).is_some_and(|left| Some(*left) <= until),
         };
         let went_on = found.had.iter().any(|(_, since)| *since > epoch);
-        let forgotten = !nobody_left && found.forgotten >= until.unwrap_or(1);
+        let forgotten = !all_here && found.forgotten >= until.unwrap_or(1);
         others.is_empty() || (others.iter().all(stood_still) && (trusts || !(went_on || forgotten)))
     }
 
