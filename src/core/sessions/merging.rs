@@ -5,7 +5,7 @@
 //! away, so that whoever went on would be here. Where that holds for all of them, the newest copy that is left is the session.
 //! Otherwise it stays where it is, and whoever asks for it is told that its holders are away.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::Sessions;
 use crate::core::io::Event;
@@ -36,7 +36,7 @@ pub(super) struct Past {
     /// In which view each one was no longer there.
     departed: BTreeMap<MemberTag, u64>,
     /// Who this member was.
-    lives: VecDeque<MemberTag>,
+    lives: Vec<MemberTag>,
     orphans: BTreeMap<SessionId, Orphan>,
     cursor: Option<SessionId>,
 }
@@ -118,7 +118,7 @@ impl Past {
             orphans.insert(id, Orphan { me: sessions.tag, others });
         }
         let mut lives = sessions.past.lives.clone();
-        lives.push_back(sessions.tag);
+        lives.push(sessions.tag);
         let surplus = lives.len().saturating_sub(LIVES);
         lives.drain(..surplus);
         Past { lives, orphans, ..Past::default() }
@@ -131,7 +131,7 @@ impl Past {
 
     /// Who this member was in its other lives.
     pub(super) fn lives(&self) -> Vec<MemberTag> {
-        self.lives.iter().copied().collect()
+        self.lives.clone()
     }
 
     fn note(&mut self, who: MemberTag, view: u64) {
@@ -181,8 +181,8 @@ impl Sessions {
             copies.iter().flat_map(|copy| copy.of.others).filter(|who| who.is_some()).collect();
         let trusts = self.plants.has(Plant::TrustDepartures);
         let left = |copy: &&Kin| self.past.departed.get(&copy.of.me).copied();
-        // Of somebody it may not be known any more; the first view is number 1.
-        let until = copies.iter().map(left).min().flatten().and(copies.iter().map(left).max().flatten());
+        // `None`: of one of them it is not known any more. The first view is number 1.
+        let until = copies.iter().map(left).collect::<Option<Vec<u64>>>().and_then(|views| views.into_iter().max());
         let is_away = |who: &MemberTag| self.process_of(*who, found).is_none();
         let left_since = |until| self.past.departed.iter().any(|(who, view)| *view > until && is_away(who));
         let all_here = trusts || until.is_some_and(|until| !left_since(until));

@@ -447,15 +447,13 @@ impl Sessions {
         let held = self.store.get(question.id).map(|s| (s.role, s.epoch, s.version));
         let (role, epoch, version) = held.unwrap_or((Role::None, Epoch::default(), self.store.forgotten()));
         let owner = given.map_or(epoch.owner, |(to, _)| to.into());
-        let (was, others) = match role {
-            Role::Orphan => self.past.orphan(question.id),
-            _ => Default::default(),
-        };
-        let (epoch, was) = match role {
-            Role::None => self.store.had(question.id).map_or((epoch, was), |had| (had, self.tag)),
-            _ => (epoch, was),
-        };
         let (&Question { id, asked }, lives) = (question, self.past.lives());
+        let nobody = (MemberTag::NONE, MemberTag::NONE);
+        let (epoch, (was, others)) = match (role, self.store.had(id)) {
+            (Role::Orphan, _) => (epoch, self.past.orphan(id)),
+            (Role::None, Some(had)) => (had, (self.tag, nobody)),
+            _ => (epoch, (MemberTag::NONE, nobody)),
+        };
         let here = Here { id, asked, role, epoch, version, owner, was, others, lives };
         self.send(to, &Frame::Here(here), None);
     }
