@@ -17,7 +17,7 @@ impl Member {
         }
         let Some((view, me)) = self.view().map(|(v, me)| (v.clone(), me)) else { return };
         let (now, silence) = (self.now, self.setup.silence);
-        self.suspicion.reports.values_mut().for_each(|r| r.retain(|_, x| now.since(x.at) < silence));
+        self.forget_reports(&view);
         self.suspicion.deaf.retain(|_, (_, last)| now.since(*last) < silence);
         for (index, member) in view.members.iter().enumerate() {
             if index == me || self.changes.removals.contains_key(&member.incarnation) {
@@ -28,6 +28,20 @@ impl Member {
             }
         }
         self.review_links(&view);
+    }
+
+    /// What was told counts for as long as silence is borne. Who listens to a member would take its word for it back by itself: where
+    /// somebody accuses the member, that word lasts for as long as the listener is there. Dials are lost more often than all heartbeats.
+    fn forget_reports(&mut self, view: &View) {
+        let (now, silence) = (self.now, self.setup.silence);
+        let mut reports = std::mem::take(&mut self.suspicion.reports);
+        for (subject, told) in &mut reports {
+            let fresh = |report: &Report| now.since(report.at) < silence;
+            let accused = told.values().any(|report| fresh(report) && report.sight != Sight::Alive);
+            let stands = |observer| accused && listens(view, observer, *subject) && !self.believed_gone(observer);
+            told.retain(|observer, report| fresh(report) || (report.sight == Sight::Alive && stands(*observer)));
+        }
+        self.suspicion.reports = reports;
     }
 
     /// Why a member must go, if it must.
@@ -102,11 +116,7 @@ impl Member {
     /// Whether an observer listens to a member and has not waited for as long as is borne: it may still hear it. Who does not listen
     /// goes by dials alone.
     fn waits(&self, view: &View, observer: Incarnation, subject: Incarnation, report: &Report) -> bool {
-        let listens = || {
-            let (observer, subject) = view.index_of(observer).zip(view.index_of(subject))?;
-            Some(neighbours(view, observer).contains(&subject))
-        };
-        report.missed_for().is_some_and(|missed| missed < self.setup.silence) && listens() == Some(true)
+        report.missed_for().is_some_and(|missed| missed < self.setup.silence) && listens(view, observer, subject)
     }
 
     /// Takes a member into the next change as one that goes.
@@ -114,4 +124,10 @@ impl Member {
         self.changes.removals.insert(whom, why);
         self.changes.begin(self.now, self.setup.gather);
     }
+}
+
+/// Whether one member of a view watches the heartbeats of another.
+fn listens(view: &View, observer: Incarnation, subject: Incarnation) -> bool {
+    let both = view.index_of(observer).zip(view.index_of(subject));
+    both.is_some_and(|(observer, subject)| neighbours(view, observer).contains(&subject))
 }

@@ -61,6 +61,8 @@ pub struct Cluster {
     pub deaf: BTreeSet<(usize, usize)>,
     /// So many datagrams from one member to another are lost next.
     pub lose: BTreeMap<(usize, usize), usize>,
+    /// Who never gets an answer when it dials whom, not even a refusal: (who, whom).
+    pub unanswered: BTreeSet<(usize, usize)>,
     /// The host of this member takes no messages.
     pub idle_host: Option<usize>,
     /// Everything that went to the multicast group, and by whom, where it is kept.
@@ -156,6 +158,7 @@ impl Cluster {
             mute: None,
             deaf: BTreeSet::new(),
             lose: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
             idle_host: None,
             casts: None,
             asked: None,
@@ -276,6 +279,7 @@ impl Cluster {
         self.outputs += 1;
         match output {
             Output::Multicast => self.deliver_casts(node),
+            Output::Dial { to, .. } if self.at(to).is_some_and(|other| self.unanswered.contains(&(node, other))) => {}
             Output::Dial { conn, to } => {
                 let end =
                     self.at(to).and_then(|other| Some((other, self.nodes[other].member.accept(now, address(node))?)));

@@ -2,7 +2,7 @@
 
 use crate::support::{Cluster, incarnation};
 use decurion::core::Event;
-use decurion::types::{Incarnation, Time, millis};
+use decurion::types::{Incarnation, Micros, Time, millis};
 use decurion::wire::control::{Control, Observation, Sight};
 
 /// So many members in one group, `lan`: 250 ms between heartbeats, 1.5 s of silence. A refused port proves nothing.
@@ -75,6 +75,56 @@ fn a_word_for_a_member_counts_for_half_the_silence_where_all_others_are_gone() {
     let took = c.now.since(since);
     assert!(took >= millis(1_200 + 750), "it was spoken for: {took} us");
     assert!(took <= millis(1_200 + 750 + 300), "nobody is left whose word is needed: {took} us");
+}
+
+/// Three groups of three, `lan`. Answers who leads the group of a member that neither leads one nor is its deputy, the deputy, that
+/// member, and the leader of the third group; 0 coordinates and is in none of the two.
+fn three_groups() -> (Cluster, [usize; 4]) {
+    let mut c = Cluster::new(9, |_, setup| (setup.group_size, setup.refusal_proves_death) = (3, false));
+    c.pass(millis(2_000));
+    let (view, _) = c.member(0).view().expect("in a view");
+    let node =
+        |index: &usize| (0..9).find(|n| incarnation(*n) == view.members[*index].incarnation).expect("it is there");
+    let groups: Vec<Vec<usize>> = view.groups.iter().map(|group| group.members.iter().map(node).collect()).collect();
+    let others: Vec<&Vec<usize>> = groups.iter().filter(|group| group[0] != 0).collect();
+    let [one, other] = others[..] else { panic!("{groups:?}") };
+    let roles = [one[0], one[1], one[2], other[0]];
+    drop(c.events(0));
+    (c, roles)
+}
+
+#[test]
+fn the_word_of_who_listens_to_a_member_lasts_longer_than_accusations_of_who_only_dialled() {
+    let (mut c, [_, _, whom, accuser]) = three_groups();
+    c.unanswered.insert((0, whom));
+    // Whoever is asked dials and finds the member well; the coordinator's own dial is lost.
+    c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 0));
+    c.pass(millis(800));
+    c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 1_600));
+    c.pass(millis(750));
+    // By now those words are old, and those who gave them have not been asked again.
+    c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 2_400));
+    c.pass(millis(5_000));
+    assert!(!changes(&mut c, 0), "it was heard all the time");
+}
+
+/// How long it takes until a member is out that dies together with the two that listen to it, which were asked about it just before, or not.
+fn until_three_are_out(asked: bool) -> Micros {
+    let (mut c, [leader, deputy, whom, accuser]) = three_groups();
+    if asked {
+        c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 0));
+    }
+    c.pass(millis(100));
+    let since = c.now;
+    [leader, deputy, whom].into_iter().for_each(|node| c.stand_still(node, true));
+    c.until(|c| c.members_of(0) == 6);
+    c.now.since(since)
+}
+
+#[test]
+fn the_word_of_who_listened_ends_with_the_listener() {
+    let [asked, not_asked] = [true, false].map(until_three_are_out);
+    assert!(asked <= not_asked + millis(100), "{asked} us, and {not_asked} us where nobody had spoken for it");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! How often somebody is removed who lives, over thousands of simulated member-hours.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -17,6 +18,8 @@ const PAUSE_US: u64 = 1_000_000;
 const EVERY_US: u64 = 30_000_000;
 /// What one seed lasts.
 const SEED_US: u64 = 300_000_000;
+/// Of the seeds with a removal, the first so many are told.
+const SEEDS_TOLD: usize = 32;
 
 /// Runs so many member-hours at each loss.
 pub fn simulated(arguments: &ScaleArguments, jobs: usize, output: &Output) -> Figure {
@@ -51,11 +54,14 @@ pub fn simulated(arguments: &ScaleArguments, jobs: usize, output: &Output) -> Fi
         let count = (member_hours * 3_600_000_000).div_ceil(SEED_US * MEMBERS as u64);
         let seeds = *first_seed..first_seed + count;
         let before = super::cpu_seconds();
-        let sum = many(seeds.clone(), jobs, &hardship);
+        let (sum, told) = many(seeds.clone(), jobs, &hardship);
         let (hours, cpu) = (sum.member_us as f64 / 3.6e9, super::cpu_seconds() - before);
         let (low, high) = poisson_bounds(sum.removals);
         // Hours pass until all of them are there.
         output.say(&format!("{percent} % lost: {} false removals in {hours:.0} member-hours", sum.removals));
+        if let Some(seed) = told.first() {
+            output.say(&format!("first in seed {seed}: --losses {percent} --first-seed {seed} --member-hours 1"));
+        }
         let [rate, low, high] = [sum.removals as f64, low, high].map(|count| count / hours.max(f64::MIN_POSITIVE));
         figure.row(
             vec![
@@ -69,7 +75,7 @@ pub fn simulated(arguments: &ScaleArguments, jobs: usize, output: &Output) -> Fi
                 digits(cpu),
             ],
             json!({ "first_seed": first_seed, "next_seed": seeds.end, "loss_percent": percent, "member_hours": hours, "pauses": sum.pauses, "removals": sum.removals,
-                    "per_member_hour": rate, "ci95": [low, high], "views": sum.views, "ended": sum.ended,
+                    "removal_seeds": told, "per_member_hour": rate, "ci95": [low, high], "views": sum.views, "ended": sum.ended,
                     "not_formed": sum.not_formed, "steps": sum.steps, "cpu_s": cpu }),
         );
         points.push((f64::from(*percent), rate));
@@ -86,11 +92,19 @@ pub fn simulated(arguments: &ScaleArguments, jobs: usize, output: &Output) -> Fi
     figure
 }
 
-fn many(seeds: Range<u64>, jobs: usize, hardship: &Hardship) -> Endured {
-    let sum = Mutex::new(Endured::default());
+/// What came of all of them, and the first seeds with a removal, which can be looked at alone.
+fn many(seeds: Range<u64>, jobs: usize, hardship: &Hardship) -> (Endured, BTreeSet<u64>) {
+    let sum = Mutex::new((Endured::default(), BTreeSet::new()));
     each_seed(seeds, jobs, |seed| {
         let endured = endure(seed, hardship, SEED_US);
-        sum.lock().expect("no thread panics while it holds the sum").add(&endured);
+        let mut sum = sum.lock().expect("no thread panics while it holds the sum");
+        sum.0.add(&endured);
+        if endured.removals > 0 {
+            sum.1.insert(seed);
+            if sum.1.len() > SEEDS_TOLD {
+                sum.1.pop_last();
+            }
+        }
     });
     sum.into_inner().expect("all threads have ended")
 }
