@@ -219,6 +219,8 @@ fn next_frame(bytes: &[u8], start: usize, bound: usize) -> Result<Next, Malforme
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::wire::control::Control;
 
@@ -238,6 +240,74 @@ mod tests {
             std::mem::forget(c);
             same
         }));
+    }
+
+    /// Chunks that were in use, by where they lie.
+    fn addresses(chunks: impl Iterator<Item = BytesMut>) -> BTreeSet<usize> {
+        chunks.map(|chunk| chunk.as_ptr() as usize).collect()
+    }
+
+    #[test]
+    fn memory_is_used_again_in_any_order_in_which_it_comes_back() {
+        let mut pool = ChunkPool::new(16);
+        let mut kept: VecDeque<BytesMut> = (0..8).map(|_| pool.take()).collect();
+        let at_once = addresses((0..100).map(|_| pool.take()));
+        assert_eq!(at_once.len(), 1, "the newest comes back at once");
+        let in_turn = addresses((0..100).map(|_| {
+            kept.push_back(pool.take());
+            kept.pop_front().expect("eight are kept")
+        }));
+        assert!(in_turn.len() <= 10, "the oldest comes back first: {} chunks", in_turn.len());
+    }
+
+    #[test]
+    fn a_pool_remembers_no_more_than_its_bound() {
+        let mut pool = ChunkPool::new(4);
+        let kept: Vec<BytesMut> = (0..20).map(|_| pool.take()).collect();
+        assert_eq!(pool.remembered(), 4);
+        drop(kept);
+        let again: Vec<BytesMut> = (0..20).map(|_| pool.take()).collect();
+        assert_eq!((pool.remembered(), again.len()), (4, 20));
+    }
+
+    #[test]
+    fn an_idle_pool_gives_back_what_nobody_uses_and_no_more() {
+        let mut pool = ChunkPool::new(16);
+        let kept = pool.take();
+        drop((0..6).map(|_| pool.take()).collect::<Vec<_>>());
+        pool.take();
+        pool.trim();
+        assert_eq!(pool.remembered(), 1, "one is in use");
+        let address = kept.as_ptr();
+        drop(kept);
+        assert_eq!(pool.take().as_ptr(), address);
+    }
+
+    #[test]
+    fn only_what_fills_half_of_a_chunk_gets_one() {
+        let bytes = [limits::CHUNK_BYTES / 2 - 1, limits::CHUNK_BYTES / 2, limits::CHUNK_BYTES];
+        let chunks = |bound| bytes.map(|bytes| ChunkPool::new(bound).memory(bytes).capacity() >= limits::CHUNK_BYTES);
+        assert_eq!(chunks(4), [false, true, true]);
+        assert_eq!(chunks(0), [false, false, true], "none is used again, so nothing longer than what is wanted");
+    }
+
+    #[test]
+    fn a_connection_at_rest_keeps_no_memory() {
+        let (mut pool, mut assembler) = (ChunkPool::new(4), Assembler::default());
+        assembler.space(&mut pool).extend_from_slice(&Control::Ping(1).encode());
+        let chunk = assembler.frames(100, &mut Vec::new()).expect("a legal frame");
+        let address = chunk.as_ptr();
+        drop(chunk);
+        assert_eq!(pool.take().as_ptr(), address);
+    }
+
+    #[test]
+    fn a_frame_of_an_unknown_type_is_refused_before_it_is_whole() {
+        let (mut pool, mut assembler) = (ChunkPool::new(4), Assembler::default());
+        let mut frame = Control::Ping(1).encode().to_vec();
+        (frame[0], frame[4]) = (0xee, 90);
+        assembler.space(&mut pool).extend_from_slice(&frame);
+        assert!(assembler.frames(100, &mut Vec::new()).is_err());
     }
 
     #[test]
@@ -282,7 +352,7 @@ mod tests {
             assembler.frames(100, &mut frames).expect("legal frames");
             whole += frames.len();
         }
-        assert_eq!(whole, batches);
+        assert_eq!((whole, assembler.most()), (batches, usize::MAX), "nothing is lacking");
         pool.copied()
     }
 
@@ -304,5 +374,16 @@ mod tests {
         frame[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assembler.space(&mut pool).extend_from_slice(&frame);
         assert!(assembler.frames(4096, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_frame_as_long_as_the_bound_is_none_too_long() {
+        let frame = Control::Ping(1).encode();
+        let body = frame.len() - control::HEADER_BYTES;
+        for (bound, legal) in [(body, true), (body - 1, false)] {
+            let (mut pool, mut assembler) = (ChunkPool::new(4), Assembler::default());
+            assembler.space(&mut pool).extend_from_slice(&frame);
+            assert_eq!(assembler.frames(bound, &mut Vec::new()).is_ok(), legal);
+        }
     }
 }

@@ -155,6 +155,7 @@ mod tests {
     use crate::core::outbox::{Gate, PENDING_OVERHEAD, Payload, Queue};
     use crate::core::packing::PACKED_BYTES;
     use crate::types::{Incarnation, Seat};
+    use crate::wire::batch::Entries;
 
     const BOUND: usize = 1_000;
     const ONE: To = To::Member(Incarnation(9));
@@ -361,8 +362,57 @@ mod tests {
         commit(&mut outbox, space, &[7; 20_000]);
         let mut builder = Builder::new(1).bounded(4_000);
         let mut build = || builder.build(outbox.queue(To::Everybody), 60 * 1024, 5, Seat(1), Seat::EVERYBODY);
-        let lengths: Vec<u32> = std::iter::from_fn(&mut build).map(|built| built.header.length).collect();
+        let built: Vec<_> = std::iter::from_fn(&mut build).collect();
+        let lengths: Vec<u32> = built.iter().map(|built| built.header.length).collect();
         assert_eq!((lengths.len(), lengths.iter().all(|length| *length <= 4_000)), (6, true), "{lengths:?}");
+        let parts = built.iter().flat_map(|built| Entries::new(&built.frame[HEADER_BYTES..], built.header.count));
+        let message: Vec<u8> = parts.flat_map(|part| part.expect("a legal entry").payload.to_vec()).collect();
+        assert!(message == [7; 20_000], "nothing but the message: {} bytes", message.len());
+    }
+
+    #[test]
+    fn a_claim_is_one_piece_of_memory_however_long_it_is() {
+        let mut outbox = open(1 << 22);
+        for length in [1, 1_000, 20_000, 40_000, limits::BATCH_BYTES, 100_000, 1 << 20] {
+            let mut space = claim(&mut outbox, length).expect("there is room");
+            assert_eq!(space.room().chunk_mut().len(), length);
+            outbox.abort(&space);
+        }
+    }
+
+    #[test]
+    fn a_message_is_aligned_whatever_memory_it_is_given() {
+        let mut outbox = open(1 << 20);
+        let mut space = claim(&mut outbox, 20_000).expect("there is room");
+        let mut memory = BytesMut::zeroed(30_001);
+        memory.advance(1);
+        memory.clear();
+        space.lay_out(memory);
+        assert_eq!(space.room().chunk_mut().as_mut_ptr().cast_const().align_offset(SPACE_ALIGN), 0);
+        commit(&mut outbox, space, &[7; 20_000]);
+        let block = outbox.queue(To::Everybody).and_then(|q| q.take_block(1 << 20)).expect("a block");
+        assert!(block.front().is_some_and(|first| first.payload == &[7; 20_000][..]));
+    }
+
+    #[test]
+    fn a_message_that_is_much_shorter_than_its_claim_does_not_keep_all_of_its_memory() {
+        for (written, in_place) in [(100_000, false), (300_000, true)] {
+            let mut outbox = open(1 << 22);
+            let mut space = claim(&mut outbox, 1_000_000).expect("there is room");
+            let address = space.room().chunk_mut().as_mut_ptr().cast_const();
+            commit(&mut outbox, space, &vec![7; written]);
+            let message = outbox.queue(To::Everybody).and_then(Queue::pop).expect("it waits").payload;
+            assert_eq!((message.len(), message.as_ptr() == address), (written, in_place));
+        }
+    }
+
+    #[test]
+    fn who_was_only_claimed_for_is_forgotten() {
+        let mut outbox = open(BOUND);
+        let space = outbox.claim(ONE, Level::Fifo, 0, 100).expect("there is room");
+        assert!(outbox.queue(ONE).is_some());
+        outbox.abort(&space);
+        assert!(outbox.queue(ONE).is_none(), "members come and go");
     }
 
     #[derive(Clone, Debug)]
