@@ -19,11 +19,23 @@ pub(crate) struct Watched {
     /// Since when its next heartbeat is waited for.
     beat: Time,
     pub(crate) rtt: Micros,
-    /// What has been said of its silence already.
+    /// What was last said of a silence, and when: see [`Watched::told`].
     told: Told,
     told_at: Time,
     /// When a heartbeat last went to it beside those that always go: it was asked for one, or had asked.
     extra_at: Time,
+}
+
+impl Watched {
+    /// Since when the link has not been up in both directions.
+    fn since(&self) -> Time {
+        self.heard.min(self.heard_by)
+    }
+
+    /// What has been said of this silence already: nothing, if it began after that was said.
+    fn told(&self) -> Told {
+        if self.since() >= self.told_at { Told::Nothing } else { self.told }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Hash, Debug)]
@@ -106,8 +118,9 @@ impl Detector {
         w.heard = now;
         w.echo = Some((beat.sent_us, now));
         w.beat = now;
-        // It tells since when it has not heard us. For so long that it looks into that, it counts from there, and both ends find at one
-        // time that the link is down. For less it says nothing: what is lost in one direction must not add to the other.
+        // It tells since when it has not heard us. For less than what it looks into itself that says nothing: what is lost in one direction
+        // must not add to the other. From then on it counts from the last heartbeat before, so that the end that still hears finds the link
+        // down later than the one that does not, which says so itself.
         let unheard = Micros::from(beat.heard_ms) * 1_000;
         let unheard = if trusting || unheard < self.silence / 3 * 2 { 0 } else { unheard };
         w.heard_by = w.heard_by.max(Time(now.0.saturating_sub(unheard)));
@@ -193,7 +206,7 @@ impl Detector {
 
     /// How long a link has not been up in both directions.
     fn silent_for(&self, now: Time, w: &Watched) -> Micros {
-        now.since(w.heard.min(w.heard_by))
+        now.since(w.since())
     }
 
     /// Whether the link to a member is up: heard, and heard by it.
@@ -213,15 +226,12 @@ impl Detector {
             return found;
         }
         for (whom, w) in &mut self.watched {
-            let silent = now.since(w.heard.min(w.heard_by));
-            if silent < self.silence / 3 * 2 {
-                w.told = Told::Nothing;
-            } else if silent >= self.silence && (w.told < Told::Silent || now.since(w.told_at) >= self.heartbeat) {
-                w.told = Told::Silent;
-                w.told_at = now;
+            let (silent, told) = (now.since(w.since()), w.told());
+            if silent >= self.silence && (told < Told::Silent || now.since(w.told_at) >= self.heartbeat) {
+                (w.told, w.told_at) = (Told::Silent, now);
                 found.push(Finding::Silent(*whom, silent));
-            } else if w.told < Told::Check {
-                w.told = Told::Check;
+            } else if silent >= self.silence / 3 * 2 && told < Told::Check {
+                (w.told, w.told_at) = (Told::Check, now);
                 found.push(Finding::Check(*whom, silent));
             }
         }
@@ -249,8 +259,8 @@ impl Detector {
 
     /// When something is to be done for one member.
     fn due(&self, w: &Watched) -> Time {
-        let since = w.heard.min(w.heard_by);
-        let finding = match w.told {
+        let since = w.since();
+        let finding = match w.told() {
             Told::Nothing => since + self.silence / 3 * 2,
             Told::Check => since + self.silence,
             Told::Silent => (w.told_at + self.heartbeat).max(since + self.silence),
@@ -365,5 +375,30 @@ mod tests {
             detector.settle();
         }
         assert_eq!(said, [SILENCE, SILENCE + PERIOD]);
+    }
+
+    /// Who is heard again is looked at as early as before when it falls silent once more: nothing that was said of one silence counts for the next.
+    #[test]
+    fn each_silence_is_looked_into_when_two_thirds_of_it_are_over() {
+        for silent in [SILENCE / 3 * 2, SILENCE - 1, SILENCE, SILENCE * 2] {
+            let mut detector = watching();
+            let mut looked = |from: u64| {
+                let mut first = None;
+                for now in (from..from + silent + 1).step_by(1_000) {
+                    detector.overdue(Time(now));
+                    let found = detector.findings(Time(now));
+                    first = first.or(found.first().map(|f| (*f, now - from)));
+                    detector.settle();
+                }
+                let now = from + silent + 1;
+                detector.on_heartbeat(Time(now), PEER, &beat(0));
+                detector.settle();
+                (first, now)
+            };
+            let (first, again) = looked(0);
+            assert_eq!(first, Some((Finding::Check(PEER, SILENCE / 3 * 2), SILENCE / 3 * 2)));
+            let (second, _) = looked(again);
+            assert_eq!(second, first, "{silent}");
+        }
     }
 }

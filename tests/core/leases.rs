@@ -15,7 +15,7 @@ const MOMENT: Micros = millis(1);
 const BEGUN: Micros = millis(5_000);
 
 /// Voters, of whom those who are not in the view are listed at their addresses.
-fn voting(names: &'static [&'static str]) -> impl Fn(&mut Setup) {
+pub fn voting(names: &'static [&'static str]) -> impl Fn(&mut Setup) {
     move |setup| {
         patient(setup);
         setup.voters = names.iter().map(|name| Name::new(name)).collect();
@@ -42,7 +42,7 @@ fn rounds(stage: &mut Stage, to: Incarnation) -> Vec<LeaseRound> {
 }
 
 /// One of the others answers a round, or none yet.
-fn answer(stage: &mut Stage, who: Incarnation, round: u64) {
+pub fn answer(stage: &mut Stage, who: Incarnation, round: u64) {
     let answer = LeaseAnswer { view_tag: stage.heartbeat().view_tag, round, clock_us: stage.now.0 };
     stage.send(who, &Datagram::LeaseAnswer(answer));
 }
