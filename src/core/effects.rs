@@ -38,7 +38,7 @@ struct Run {
 impl Effects {
     /// Passes a frame of a chunk on; joins it to the run before it where they touch and are of one stream.
     pub(crate) fn relay(&mut self, stream: StreamId, chunk: &Bytes, start: usize, end: usize, targets: &[Index]) {
-        self.relayed += 1;
+        self.relayed += u64::from(!targets.is_empty());
         if let Some(run) = &mut self.run {
             let touches = run.end == start && run.chunk.as_ptr() == chunk.as_ptr();
             if touches && run.stream == stream && run.targets == targets {

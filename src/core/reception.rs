@@ -102,7 +102,8 @@ struct Ahead {
 #[derive(Clone, Hash, Debug)]
 struct Bucket {
     bytes_per_s: u64,
-    level: u64,
+    /// Below zero: what a batch took beyond what there was, and later gains pay first.
+    level: i64,
     at: Time,
 }
 
@@ -111,14 +112,16 @@ impl Bucket {
     const DEPTH: Micros = millis(50);
 
     fn take(&mut self, now: Time, bytes: usize) -> bool {
-        let most = self.bytes_per_s * Bucket::DEPTH / 1_000_000;
-        let gained = self.bytes_per_s.saturating_mul(now.since(self.at).min(Bucket::DEPTH)) / 1_000_000;
+        let gained_in = |time: Micros| (self.bytes_per_s.saturating_mul(time) / 1_000_000) as i64;
+        let (most, gained) = (gained_in(Bucket::DEPTH), gained_in(now.since(self.at).min(Bucket::DEPTH)));
         if gained > 0 {
             (self.level, self.at) = ((self.level + gained).min(most), now);
         }
         // A bucket that is not empty gives any one batch.
         let some = self.level > 0;
-        self.level = self.level.saturating_sub(bytes as u64);
+        if some {
+            self.level -= bytes as i64;
+        }
         some
     }
 }
@@ -140,7 +143,7 @@ impl Reception {
             owed: VecDeque::new(),
             owed_all: BTreeSet::new(),
             pay_at: Time::NEVER,
-            bucket: Bucket { bytes_per_s, level: bytes_per_s / 20, at: now },
+            bucket: Bucket { bytes_per_s, level: (bytes_per_s / 20) as i64, at: now },
             unicast: FixedBitSet::with_capacity(streams),
             sent: false,
             cap: usize::MAX,
