@@ -57,7 +57,7 @@ fn who_says_that_it_is_in_an_older_view_is_told_the_newest_one() {
         stage.send(PEER, &Datagram::Heartbeat(Heartbeat { view_number: number, ..stage.heartbeat() }));
         stage.heard(PEER).iter().any(|control| matches!(control, Control::Install(i) if i.proposal.id.number == 11))
     };
-    assert_eq!([10, 11, 12].map(|number| told(number)), [true, false, false]);
+    assert_eq!([10, 11, 12].map(&mut told), [true, false, false]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn who_lacks_our_heartbeats_is_answered_four_times_in_a_period() {
         stage.send(PEER, &Datagram::Heartbeat(Heartbeat { heard_ms: 400, ..stage.heartbeat() }));
         heartbeats(&mut stage, PEER)
     };
-    assert_eq!([1, BEAT / 4, BEAT / 4 - 1, 1].map(|wait| answered(wait)), [1, 1, 0, 1]);
+    assert_eq!([1, BEAT / 4, BEAT / 4 - 1, 1].map(&mut answered), [1, 1, 0, 1]);
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn over_a_new_link_both_tell_what_they_hold_and_what_they_have_taken() {
     sender.renew_link(PEER);
     let words = sender.stage.heard(PEER);
     let taken = sender.up_to(PEER, 1);
-    assert_eq!(held(&words), [taken.entries.clone()]);
+    assert_eq!(held(&words), std::slice::from_ref(&taken.entries));
     assert!(words.contains(&Control::Progress(taken)), "{words:?}");
     assert_eq!(sender.sent().len(), 1, "what was not acknowledged goes again");
 }
