@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 
+use crate::last_words::waiting;
 use crate::stage::{ME, NOW, PEER, Stage, address, entry, patient, view};
 use crate::support::hello;
-use decurion::core::{CloseCause, Input, Member, Outbox, Output, Payload, To};
+use decurion::core::{CloseCause, Input, Outbox, Output, Payload, To};
 use decurion::types::{Code, ConnId, Incarnation, Micros, limits, millis};
 use decurion::wire::Proposal;
 use decurion::wire::batch::Level;
@@ -23,12 +24,6 @@ fn pair() -> Stage {
 fn bring(stage: &mut Stage, conn: ConnId, control: &Control) {
     stage.member.receive_space(conn).expect("it is open").extend_from_slice(&control.encode());
     stage.member.handle(stage.now, Input::Received(conn));
-}
-
-fn waiting(member: &Member, conn: ConnId) -> Vec<u8> {
-    let mut slices = Vec::new();
-    member.to_write(conn, usize::MAX, &mut slices);
-    slices.concat()
 }
 
 // Strangers.

@@ -20,7 +20,8 @@ fn greet(member: &mut Member, now: Time, cluster: &str, port: u16) -> ConnId {
     conn
 }
 
-fn waiting(member: &Member, conn: ConnId) -> Vec<u8> {
+/// What is to be written to a connection.
+pub fn waiting(member: &Member, conn: ConnId) -> Vec<u8> {
     let mut slices = Vec::new();
     member.to_write(conn, usize::MAX, &mut slices);
     slices.concat()

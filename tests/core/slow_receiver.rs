@@ -1,11 +1,12 @@
 //! A member whose host takes less than others send is named, goes when its time is over, and does not come back before its host has caught up.
 
+use crate::slow_members::{fill, take};
 use crate::stage::{FRESH, ME, PEER, Stage, THIRD, patient, promise, view};
 use crate::support::Cluster;
-use decurion::core::{Ended, Event, Input, Outbox, Payload, Setup, To};
+use decurion::core::{Ended, Event, Setup};
 use decurion::types::{Code, Incarnation, Micros, Name, millis};
 use decurion::wire::batch::Level;
-use decurion::wire::control::{Control, Observation, Progress, Sight};
+use decurion::wire::control::{Control, Observation, Sight};
 
 /// For so long a slow member is borne.
 const BORNE: Micros = millis(2_000);
@@ -133,19 +134,8 @@ fn a_host_is_warned_of_who_its_leader_names_as_slow_once_while_it_lasts() {
 
 /// Sends most of a window, which all but one of the others take at once.
 fn fill_a_window(stage: &mut Stage, who_take_it: &[Incarnation]) {
-    let mut outbox = Outbox::new(1 << 20, 1 << 20);
-    stage.member.exchange(stage.now, &mut outbox);
-    for _ in 0..13 {
-        let code = outbox.push(To::Everybody, Level::Fifo, 0, Payload::Borrowed(&[7; 8 * 1024]));
-        assert_eq!(code, Code::Ok);
-    }
-    while stage.member.deadline() <= stage.now || outbox.bytes() > 0 {
-        stage.member.exchange(stage.now, &mut outbox);
-        stage.tell(Input::Wake);
-    }
-    let tag = stage.member.view().expect("in a view").0.tag();
-    let progress = Control::Progress(Progress { tag, entries: vec![(0, 2)] });
-    who_take_it.iter().for_each(|who| stage.say(*who, &progress));
+    let batch = fill(stage);
+    take(stage, who_take_it, batch);
 }
 
 #[test]
