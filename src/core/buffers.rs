@@ -284,6 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_pool_gives_back_also_what_waits_to_be_used_again() {
+        let mut pool = ChunkPool::new(16);
+        let old: Vec<BytesMut> = (0..2).map(|_| pool.take()).collect();
+        let mut kept: Vec<BytesMut> = (0..5).map(|_| pool.take()).collect();
+        drop(old);
+        kept.push(pool.take());
+        assert_eq!(pool.remembered(), 7, "one of the old ones waits");
+        pool.trim();
+        assert_eq!(pool.remembered(), kept.len());
+    }
+
+    #[test]
     fn only_what_fills_half_of_a_chunk_gets_one() {
         let bytes = [limits::CHUNK_BYTES / 2 - 1, limits::CHUNK_BYTES / 2, limits::CHUNK_BYTES];
         let chunks = |bound| bytes.map(|bytes| ChunkPool::new(bound).memory(bytes).capacity() >= limits::CHUNK_BYTES);
