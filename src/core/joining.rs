@@ -446,7 +446,8 @@ impl Member {
         self.begin_attempt();
     }
 
-    /// Whether a starter may form a cluster: it is one of the addresses at which others look for it, or a voter.
+    /// Whether a starter may form a cluster: it is one of the addresses at which others look for it, or a voter. Who was
+    /// removed knows its own for one of these, from its last view: so it comes up again when nobody else of that does.
     fn may_form(&self, name: &Name, address: SocketAddr) -> bool {
         let seeds = &self.setup.seeds;
         let named = seeds.iter().any(|s| s.name.as_ref() == Some(name));

@@ -585,7 +585,7 @@ impl Member {
         self.installed = None;
         self.laggards = Laggards::default();
         self.wanted_cut = None;
-        self.history.restart(&view, self.incarnation);
+        self.history.restart(&view, self.now);
         let before = self.fanout.take();
         self.keep_counts(before.as_ref());
         self.loose = LooseEnds::default();

@@ -51,15 +51,11 @@ impl History {
         self.lost.drain(..surplus);
     }
 
-    /// A new incarnation knows nothing of views yet; the addresses of the others are worth keeping.
-    pub(crate) fn restart(&mut self, view: &View, me: Incarnation) {
+    /// A new incarnation knows nothing of views yet; the addresses at which those of the last one are looked for are worth
+    /// keeping, and its own is one of them: the others look there.
+    pub(crate) fn restart(&mut self, view: &View, now: Time) {
         self.ancestors.clear();
-        self.lost = view
-            .members
-            .iter()
-            .filter(|m| m.incarnation != me)
-            .map(|m| Lost { address: m.address, since: Time::ZERO })
-            .collect();
+        self.lost = view.members.iter().map(|m| Lost { address: m.address, since: now }).collect();
     }
 
     /// Where to look for a cluster beside the seeds.
@@ -290,11 +286,19 @@ mod tests {
 
     /// The views of before are none of the new life's, in which it would take others for removed.
     #[test]
-    fn a_new_life_looks_for_all_others_and_knows_no_views() {
+    fn a_new_life_looks_where_all_of_its_last_view_were_and_knows_no_views() {
         let mut history = History::default();
         history.follow(&view(1, &[1, 2, 3, 9]), &view(2, &[1, 2, 3]), |_| false, NOW);
-        history.restart(&view(2, &[1, 2, 3]), Incarnation(2));
-        assert_eq!(hosts(&history), [1, 3]);
+        history.restart(&view(2, &[1, 2, 3]), NOW + FORGET);
+        assert_eq!(hosts(&history), [1, 2, 3]);
         assert!(!history.is_ancestor(id(1)));
+        let alone = View::new(id(3), vec![member(4, 2)], false);
+        history.follow(
+            &alone,
+            &View::new(id(4), vec![member(4, 2), member(5, 5)], false),
+            |_| false,
+            NOW + FORGET * 2 - 1,
+        );
+        assert_eq!(hosts(&history), [1, 3], "for ten minutes from then on, also when a view of its own follows");
     }
 }

@@ -1,7 +1,7 @@
 //! How a member ends, stands still, and begins a new life.
 
 use crate::sender::Sender;
-use crate::stage::{ME, PEER, Stage, THIRD, patient, view};
+use crate::stage::{ME, PEER, Stage, THIRD, address, patient, view};
 use crate::support::Cluster;
 use decurion::core::{Event, Input, ReadyPolicy, To};
 use decurion::types::{Code, Name, millis};
@@ -125,6 +125,24 @@ fn who_comes_back_says_from_which_view_it_came() {
         _ => None,
     });
     assert_eq!(from, Some(before));
+}
+
+/// The others of its last view look for it where it is, so parts of the cluster that were formed anew find each other; and a
+/// cluster of which all seeds are gone would be down for good.
+#[test]
+fn who_was_removed_forms_a_view_though_it_is_no_seed_if_nobody_of_its_last_one_is_found() {
+    let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), patient);
+    stage.dials.clear();
+    stage.install(PEER, &view(12, &[PEER, THIRD]));
+    let removed = stage.now;
+    while stage.view().is_none() {
+        stage.pass(millis(1));
+        assert!(stage.now.since(removed) < millis(5_000));
+    }
+    for fellow in [PEER, THIRD] {
+        assert!(stage.dials.iter().any(|(_, at)| *at == address(fellow)), "it has not looked for {fellow:?}");
+    }
+    assert_eq!(stage.now.since(removed), millis(4 * 500), "somebody may still answer");
 }
 
 #[test]

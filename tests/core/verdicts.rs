@@ -78,8 +78,8 @@ fn a_word_for_a_member_counts_for_half_the_silence_where_all_others_are_gone() {
 }
 
 /// Three groups of three, `lan`. Answers who leads the group of a member that neither leads one nor is its deputy, the deputy, that
-/// member, and the leader of the third group; 0 coordinates and is in none of the two.
-fn three_groups() -> (Cluster, [usize; 4]) {
+/// member, and two of the third group; 0 coordinates and is in none of the two.
+fn three_groups() -> (Cluster, [usize; 5]) {
     let mut c = Cluster::new(9, |_, setup| (setup.group_size, setup.refusal_proves_death) = (3, false));
     c.pass(millis(2_000));
     let (view, _) = c.member(0).view().expect("in a view");
@@ -88,14 +88,14 @@ fn three_groups() -> (Cluster, [usize; 4]) {
     let groups: Vec<Vec<usize>> = view.groups.iter().map(|group| group.members.iter().map(node).collect()).collect();
     let others: Vec<&Vec<usize>> = groups.iter().filter(|group| group[0] != 0).collect();
     let [one, other] = others[..] else { panic!("{groups:?}") };
-    let roles = [one[0], one[1], one[2], other[0]];
+    let roles = [one[0], one[1], one[2], other[0], other[1]];
     drop(c.events(0));
     (c, roles)
 }
 
 #[test]
 fn the_word_of_who_listens_to_a_member_lasts_longer_than_accusations_of_who_only_dialled() {
-    let (mut c, [_, _, whom, accuser]) = three_groups();
+    let (mut c, [_, _, whom, accuser, _]) = three_groups();
     c.unanswered.insert((0, whom));
     // Whoever is asked dials and finds the member well; the coordinator's own dial is lost.
     c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 0));
@@ -110,7 +110,7 @@ fn the_word_of_who_listens_to_a_member_lasts_longer_than_accusations_of_who_only
 
 /// How long it takes until a member is out that dies together with the two that listen to it, which were asked about it just before, or not.
 fn until_three_are_out(asked: bool) -> Micros {
-    let (mut c, [leader, deputy, whom, accuser]) = three_groups();
+    let (mut c, [leader, deputy, whom, accuser, _]) = three_groups();
     if asked {
         c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 0));
     }
@@ -125,6 +125,26 @@ fn until_three_are_out(asked: bool) -> Micros {
 fn the_word_of_who_listened_ends_with_the_listener() {
     let [asked, not_asked] = [true, false].map(until_three_are_out);
     assert!(asked <= not_asked + millis(100), "{asked} us, and {not_asked} us where nobody had spoken for it");
+}
+
+/// How long it takes until a member is out that falls silent 1.6 s after somebody who does not listen to it spoke for it, or nobody did.
+fn until_one_is_out(spoken_for: bool) -> Micros {
+    let (mut c, [.., whom, accuser, other]) = three_groups();
+    if spoken_for {
+        c.say_control(other, 0, &seen(other, whom, Sight::Alive, 0));
+    }
+    c.pass(millis(1_600));
+    let since = c.now;
+    c.stand_still(whom, true);
+    c.say_control(accuser, 0, &seen(accuser, whom, Sight::Silent, 0));
+    c.until(|c| c.members_of(0) == 8);
+    c.now.since(since)
+}
+
+#[test]
+fn the_word_of_who_does_not_listen_to_a_member_counts_for_as_long_as_silence_is_borne() {
+    let [spoken_for, not] = [true, false].map(until_one_is_out);
+    assert_eq!(spoken_for, not);
 }
 
 #[test]
