@@ -151,7 +151,6 @@ impl Direct {
             None => out.builder.build(queue, room, out.tag, seats.0, seats.1)?,
         };
         if out.unacked.is_empty() {
-            out.retry = FIRST_RETRY;
             out.retry_at = now + out.retry;
         }
         out.long.extend(out.builder.finished.drain(..).map(|pending| (built.header.batch, pending)));
@@ -397,7 +396,7 @@ impl Direct {
         due.min().unwrap_or(Time::NEVER)
     }
 
-    /// Forgets everybody who is not among `present`; answers what they have not acknowledged.
+    /// Forgets everybody who is not among `present`; answers what they have not acknowledged, in the order in which it was sent.
     pub(crate) fn keep_only(&mut self, present: impl Fn(Incarnation) -> bool) -> Vec<(Incarnation, u64, Bytes)> {
         self.incoming.keys().filter(|from| !present(**from)).for_each(|from| self.room.free(*from));
         self.incoming.retain(|from, _| present(*from));
@@ -407,11 +406,15 @@ impl Direct {
         let mut returned = Vec::new();
         for to in gone {
             let Some(mut out) = self.outgoing.remove(&to) else { continue };
+            let mut long = out.long.drain(..).peekable();
             for (header, frame, _) in &out.unacked {
+                // What a long message ends with is at the front of its batch.
+                while let Some((_, pending)) = long.next_if(|(batch, _)| *batch <= header.batch) {
+                    returned.push((to, pending.token, pending.payload));
+                }
                 returned.extend(entries_of(header, frame).into_iter().map(|(token, payload)| (to, token, payload)));
             }
-            let long = out.long.into_iter().map(|(_, pending)| pending).chain(out.builder.take_large());
-            returned.extend(long.map(|pending| (to, pending.token, pending.payload)));
+            returned.extend(out.builder.take_large().map(|pending| (to, pending.token, pending.payload)));
         }
         returned
     }

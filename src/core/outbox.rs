@@ -309,6 +309,7 @@ impl Outbox {
     /// Gives memory back that nothing is in any more.
     pub(crate) fn trim(&mut self) {
         self.pool.trim();
+        self.members.retain(|_, queue| !queue.is_unused());
     }
 
     /// Whether nothing waits in a stream: who offers the first message wakes the member.
@@ -388,7 +389,7 @@ impl Outbox {
     /// Forgets the queue of a member in which nothing is.
     pub(super) fn forget_unused(&mut self, to: To) {
         if let To::Member(member) = to
-            && self.members.get(&member).is_some_and(|q| q.is_empty() && q.reserved == 0 && q.starved.is_none())
+            && self.members.get(&member).is_some_and(Queue::is_unused)
         {
             self.members.remove(&member);
         }
@@ -419,6 +420,11 @@ impl Outbox {
 }
 
 impl Queue {
+    /// Whether it can be forgotten.
+    fn is_unused(&self) -> bool {
+        self.is_empty() && self.reserved == 0 && self.starved.is_none()
+    }
+
     /// Accepts a message as it is.
     pub(crate) fn push(&mut self, pending: Pending) {
         self.bytes += pending.payload.len() + PENDING_OVERHEAD;
@@ -534,59 +540,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BOUND: usize = 1_000;
-
-    fn offer(outbox: &mut Outbox, to: To) -> Code {
-        let payload = [7; 100];
-        outbox.push(to, Level::Fifo, 0, Payload::Borrowed(&payload))
-    }
-
-    fn full(outbox: &mut Outbox, to: To) {
-        while offer(outbox, to) == Code::Ok {}
-    }
-
-    fn drain(outbox: &mut Outbox, to: To) {
-        while outbox.queue(to).and_then(Queue::pop).is_some() {}
-    }
-
-    #[test]
-    fn a_stream_that_has_room_again_is_told_although_another_one_stays_full() {
-        let stuck = To::Member(Incarnation(9));
-        let mut outbox = Outbox::new(BOUND, BOUND);
-        outbox.set_gate(Gate::Open);
-        full(&mut outbox, stuck);
-        full(&mut outbox, To::Everybody);
-        assert!(!outbox.take_writable(), "both are full");
-        drain(&mut outbox, To::Everybody);
-        assert!(outbox.take_writable());
-        assert!(!outbox.take_writable(), "told once");
-        assert_eq!(offer(&mut outbox, stuck), Code::Again);
-        drain(&mut outbox, stuck);
-        assert!(outbox.take_writable());
-    }
-
-    #[test]
-    fn whoever_waits_for_a_stream_that_goes_away_is_told() {
-        let gone = To::Member(Incarnation(9));
-        let mut outbox = Outbox::new(BOUND, BOUND);
-        outbox.set_gate(Gate::Open);
-        full(&mut outbox, gone);
-        assert!(!outbox.withdraw(gone).is_empty());
-        assert!(outbox.take_writable());
-        assert!(!outbox.take_writable());
-    }
-
-    #[test]
-    fn an_empty_queue_takes_a_message_above_the_bound_and_none_above_the_longest() {
-        let mut outbox = Outbox::new(10, 100);
-        assert_eq!(offer(&mut outbox, To::Everybody), Code::NotReady);
-        outbox.set_gate(Gate::Open);
-        assert_eq!(offer(&mut outbox, To::Everybody), Code::Ok);
-        assert_eq!(offer(&mut outbox, To::Everybody), Code::Again);
-        assert_eq!(outbox.answer(To::Everybody, Level::Fifo, 101), Code::TooLarge);
-        assert_eq!(outbox.bytes(), 100 + PENDING_OVERHEAD);
-    }
-}
+mod tests;

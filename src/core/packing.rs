@@ -194,4 +194,42 @@ mod tests {
         assert!(block.frame.capacity() <= HEADER_BYTES + limits::BATCH_BYTES, "{}", block.frame.capacity());
         assert!(payloads(&block).iter().all(|payload| *payload == [5; 100]));
     }
+
+    #[test]
+    fn a_block_takes_what_fits_to_the_byte_wherever_its_first_message_was_written() {
+        let bound = 3 * (8 + 100);
+        let empty = Block::new(Level::Fifo, bound, 0, &mut ChunkPool::new(1));
+        // Written where it lies, in memory that reaches further than a batch.
+        let mut memory = BytesMut::with_capacity(HEADER_BYTES + 2 * bound);
+        memory.put_bytes(0, HEADER_BYTES);
+        Entry { level: Level::Fifo, token: 0, fragment: None, payload: &[5; 100] }.put(&mut memory);
+        for (mut block, further) in [(empty, 3), (Block::written(Level::Fifo, memory, 100, bound), 2)] {
+            (0..further).for_each(|_| assert!(block.push(Level::Fifo, 0, &[5; 100])));
+            assert_eq!(block.bytes(), bound);
+            assert!(!block.push(Level::Fifo, 0, b""), "it is full");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_a_block_takes_its_bytes_along() {
+        let mut block = Block::new(Level::Fifo, limits::BATCH_BYTES, 0, &mut ChunkPool::new(1));
+        (1..=4).for_each(|number| assert!(block.push(Level::Fifo, 0, &vec![5; 10 * number])));
+        let first = block.split(8 + 10 + 8 + 20).expect("two fit to the byte");
+        assert_eq!((first.count, first.payload_bytes), (2, 10 + 20));
+        assert_eq!((block.count, block.payload_bytes), (2, 30 + 40));
+    }
+
+    #[test]
+    fn a_long_message_that_has_its_memory_for_itself_leaves_it_without_a_copy() {
+        let lies_at = |length: usize| {
+            let mut block = Block::new(Level::Fifo, limits::BATCH_BYTES, 0, &mut ChunkPool::new(1));
+            assert!(block.push(Level::Fifo, 0, &vec![5; length]));
+            let there = block.front().expect("it was put there").payload.as_ptr();
+            (there, block.pop().expect("it is still there").payload.as_ptr())
+        };
+        let (before, after) = lies_at(PACKED_BYTES + 1);
+        assert_eq!(before, after);
+        let (before, after) = lies_at(PACKED_BYTES);
+        assert_ne!(before, after, "a short one would keep memory for a whole block alive");
+    }
 }

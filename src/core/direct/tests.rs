@@ -183,3 +183,14 @@ fn who_is_gone_holds_no_room_and_gives_back_what_it_has_not_acknowledged() {
     assert_eq!(back.iter().map(|(to, _, payload)| (*to, payload.len())).collect::<Vec<_>>(), [(THERE, 100)]);
     assert!(here.is_settled() && here.bytes() == 0);
 }
+
+#[test]
+fn who_is_gone_is_not_waited_for() {
+    let (mut here, mut there) = (direct(HERE), direct(THERE));
+    let frame = send(&mut here, 100).expect("there is room");
+    come(&mut there, HERE, &frame);
+    assert!(there.has_arrivals() && !there.is_at_rest(NOW));
+    there.keep_only(|who| who != HERE);
+    assert!(!there.has_arrivals() && there.is_at_rest(NOW));
+    assert_eq!(there.bytes(), 0);
+}

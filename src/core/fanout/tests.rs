@@ -132,6 +132,8 @@ fn what_we_send_is_nothing_for_our_own_host_unless_its_place_counts() {
     let mut at = Played::new(view(&[0, 0]), 1);
     assert!(at.send(&mut waiting(Level::Fifo, 8)));
     assert_eq!((at.fanout.streams[1].taken, at.fanout.is_at_rest(Time(0))), (1, false), "it is to be told");
+    at.fanout.stability.flush(Time(0), &at.fanout.streams, &mut at.fx);
+    assert!(at.fanout.is_at_rest(Time(0)), "until that is due");
     assert!(at.send(&mut waiting(Level::Agreed, 8)));
     assert!(at.send(&mut waiting(Level::Fifo, 8)));
     assert_eq!((at.fanout.streams[1].taken, at.take()), (1, vec![]), "nor does a later one overtake it");
@@ -225,6 +227,8 @@ fn long_messages_begin_where_there_is_room_for_all_of_them() {
     assert_eq!(at.clone().say(3, Level::Fifo, 401), Verdict::Bad("a long message without a grant"));
     assert_eq!(at.say(3, Level::Fifo, 400), Verdict::Accepted);
     assert_eq!(at.fanout.check_large(), Ok(()));
+    let less = at.fanout.clone().with_large(LargeRules { room_bytes: 999, ..LARGE });
+    assert!(less.check_large().is_err(), "that is what is checked");
     assert_eq!(at.say(0, Level::Fifo, 100), Verdict::Accepted, "short ones need none");
     members[1].ready = false;
     at = Played::new(View::new(ViewId::NONE, members, true), 1);
@@ -316,4 +320,27 @@ fn among_witnesses_the_most_senior_coordinates() {
     members.iter_mut().for_each(|m| m.witness = true);
     let view = View::new(ViewId::NONE, members, true);
     assert_eq!((view.coordinator(), view.carriers(), view.groups.len()), (0, 0, 1));
+}
+
+#[test]
+fn streams_that_come_by_multicast_rest_while_nothing_comes_and_once_the_view_ends() {
+    let mut at = Played::new(view(&[0, 0]), 1);
+    let reception = Reception::new(2, 1, 1 << 20, 1 << 20, Time(0));
+    at.fanout = at.fanout.by_multicast(reception);
+    assert!(at.fanout.is_at_rest(Time(0)));
+    at.fanout.on_newest(0, 1);
+    assert!(!at.fanout.is_at_rest(Time(0)), "a batch is missing");
+    at.fanout.freeze();
+    assert!(at.fanout.is_at_rest(Time(0)));
+}
+
+#[test]
+fn a_queue_takes_what_fills_it_to_the_byte_and_is_behind_with_more_than_half() {
+    let mut budget = Budget::new(100, 0);
+    assert!(budget.admits(101), "an empty one takes anything");
+    budget.outstanding = 50;
+    assert_eq!([50, 51].map(|cost| budget.admits(cost)), [true, false]);
+    assert!(!budget.is_half_full());
+    budget.outstanding = 51;
+    assert!(budget.is_half_full());
 }
