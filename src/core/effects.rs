@@ -92,4 +92,26 @@ mod tests {
         assert_eq!(slices, expected.map(|(to, bytes)| (to, bytes.as_bytes().to_vec())));
         assert_eq!(fx.relayed, 5);
     }
+
+    #[test]
+    fn batches_that_do_not_touch_are_passed_on_without_what_lies_between_them() {
+        let header = Header {
+            flags: 0,
+            count: 1,
+            length: 8,
+            tag: 5,
+            sender: Seat(1),
+            receiver: Seat::EVERYBODY,
+            batch: 1,
+            first_message: 1,
+        };
+        let (one, other) = (Bytes::from_static(b"aabbcc"), Bytes::from_static(b"ddeeff"));
+        let mut fx = Effects::default();
+        for (chunk, start) in [(&one, 0), (&one, 4), (&other, 0), (&one, 2), (&other, 4)] {
+            fx.relay(header.stream(), chunk, start, start + 2, &[7]);
+        }
+        fx.end_run();
+        let slices: Vec<&[u8]> = fx.data.iter().map(|(_, slice)| &slice[..]).collect();
+        assert_eq!(slices, [b"aa", b"cc", b"dd", b"bb", b"ff"]);
+    }
 }

@@ -227,6 +227,14 @@ fn a_refusal_tells_the_newest_entry_and_the_view_itself_only_to_who_is_behind() 
     let id = ViewId { number: 13, ballot: ballot(13) };
     let unknown = refused(&mut stage, Control::Decided(Decided { id, hold_ms: 0 }));
     assert_eq!((unknown.newest, unknown.proposal), (11, None));
+    let of_another_view = |number| {
+        let previous = ViewId { number: 9, ballot: ballot(9) };
+        Control::Prepare(Prepare { number, ballot: ballot(20), previous, joins: false })
+    };
+    for (number, shown) in [(10, Some(first.id)), (11, Some(first.id)), (12, None)] {
+        let reject = refused(&mut stage, of_another_view(number));
+        assert_eq!((reject.newest, reject.proposal.map(|proposal| proposal.id)), (11, shown), "for entry {number}");
+    }
 }
 
 #[test]
@@ -254,6 +262,20 @@ fn who_goes_over_to_another_log_counts_as_started_just_now() {
     let joins = Prepare { number: 11, ballot: ballot(11), previous: first.previous, joins: true };
     let told = promised(&mut stage, joins);
     assert_eq!((told.up_ms, told.fence_ms, told.hold_ms, told.memory), (0, lease_ms, lease_ms, false));
+}
+
+/// Only who is admitted to a view goes over: who would begin anew has not seen what this one remembers.
+#[test]
+fn who_remembers_a_log_does_not_vote_for_the_first_view_of_another_one() {
+    let mut stage = Stage::new(|_| {});
+    stage.connect(PEER, Purpose::Link);
+    stage.install(PEER, &view(16, &[THIRD]));
+    if stage.member.links(stage.now).is_empty() {
+        stage.connect(PEER, Purpose::Link);
+    }
+    let anew = Prepare { number: 1, ballot: ballot(30), previous: ViewId::NONE, joins: true };
+    stage.say(PEER, &Control::Prepare(anew));
+    assert_eq!(refusal(&stage.heard(PEER)).expect("it is refused").newest, 16);
 }
 
 #[test]
