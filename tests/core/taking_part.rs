@@ -59,6 +59,9 @@ fn a_name_is_not_taken_from_one_who_may_live_and_its_address_is_dialled() {
     let conn = stage.conns[&FRESH];
     let refused = |c: &Control| matches!(c, Control::Refuse(Refuse { code: RefusalCode::NameTaken, .. }));
     assert!(stage.heard(FRESH).iter().any(refused));
+    let told =
+        |e: &Event| matches!(e, Event::RefusedJoiner { name, from, .. } if name == "third" && *from == address(FRESH));
+    assert!(stage.events.iter().any(told), "its operator looks for the reason here");
     assert!(stage.closed.contains(&conn), "who was refused is waited for");
     assert!(stage.dials.iter().any(|(_, to)| *to == address(THIRD)));
 }
@@ -98,13 +101,14 @@ fn changes_are_gathered_for_a_moment_and_not_longer() {
         let mut stage = Stage::within(&first, |_| {});
         // Whether there is anything to change is looked at now and then, too: not in the time that counts.
         stage.pass(millis(300));
-        match newcomer {
-            true => {
-                stage.wish(FRESH, &[]);
-            }
+        let wish = |stage: &mut Stage| match newcomer {
+            true => stage.wish(FRESH, &[]),
             false => stage.say(PEER, &Control::Ready(PEER)),
-        }
-        stage.pass(millis(9));
+        };
+        wish(&mut stage);
+        stage.pass(millis(5));
+        wish(&mut stage);
+        stage.pass(millis(4));
         assert_eq!(stage.prepared(PEER), None, "others may come");
         stage.pass(millis(2));
         assert!(stage.prepared(PEER).is_some(), "it is waited for too long");
