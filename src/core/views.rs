@@ -1,6 +1,6 @@
 //! Changing the view, as its coordinator: prepare, cut, propose, install (R16-R18).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -120,7 +120,13 @@ impl Member {
         } else {
             all.insert(self.incarnation, participant(&self.setup.name, self.setup.advertise, Part::Joiner));
         }
+        // Of newcomers of one name one is taken; the others are refused it when they ask again.
+        let mut names: BTreeSet<Name> =
+            all.values().filter(|p| p.part == Part::Joiner).map(|p| p.name.clone()).collect();
         for (incarnation, joiner) in self.changes.joiners.iter().filter(|(_, j)| self.name_is_free(&j.name)) {
+            if !names.insert(joiner.name.clone()) {
+                continue;
+            }
             let mut p = participant(&joiner.name, joiner.address, Part::Joiner);
             p.unheard.clone_from(&joiner.unheard);
             all.entry(*incarnation).or_insert(p);

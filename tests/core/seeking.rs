@@ -8,17 +8,17 @@ use decurion::types::{Incarnation, Micros, Name, millis};
 use decurion::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
 /// How long a search waits for others before it forms a view, once it knows of every seed what is there.
-const FORM_WAIT: Micros = millis(500);
+pub const FORM_WAIT: Micros = millis(500);
 /// How long the leaders of a cluster have to answer.
 const LEADERS_ANSWER: Micros = millis(250);
 /// When a seed that did not answer is dialled again.
 const REDIAL: Micros = millis(250);
 /// Step of a search.
-const STEP: Micros = millis(50);
-const MOMENT: Micros = millis(1);
+pub const STEP: Micros = millis(50);
+pub const MOMENT: Micros = millis(1);
 
 /// What those say who are in a view that one coordinates.
-fn of(coordinator: Incarnation) -> ViewSummary {
+pub fn of(coordinator: Incarnation) -> ViewSummary {
     ViewSummary { members: 3, ..summary(&view(11, &[coordinator])) }
 }
 
@@ -39,7 +39,7 @@ fn greet(stage: &mut Stage, coordinator: Incarnation) {
     stage.conns.insert(THIRD, conn);
 }
 
-fn dialled(stage: &Stage, at: SocketAddr) -> bool {
+pub fn dialled(stage: &Stage, at: SocketAddr) -> bool {
     stage.dials.iter().any(|(_, to)| *to == at)
 }
 
@@ -201,7 +201,7 @@ fn a_seed_that_does_not_answer_is_dialled_four_times_a_second() {
 
 // Forming.
 
-fn at(address: SocketAddr, name: Option<&str>) -> Seed {
+pub fn at(address: SocketAddr, name: Option<&str>) -> Seed {
     Seed { name: name.map(Name::new), host: address.ip().to_string(), port: address.port() }
 }
 
