@@ -414,7 +414,8 @@ impl Direct {
                 }
                 returned.extend(entries_of(header, frame).into_iter().map(|(token, payload)| (to, token, payload)));
             }
-            returned.extend(out.builder.take_large().map(|pending| (to, pending.token, pending.payload)));
+            let begun = long.map(|(_, pending)| pending).chain(out.builder.take_large());
+            returned.extend(begun.map(|pending| (to, pending.token, pending.payload)));
         }
         returned
     }

@@ -13,7 +13,6 @@ mod credit;
 mod deaf_peer;
 mod deciding_views;
 mod fellows;
-mod from_view_to_view;
 mod giving;
 mod going_on;
 mod greetings;

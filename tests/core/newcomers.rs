@@ -1,8 +1,8 @@
-//! What becomes of newcomers that wait together.
+//! What becomes of newcomers that wait together, and who takes them.
 
-use crate::stage::{FIFTH, FRESH, ME, PEER, Stage, address, patient, promise, view};
+use crate::stage::{FIFTH, FRESH, ME, PEER, Stage, THIRD, address, patient, promise, view};
 use decurion::types::{Incarnation, Name, millis};
-use decurion::wire::control::{Control, Join, Prepare, Purpose, Vote};
+use decurion::wire::control::{Control, Join, Observation, Prepare, Purpose, Sight, Vote};
 
 fn wish(stage: &mut Stage, who: Incarnation, under: &str) {
     stage.connect(who, Purpose::Join);
@@ -28,4 +28,17 @@ fn of_two_newcomers_of_one_name_that_come_together_only_one_is_admitted() {
     begun.iter().for_each(|(who, _)| stage.say(*who, &Control::Accepted(Vote { number, ballot })));
     let (view, _) = stage.member.view().expect("it is in one");
     assert_eq!(view.members.iter().filter(|m| m.name.as_str() == "x").count(), 1);
+}
+
+#[test]
+fn who_has_stepped_back_in_one_view_may_coordinate_the_next_one_at_once() {
+    let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), patient);
+    let steps_back = Observation { subject: PEER, observer: PEER, sight: Sight::Silent, amount: 0 };
+    stage.say(PEER, &Control::Observe(steps_back));
+    let passed_on = |stage: &mut Stage| stage.heard(PEER).iter().any(|word| matches!(word, Control::Join(_)));
+    stage.wish(FRESH, &[]);
+    assert!(!passed_on(&mut stage), "another one coordinates meanwhile");
+    stage.install(PEER, &view(12, &[PEER, ME, THIRD]));
+    stage.wish(FRESH, &[]);
+    assert!(passed_on(&mut stage));
 }

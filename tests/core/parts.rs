@@ -375,3 +375,17 @@ fn whoever_comes_with_a_view_of_before_is_told_that_ours_went_on_without_it() {
     assert!(stage.words.iter().any(told));
     assert_eq!(stage.member.incarnation(), ME, "it is no other part");
 }
+
+#[test]
+fn a_part_gives_way_only_when_its_newest_view_has_stood_for_a_second() {
+    let gives_way = |time| {
+        let mut stage = Stage::within(&view(11, &[ME, PEER]), patient);
+        stage.pass(millis(5_000));
+        stage.install(PEER, &view(12, &[ME, PEER]));
+        stage.pass(millis(time));
+        stage.answer(seed(), FRESH, Some(ViewSummary { members: 3, ..summary(&view(20, &[FRESH])) }), false);
+        stage.member.incarnation() != ME
+    };
+    assert!(!gives_way(999));
+    assert!(gives_way(1_000));
+}
