@@ -30,6 +30,7 @@ mod stale_owner_returns;
 mod stalled_host;
 mod stop_and_continue;
 mod survivor_not_ready;
+mod twins_at_once;
 mod two_and_a_witness;
 mod who_is_slow;
 
@@ -56,7 +57,7 @@ pub struct Scenario {
 }
 
 /// Every scenario.
-pub const SCENARIOS: [&Scenario; 27] = [
+pub const SCENARIOS: [&Scenario; 28] = [
     &stop_and_continue::SCENARIO,
     &death_during_join::SCENARIO,
     &inconsistent_after_heal::SCENARIO,
@@ -75,6 +76,7 @@ pub const SCENARIOS: [&Scenario; 27] = [
     &stalled_host::SCENARIO,
     &cut_inside_a_message::SCENARIO,
     &name_taken::SCENARIO,
+    &twins_at_once::SCENARIO,
     &session_ends::SCENARIO,
     &deaf_member::SCENARIO,
     &equal_halves::SCENARIO,
