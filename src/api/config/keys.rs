@@ -93,7 +93,8 @@ pub static KEYS: &[Key] = &[
     key("join.timeout_ms", ms(0, DAY_MS), Default::Is("60000"),
         "How long a member tries to get into a view before it gives up; 0 tries for ever."),
     key("form.wait_ms", ms(0, 600_000), Default::Is("500"),
-        "How long a starting member without voters listens for others before it forms a cluster of its own."),
+        "How long a starting member without voters listens for others before it forms a cluster of its own, four times as long \
+         while a seed may still answer. Where seeds are listed only a seed does, or who was removed from a view and finds nobody of it."),
     key("leave.timeout_ms", ms(100, 600_000), Default::Is("4000"),
         "How long an orderly leave may take before the member goes without having been heard."),
     key("detector.profile", Kind::Choice(&PROFILES), Default::Is("lan"),
