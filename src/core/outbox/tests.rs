@@ -1,3 +1,5 @@
+//! What waits to be sent: room, who is told of it, and the memory in which it lies.
+
 use super::*;
 
 const BOUND: usize = 1_000;

@@ -5,7 +5,6 @@
 //! first one lives; the first one notices nothing. When the first one is dead the name is free.
 
 use super::super::check::Guarantee;
-use super::super::network::address_of;
 use super::super::world::{Settings, World};
 use super::Scenario;
 use super::stage::{LOAD, SOON, nodes};
@@ -31,9 +30,7 @@ fn play(world: &mut World) {
     world.form(&nodes(4));
     let since = world.now_us();
     let twin = 1 + world.between_ms(0, 2) as usize / 1_000;
-    let mut setup = world.nodes[twin].setup.clone();
-    setup.advertise = address_of(5);
-    let second = world.add(setup, 5);
+    let second = world.twin_of(twin, 5);
     world.start(second);
     let refused = world.run_until(millis(20_000), |world| !world.node(second).is_running());
     let how = world.node(second).ended().cloned();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::super::check::Guarantee;
 use super::super::drill::newest_view;
 use super::super::load::Load;
+use super::super::network::address_of;
 use super::super::random::Random;
 use super::super::world::{Settings, World};
-use crate::core::{Event, SessionAnswer, SessionOp, SessionRequest, ViewChange};
+use crate::core::{Event, SessionAnswer, SessionOp, SessionRequest, Setup, ViewChange};
 use crate::types::{Code, MemberTag, Micros, SessionId, View, millis};
 use crate::wire::session::{Attributes, Role};
 
@@ -44,6 +45,12 @@ impl World {
     /// A time that the seed draws.
     pub(super) fn between_ms(&mut self, low: u64, high: u64) -> Micros {
         self.random.between(low * 1_000, high * 1_000)
+    }
+
+    /// Adds a process that is set up like `node`, name and all, on another host; it is not started.
+    pub(super) fn twin_of(&mut self, node: usize, host: u16) -> usize {
+        let setup = Setup { advertise: address_of(host), ..self.nodes[node].setup.clone() };
+        self.add(setup, host)
     }
 
     /// Starts `nodes`, waits for their view, and lets them work for a while.

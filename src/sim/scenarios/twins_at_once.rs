@@ -4,7 +4,6 @@
 //! Here one of them is taken, and the other one is refused like any later one, whether a cluster is there already or is just being formed.
 
 use super::super::check::Guarantee;
-use super::super::network::address_of;
 use super::super::world::{Settings, World};
 use super::Scenario;
 use super::stage::{LOAD, SOON, nodes};
@@ -30,9 +29,7 @@ fn build(settings: Settings) -> World {
 
 fn play(world: &mut World) {
     world.load_all(LOAD);
-    let mut setup = world.nodes[TWIN].setup.clone();
-    setup.advertise = address_of(5);
-    let twins = [TWIN, world.add(setup, 5)];
+    let twins = [TWIN, world.twin_of(TWIN, 5)];
     let is_there_before = world.between_ms(0, 2) < millis(1);
     if is_there_before {
         world.form(&nodes(3));
