@@ -248,6 +248,8 @@ impl Play {
                 self.cluster.leave(one);
             }
         }
+        // What came of it is done at once, as the driver of a member does it.
+        self.cluster.pass(0);
     }
 
     /// The target's host takes messages again.

@@ -212,6 +212,7 @@ marks! {
     SessionRequestLapsed "session-request-lapsed" "a request is given up outside the primary view",
     SessionRequestTimedOut "session-request-timed-out" "a request has waited for too long",
     SessionOutcomeUnknown "session-outcome-unknown" "a change is given up, and its outcome is unknown",
+    SessionEndUnknown "session-end-unknown" "an end is given up, as the other holder has not let go in time",
     SessionAnsweredCopied "session-answered-copied" "a change is answered for because a second member has it",
     SessionAnsweredLate "session-answered-late" "a copied change is answered for when its owner acts in the primary view again",
     SessionAnsweredSingle "session-answered-single" "a change is answered for although no second member can take it",

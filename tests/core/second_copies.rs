@@ -181,6 +181,38 @@ fn the_end_of_a_session_is_answered_for_also_when_the_other_holder_is_lost() {
 }
 
 #[test]
+fn the_end_of_a_session_is_answered_for_in_time_also_when_the_other_holder_says_nothing() {
+    let mut fellows = Fellows::of_three();
+    let (_, partner) = fellows.create();
+    let number = fellows.ask(SessionOp::Remove);
+    fellows.pass(millis(9_900));
+    assert_eq!(fellows.code(number), None);
+    fellows.pass(millis(200));
+    assert_eq!(fellows.code(number), Some(Code::OutcomeUnknown));
+    fellows.agree(partner);
+    fellows.pass(millis(200));
+    assert_eq!(fellows.code(number), Some(Code::OutcomeUnknown), "and that was it");
+}
+
+#[test]
+fn each_end_of_a_session_that_is_made_anew_meanwhile_is_answered_for() {
+    let mut fellows = Fellows::of_three();
+    let (_, slow) = fellows.create();
+    let first = fellows.ask(SessionOp::Remove);
+    let again = fellows.ask(create());
+    let made = fellows.held().expect("it is there at once").1;
+    fellows.object(slow, refused(made, 1, Epoch::default(), Objection::Full));
+    let quick = other(slow);
+    fellows.agree(quick);
+    let second = fellows.ask(SessionOp::Remove);
+    assert_eq!([first, again, second].map(|n| fellows.code(n)), [None, Some(Code::Ok), None]);
+    fellows.agree(quick);
+    assert_eq!([first, second].map(|n| fellows.code(n)), [None, Some(Code::Ok)]);
+    fellows.agree(slow);
+    assert_eq!(fellows.code(first), Some(Code::Ok));
+}
+
+#[test]
 fn a_change_is_a_use() {
     let mut fellows = Fellows::of_three();
     fellows.ask(create_for(3));

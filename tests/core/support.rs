@@ -215,7 +215,9 @@ impl Cluster {
 
     /// The host of a member wants to leave in order.
     pub fn leave(&mut self, node: usize) {
-        self.nodes[node].member.handle(self.now, Input::Leave);
+        if self.nodes[node].alive {
+            self.nodes[node].member.handle(self.now, Input::Leave);
+        }
     }
 
     /// Lets time pass until something holds.

@@ -33,6 +33,13 @@ pub(super) struct Waiting {
     pub(super) until: Time,
 }
 
+/// A request that has ended a session here, and is not answered for yet.
+#[derive(Clone, Hash, Debug)]
+pub(super) struct Ending {
+    pub(super) number: u64,
+    pub(super) until: Time,
+}
+
 /// What is under way with one session. There is none for a session that is left alone.
 #[derive(Clone, Hash, Default, Debug)]
 pub(super) struct Active {
@@ -50,8 +57,8 @@ pub(super) struct Active {
     pub(super) wanted: VecDeque<(Incarnation, u64)>,
     /// Members that want to look at it, with the number of their question.
     pub(super) lookers: VecDeque<(Incarnation, u64)>,
-    /// The request that ends it.
-    pub(super) ending: Option<u64>,
+    /// Requests that ended it, each until the other holder has let go too. There may be several: it can be made anew meanwhile.
+    pub(super) ending: Vec<Ending>,
 }
 
 impl Active {
@@ -64,7 +71,7 @@ impl Active {
             && self.moving.is_none()
             && self.wanted.is_empty()
             && self.lookers.is_empty()
-            && self.ending.is_none()
+            && self.ending.is_empty()
     }
 }
 
@@ -156,8 +163,8 @@ mod tests {
         assert_ne!(hashed(&one), hashed(&other));
         one.leave_if_idle(SessionId(1));
         assert_eq!(hashed(&one), hashed(&other));
-        one.enter(SessionId(1)).ending = Some(1);
-        other.enter(SessionId(1)).ending = Some(2);
+        one.enter(SessionId(1)).ending.push(Ending { number: 1, until: Time(7) });
+        other.enter(SessionId(1)).ending.push(Ending { number: 2, until: Time(7) });
         assert_ne!(hashed(&one), hashed(&other));
     }
 }

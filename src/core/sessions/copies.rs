@@ -1,5 +1,6 @@
 //! The second copy: who holds it, how it follows, and how it is made anew when its holder is gone (S1, S6).
 
+use super::active::Ending;
 use super::handover::Stage;
 use super::record::{Glance, Session};
 use super::{Begun, Sessions, Step};
@@ -364,10 +365,10 @@ impl Sessions {
         self.advance(id);
     }
 
-    /// What was sent to a member about a session brings nothing about any more.
+    /// What was sent to a member about a session brings nothing about any more, but for the end of one of that name before.
     fn drop_steps(&mut self, peer: Incarnation, id: SessionId) {
         if let Some(outlet) = self.outlets.get_mut(&peer) {
-            outlet.steps.retain(|(_, step)| step.id() != id);
+            outlet.steps.retain(|(_, step)| step.id() != id || matches!(step, Step::Ended(..)));
             if outlet.steps.is_empty() {
                 self.busy.remove(&peer);
             }
@@ -427,7 +428,7 @@ impl Sessions {
             Step::Beside(_) => self.copied_beside(peer, id),
             Step::Moved(_) => self.moved(id),
             Step::Claimed(_, epoch) => self.claim_agreed(peer, id, epoch),
-            Step::Ended(_) => self.ended(id),
+            Step::Ended(_, number) => self.ended(id, number),
         }
         self.advance(id);
     }
@@ -439,7 +440,7 @@ impl Sessions {
             Step::Written(_, version) if self.plants.has(Plant::CountLostCopy) => self.written(id, version),
             Step::Written(..) | Step::Copied(..) | Step::Beside(_) | Step::Moved(_) => {}
             Step::Claimed(_, epoch) => self.claim_lost_voice(peer, id, epoch),
-            Step::Ended(_) => self.ended(id),
+            Step::Ended(_, number) => self.ended(id, number),
         }
         self.settle(id);
         if self.store.role(id) == Role::Primary {
@@ -573,21 +574,26 @@ impl Sessions {
     }
 
     /// Ends a session here and at whoever holds the other copy; the request is answered when both have done it.
-    pub(super) fn end_session(&mut self, id: SessionId, request: Option<u64>) {
+    pub(super) fn end_session(&mut self, id: SessionId, request: Option<Ending>) {
         let Some((epoch, partner)) = self.store.remove(id) else { return };
         let partner = self.present(partner).filter(|_| !self.plants.has(Plant::EndHalf));
         let about = About { id, epoch };
-        if let Some(number) = request {
-            self.active.enter(id).ending = Some(number);
+        let number = request.as_ref().map(|ending| ending.number);
+        if let Some(ending) = request {
+            self.active.enter(id).ending.push(ending);
         }
-        match partner {
-            Some(partner) => self.send(partner, &Frame::End(about), Some(Step::Ended(id))),
-            None => self.ended(id),
+        match (partner, number) {
+            (Some(partner), _) => self.send(partner, &Frame::End(about), number.map(|n| Step::Ended(id, n))),
+            (None, Some(number)) => self.ended(id, number),
+            (None, None) => {}
         }
     }
 
-    fn ended(&mut self, id: SessionId) {
-        if let Some(number) = self.active.get_mut(&id).and_then(|a| a.ending.take()) {
+    /// Nobody has the session any more that this request has ended.
+    fn ended(&mut self, id: SessionId, number: u64) {
+        let Some(ending) = self.active.get_mut(&id).map(|a| &mut a.ending) else { return };
+        if let Some(at) = ending.iter().position(|e| e.number == number) {
+            ending.remove(at);
             let code = if self.primary { Code::Ok } else { Code::OutcomeUnknown };
             self.answer(number, id, code);
         }

@@ -181,15 +181,15 @@ enum Step {
     Moved(SessionId),
     /// The claim is agreed to.
     Claimed(SessionId, Epoch),
-    /// There is no copy there any more, because the session has ended.
-    Ended(SessionId),
+    /// There is no copy there any more, because the request of that number has ended the session.
+    Ended(SessionId, u64),
 }
 
 impl Step {
     fn id(self) -> SessionId {
         match self {
-            Step::Written(id, _) | Step::Copied(id, _) | Step::Claimed(id, _) => id,
-            Step::Beside(id) | Step::Moved(id) | Step::Ended(id) => id,
+            Step::Written(id, _) | Step::Copied(id, _) | Step::Claimed(id, _) | Step::Ended(id, _) => id,
+            Step::Beside(id) | Step::Moved(id) => id,
         }
     }
 }
@@ -376,7 +376,7 @@ impl Sessions {
         for (id, active) in std::mem::take(&mut self.active).into_all() {
             active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
             active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::NotPrimary));
-            active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
+            active.ending.iter().for_each(|e| self.answer(e.number, id, Code::OutcomeUnknown));
         }
         let window = self.frames.window();
         let mut fresh = Sessions::new(self.rules.clone(), (self.plants, self.marks.clone()), incarnation, window);
@@ -393,7 +393,7 @@ impl Sessions {
         for (id, active) in std::mem::take(&mut self.active).into_all() {
             active.begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
             active.waiting.iter().for_each(|w| self.answer(w.request.number, id, Code::Closed));
-            active.ending.iter().for_each(|number| self.answer(*number, id, Code::OutcomeUnknown));
+            active.ending.iter().for_each(|e| self.answer(e.number, id, Code::OutcomeUnknown));
         }
     }
 

@@ -1,5 +1,6 @@
 //! What hosts ask for: in order for each session, answered when it is certain (S1, S4).
 
+use super::active::Ending;
 use super::copies::{apply, size_of};
 use super::lag::weight;
 use super::record::Session;
@@ -106,7 +107,7 @@ impl Sessions {
             }
             SessionOp::Remove => {
                 self.marks.reach(Mark::SessionEnded);
-                self.end_session(id, Some(number));
+                self.end_session(id, Some(Ending { number, until }));
             }
         }
         self.store.role(id)
@@ -268,6 +269,14 @@ impl Sessions {
             if late {
                 self.marks.reach(if lapsed { Mark::SessionRequestLapsed } else { Mark::SessionRequestTimedOut });
                 answers.push((w.request.number, why_waiting));
+            }
+            !late
+        });
+        active.ending.retain(|ending| {
+            let late = lapsed || now >= ending.until;
+            if late {
+                self.marks.reach(Mark::SessionEndUnknown);
+                answers.push((ending.number, Code::OutcomeUnknown));
             }
             !late
         });

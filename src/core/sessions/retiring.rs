@@ -55,7 +55,7 @@ impl Sessions {
 
     /// Nothing is left here that somebody else could take, and nothing is on its way here.
     pub(crate) fn handed_over(&self) -> bool {
-        let quiet = || self.active.iter().all(|(_, active)| active.waiting.is_empty() && active.ending.is_none());
+        let quiet = || self.active.iter().all(|(_, active)| active.waiting.is_empty() && active.ending.is_empty());
         !self.retired || self.partners.is_empty() || (self.store.live() == 0 && quiet())
     }
 
