@@ -61,6 +61,35 @@ fn a_target_that_is_not_met_is_named_and_ends_with_one() {
 }
 
 #[test]
+fn what_an_earlier_run_has_counted_is_not_counted_again_and_comes_to_the_same() {
+    let lines = directory("resume").join("lines");
+    let removals = |more: &[&str]| run(&[&["scale", "removals", "--losses", "30", "--json"], more].concat());
+    let row = |ended: &Ended| {
+        let mut row = figures(ended)[0].clone();
+        row.as_object_mut().expect("an object").remove("cpu_s");
+        row
+    };
+    let keep = |ended: &Ended| {
+        let lines_of: Vec<String> = ended.lines.iter().map(Value::to_string).collect();
+        fs::write(&lines, lines_of.join("\n")).expect("it can be written");
+    };
+    let whole = removals(&["--member-hours", "3"]);
+    keep(&removals(&["--member-hours", "2"]));
+    let file = lines.to_str().expect("text");
+    let resumed = removals(&["--member-hours", "3", "--resume", file]);
+    assert_eq!(row(&resumed), row(&whole));
+    // A run that leaves a gap, and a file without any.
+    keep(&removals(&["--member-hours", "1", "--first-seed", "1"]));
+    for (what, text) in [("gap", "seeds 1 to 2 at 30 % loss do not begin at 0"), ("none", "no line of")] {
+        if what == "none" {
+            fs::write(&lines, "").expect("it can be written");
+        }
+        let refused = removals(&["--member-hours", "2", "--resume", file]);
+        assert!(refused.code == Some(2) && format!("{refused:?}").contains(text), "{what}: {refused:?}");
+    }
+}
+
+#[test]
 fn cost_is_measured_as_members_and_sessions_become_more() {
     let ended = run(&["scale", "growth", "--processes", "2,3", "--sessions", "70", "--seconds", "0.1", "--json"]);
     let rows = figures(&ended);

@@ -276,6 +276,9 @@ pub struct ScaleArguments {
     /// The first seed for detection and false removals: figures add up over runs with different ones.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub first_seed: u64,
+    /// Lines that `scale removals --json` printed, of the same version: seeds that they have are not simulated again.
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
     /// Members of the simulated cluster that boots, crashes and loses.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = count(100, 10_000))]
     pub members: usize,

@@ -53,7 +53,7 @@ pub fn run(arguments: &ScaleArguments, output: &Output) -> Outcome {
         take(processes::measured(arguments.deaths, output)?)?;
     }
     if wanted("removals") {
-        take(removals::simulated(arguments, jobs, output))?;
+        take(removals::simulated(arguments, jobs, output)?)?;
     }
     if wanted("boot") {
         take(size::boot(arguments.members))?;
