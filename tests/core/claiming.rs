@@ -4,7 +4,7 @@ use crate::fellows::{Fellows, ID, MOMENT, NOBODY, copy, epoch, tag, visits, writ
 use crate::stage::{FRESH, ME, PEER, THIRD};
 use decurion::core::{Input, SessionOp};
 use decurion::types::{Code, Epoch, Incarnation, SessionId, millis};
-use decurion::wire::session::{About, Adopt, Copy, Frame, Give, Objection, Question, Refused, Role};
+use decurion::wire::session::{About, Adopt, Copy, Frame, Give, Here, Objection, Question, Refused, Role};
 
 const ALL: [Incarnation; 4] = [PEER, ME, THIRD, FRESH];
 
@@ -18,6 +18,12 @@ fn adopt(epoch: Epoch, follows: Epoch) -> Frame {
 
 fn release(epoch: Epoch) -> Frame {
     Frame::Release(About { id: ID, epoch })
+}
+
+/// What somebody has of the session.
+fn here(asked: u64, role: Role, epoch: Epoch, version: u64) -> Frame {
+    let (owner, was, others, lives) = (epoch.owner, NOBODY, (NOBODY, NOBODY), Vec::new());
+    Frame::Here(Here { id: ID, asked, role, epoch, version, owner, was, others, lives })
 }
 
 fn wanted(frames: &[Frame]) -> bool {
@@ -114,6 +120,33 @@ fn where_all_who_could_claim_it_are_gone_nobody_is_served_without_a_lease_of_the
     let (mut fellows, mine, number) = asked_and_given(&[PEER, ME, THIRD]);
     fellows.install_fenced(12, &[ME, FRESH]);
     assert_eq!((fellows.held(), fellows.code(number)), (Some((Role::Primary, mine, 5)), None));
+}
+
+/// Who holds the other copy of a session whose owner is gone goes on with it, and may have given somebody a copy before it went too.
+#[test]
+fn who_was_asked_and_was_in_a_view_without_the_giver_may_have_gone_on() {
+    let (mut fellows, mine, number) = asked_and_given(&ALL);
+    fellows.install(12, &[ME, THIRD, FRESH]);
+    fellows.install(13, &[ME, FRESH]);
+    fellows.pass(MOMENT);
+    assert_eq!(fellows.held(), Some((Role::Orphan, mine, 5)));
+    let asked = fellows.asked(FRESH).expect("others are asked what they have");
+    fellows.say(FRESH, &here(asked, Role::Primary, epoch(13, 3, FRESH), 6));
+    assert!(wanted(&fellows.heard(FRESH)), "it is asked for the session");
+    assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Orphan), None));
+}
+
+/// Nobody has gone on, and nobody says so: it is where those are who could have.
+#[test]
+fn a_claim_that_may_be_outdated_is_served_by_nobody_while_those_are_away_who_may_have_gone_on() {
+    let (mut fellows, mine, number) = asked_and_given(&ALL);
+    fellows.install(12, &[ME, THIRD, FRESH]);
+    fellows.install(13, &[ME, FRESH]);
+    fellows.pass(MOMENT);
+    let asked = fellows.asked(FRESH).expect("others are asked what they have");
+    fellows.say(FRESH, &here(asked, Role::None, Epoch::default(), 0));
+    assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Orphan), Some(Code::HoldersUnreachable)));
+    assert_eq!(fellows.held(), Some((Role::Orphan, mine, 5)));
 }
 
 /// Two have given it, one after the other. What was asked for the first is over.

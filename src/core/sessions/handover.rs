@@ -228,8 +228,33 @@ impl Sessions {
                 claim.stage = Stage::Adopt(giver);
                 self.ask_to_adopt(id, giver, follows);
             }
+            _ if self.may_have_gone_on(id, peer) => self.doubt(id),
             _ => self.establish(id),
         }
+    }
+
+    /// Whether this member, which was asked and is gone, may have gone on with its copy: it has been in a view without the session's
+    /// owner. There it was the owner, and others may have a copy from it.
+    fn may_have_gone_on(&self, id: SessionId, peer: Incarnation) -> bool {
+        let Some(claim) = self.active.get(&id).and_then(|a| a.claim.as_ref()) else { return false };
+        match claim.giver {
+            // What it gave it does not take back while we are there.
+            Some(giver) if giver == peer => false,
+            // Gone in one view, they have gone together.
+            Some(giver) => !self.has_just_left(giver.into()),
+            // It was asked because the owner was gone.
+            None => true,
+        }
+    }
+
+    /// Our claim is no better than a copy of another life: it counts again once it is known that nobody went on.
+    fn doubt(&mut self, id: SessionId) {
+        let claim = self.active.get_mut(&id).and_then(|a| a.claim.take());
+        // No mark: it takes two removals within a moment, and a claim that one of them does not hear; one seed in thousands comes here.
+        self.set_aside(id, claim.map_or([MemberTag::NONE; 2], |claim| claim.others()));
+        self.turn_away(id);
+        self.search_again(id);
+        self.restoring.hurry(self.now);
     }
 
     /// Nobody else can claim it: it is ours.

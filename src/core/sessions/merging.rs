@@ -203,6 +203,17 @@ impl Sessions {
         self.present(who).map_or_else(|| found.lives.get(&who).copied(), |_| Some(who))
     }
 
+    /// Whether somebody was in the view before this one, and is in this one no more.
+    pub(super) fn has_just_left(&self, who: MemberTag) -> bool {
+        self.past.departed.get(&who) == Some(&self.view_number())
+    }
+
+    /// A copy of this life becomes one like those of another: these could have gone on with theirs.
+    pub(super) fn set_aside(&mut self, id: SessionId, others: [MemberTag; 2]) {
+        self.past.orphans.insert(id, Orphan { me: self.tag, others });
+        self.store.update(id, |s| (s.role, s.partner, s.copied) = (Role::Orphan, MemberTag::NONE, false));
+    }
+
     /// Looks into some of the copies of another life.
     pub(super) fn look_into_past(&mut self) {
         if !self.primary || self.past.orphans.is_empty() {
