@@ -1,4 +1,5 @@
-//! Copies from another life: a member that was removed keeps them, and finds out whether the others went on without them (S5).
+//! Copies from another life: a member that was removed keeps them, and finds out whether the others went on without them (S5). So does
+//! one whose claim to a session may be outdated ([`Sessions::set_aside`]).
 //!
 //! The others can have gone on only through somebody else who held the session. Whoever did is here, in whatever life, and has not
 //! had it since; or it left the cluster's line of views no later than those who still have a copy, and nobody who left after that is
