@@ -136,17 +136,19 @@ fn who_was_asked_and_was_in_a_view_without_the_giver_may_have_gone_on() {
     assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Orphan), None));
 }
 
-/// Nobody has gone on, and nobody says so: it is where those are who could have.
+/// Nobody who is here has anything newer.
 #[test]
-fn a_claim_that_may_be_outdated_is_served_by_nobody_while_those_are_away_who_may_have_gone_on() {
+fn a_claim_that_may_be_outdated_is_served_once_all_have_said_that_they_have_nothing() {
     let (mut fellows, mine, number) = asked_and_given(&ALL);
     fellows.install(12, &[ME, THIRD, FRESH]);
     fellows.install(13, &[ME, FRESH]);
     fellows.pass(MOMENT);
+    assert_eq!(fellows.code(number), None);
     let asked = fellows.asked(FRESH).expect("others are asked what they have");
     fellows.say(FRESH, &here(asked, Role::None, Epoch::default(), 0));
-    assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Orphan), Some(Code::HoldersUnreachable)));
-    assert_eq!(fellows.held(), Some((Role::Orphan, mine, 5)));
+    fellows.pass(MOMENT);
+    assert_eq!(fellows.held(), Some((Role::Primary, mine.next(13, tag(ME)), 5)));
+    assert_eq!(fellows.code(number), Some(Code::Ok));
 }
 
 /// Two have given it, one after the other. What was asked for the first is over.

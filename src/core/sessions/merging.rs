@@ -192,6 +192,10 @@ impl Sessions {
             None => all_here && self.past.departed.get(who).is_some_and(|left| Some(*left) <= until),
         };
         let went_on = found.had.iter().any(|(_, since)| *since > epoch);
+        // Of a claim that was set aside in this life: whoever got a copy meanwhile is asked with all others, but for who has left since.
+        if copies.iter().any(|copy| self.present(copy.of.me).is_some()) {
+            return !went_on;
+        }
         let forgotten = !all_here && found.forgotten >= until.unwrap_or(1);
         others.is_empty() || (others.iter().all(stood_still) && (trusts || !(went_on || forgotten)))
     }
