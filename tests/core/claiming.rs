@@ -122,15 +122,21 @@ fn where_all_who_could_claim_it_are_gone_nobody_is_served_without_a_lease_of_the
     assert_eq!((fellows.held(), fellows.code(number)), (Some((Role::Primary, mine, 5)), None));
 }
 
-/// Who holds the other copy of a session whose owner is gone goes on with it, and may have given somebody a copy before it went too.
-#[test]
-fn who_was_asked_and_was_in_a_view_without_the_giver_may_have_gone_on() {
+/// The giver is gone in one view, and who was asked in the next one. The epoch, the request, and the number of the question to `FRESH`.
+fn set_aside() -> (Fellows, Epoch, u64, u64) {
     let (mut fellows, mine, number) = asked_and_given(&ALL);
     fellows.install(12, &[ME, THIRD, FRESH]);
     fellows.install(13, &[ME, FRESH]);
     fellows.pass(MOMENT);
-    assert_eq!(fellows.held(), Some((Role::Orphan, mine, 5)));
+    assert_eq!((fellows.held(), fellows.code(number)), (Some((Role::Orphan, mine, 5)), None));
     let asked = fellows.asked(FRESH).expect("others are asked what they have");
+    (fellows, mine, number, asked)
+}
+
+/// Who holds the other copy of a session whose owner is gone goes on with it, and may have given somebody a copy before it went too.
+#[test]
+fn who_was_asked_and_was_in_a_view_without_the_giver_may_have_gone_on() {
+    let (mut fellows, _, number, asked) = set_aside();
     fellows.say(FRESH, &here(asked, Role::Primary, epoch(13, 3, FRESH), 6));
     assert!(wanted(&fellows.heard(FRESH)), "it is asked for the session");
     assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Orphan), None));
@@ -139,12 +145,7 @@ fn who_was_asked_and_was_in_a_view_without_the_giver_may_have_gone_on() {
 /// Nobody who is here has anything newer.
 #[test]
 fn a_claim_that_may_be_outdated_is_served_once_all_have_said_that_they_have_nothing() {
-    let (mut fellows, mine, number) = asked_and_given(&ALL);
-    fellows.install(12, &[ME, THIRD, FRESH]);
-    fellows.install(13, &[ME, FRESH]);
-    fellows.pass(MOMENT);
-    assert_eq!(fellows.code(number), None);
-    let asked = fellows.asked(FRESH).expect("others are asked what they have");
+    let (mut fellows, mine, number, asked) = set_aside();
     fellows.say(FRESH, &here(asked, Role::None, Epoch::default(), 0));
     fellows.pass(MOMENT);
     assert_eq!(fellows.held(), Some((Role::Primary, mine.next(13, tag(ME)), 5)));
