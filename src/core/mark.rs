@@ -261,6 +261,7 @@ marks! {
     SessionClaimRefused "session-claim-refused" "a claimant gives up",
     SessionClaimVoiceReplaced "session-claim-voice-replaced" "who was asked is gone: the giver is asked",
     SessionClaimVoiceLost "session-claim-voice-lost" "who was asked is gone, and with it what it could claim",
+    SessionClaimDoubted "session-claim-doubted" "a claim counts no more: its giver or who was asked may have gone on without us",
     SessionTakenBack "session-taken-back" "a giver takes a session back",
     SessionPeekAsked "session-peek-asked" "the owner shows a session to another member",
     SessionPeekShown "session-peek-shown" "a member sees a session that is not its own",

@@ -250,7 +250,7 @@ impl Sessions {
     /// Our claim is no better than a copy of another life: it counts again once nobody who is here has anything newer.
     fn doubt(&mut self, id: SessionId) {
         let claim = self.active.get_mut(&id).and_then(|a| a.claim.take());
-        // No mark yet: it takes two removals within a moment, and a claim that one of them does not hear. Few seeds come here.
+        self.marks.reach(Mark::SessionClaimDoubted);
         self.set_aside(id, claim.map_or([MemberTag::NONE; 2], |claim| claim.others()));
         self.turn_away(id);
         self.search_again(id);
