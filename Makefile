@@ -45,10 +45,12 @@ test: tools lint simulate counts test-rust ## Everything that must hold before a
 tools: ## Installs, or names, what the tests need beyond Rust and a C compiler.
 	@.ci/tools
 
-lint: ## Formatting, and every warning an error, also of the documentation.
+lint: ## Formatting, and every warning an error, also of the documentation, and of what compiles files of the library elsewhere.
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --manifest-path benches/peers/Cargo.toml --target-dir target -- -D warnings
+	$(CARGO) clippy --locked --manifest-path loom/Cargo.toml --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 test-rust: ## Unit, property, scenario and documentation tests, the C face, the replay of the fuzz corpus, ten seconds of fuzzing.

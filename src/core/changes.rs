@@ -203,12 +203,23 @@ impl Member {
         }
     }
 
+    /// Whether somebody is in the view, or is about to be: nobody else has a word in it.
+    fn concerns(&self, who: Incarnation) -> bool {
+        self.changes.joiners.contains_key(&who) || self.view().is_some_and(|(view, _)| view.index_of(who).is_some())
+    }
+
     pub(super) fn on_leave(&mut self, who: Incarnation) {
+        if !self.concerns(who) {
+            return;
+        }
         self.changes.leavers.insert(who);
         self.changes.begin(self.now, self.setup.gather);
     }
 
     pub(super) fn on_ready(&mut self, who: Incarnation) {
+        if !self.concerns(who) {
+            return;
+        }
         self.marks.reach(Mark::ReadyHeard);
         self.changes.ready.insert(who);
         self.changes.begin(self.now, self.setup.gather);

@@ -59,8 +59,8 @@ struct Outgoing {
     acked: u64,
     /// An acknowledgement that counts once we have taken what the receiver sent us before it.
     early: Option<DirectAck>,
-    /// What the receiver lacks was sent again since it has last taken something.
-    mended: bool,
+    /// The last batch when all was sent again, until that is acknowledged; else 0. What was sent twice is acknowledged twice.
+    mended: u64,
     retry: Micros,
     retry_at: Time,
 }
@@ -134,7 +134,7 @@ impl Direct {
             asked: None,
             acked: 0,
             early: None,
-            mended: false,
+            mended: 0,
             retry: FIRST_RETRY,
             retry_at: Time::NEVER,
         });
@@ -340,14 +340,17 @@ impl Direct {
             out.asked = None;
             out.builder.grant();
         }
-        if out.unacked.len() < before {
-            (out.retry, out.mended) = (FIRST_RETRY, false);
-        } else if !out.mended && !out.unacked.is_empty() {
-            // It got something, and not what comes next: on another way, perhaps, which was the faster one. Asked for once.
-            (out.retry_at, out.mended) = (now, true);
-            return;
+        if out.mended <= ack.batch {
+            out.mended = 0;
         }
-        out.retry_at = if out.unacked.is_empty() { Time::NEVER } else { now + out.retry };
+        if out.unacked.len() < before {
+            out.retry = FIRST_RETRY;
+            out.retry_at = if out.unacked.is_empty() { Time::NEVER } else { now + out.retry };
+        } else if out.mended == 0 && !out.unacked.is_empty() {
+            // It got something, and not what comes next: on another way, perhaps, which was the faster one. Asked for once; then it
+            // is waited for, and not longer for all that comes behind it.
+            out.retry_at = now;
+        }
         if out.unacked.is_empty() && !out.builder.has_large() {
             self.unsettled.remove(&ack.receiver);
         }
@@ -375,7 +378,7 @@ impl Direct {
             let Some(out) = self.outgoing.get_mut(to) else { continue };
             if now >= out.retry_at && !out.unacked.is_empty() {
                 out.retry = (out.retry * 2).min(LAST_RETRY);
-                out.retry_at = now + out.retry;
+                (out.retry_at, out.mended) = (now + out.retry, out.builder.next_batch - 1);
                 again.extend(out.unacked.iter().map(|(_, frame, _)| (*to, frame.clone())));
             }
         }

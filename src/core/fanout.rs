@@ -438,8 +438,8 @@ impl Fanout {
             }
             let s = self.view.index_of_seat(stream.sender.seat).expect("a stream's sender is in the view") as u32;
             let held = holds.iter().find(|(at, _)| *at == s).map_or(0, |(_, batch)| *batch);
-            whole &= held + 1 >= stream.oldest();
-            fx.data.extend(stream.frames_from(held + 1).map(|frame| (to, frame.clone())));
+            whole &= held.saturating_add(1) >= stream.oldest();
+            fx.data.extend(stream.frames_from(held.saturating_add(1)).map(|frame| (to, frame.clone())));
         }
         whole
     }

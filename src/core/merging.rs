@@ -85,8 +85,10 @@ impl Member {
     }
 
     pub(super) fn on_expelled(&mut self, expelled: Expelled) {
-        let current = self.view().map(|(v, _)| v.id);
-        if expelled.incarnation != self.incarnation || current.is_none() || current == Some(expelled.by.id) {
+        let Some((view, me)) = self.view() else { return };
+        // A word of our own view is for who is not ready and lacks messages that the others have forgotten: it starts again (R24).
+        let vain = view.id == expelled.by.id && view.members[me].ready;
+        if expelled.incarnation != self.incarnation || vain {
             return;
         }
         self.marks.reach(Mark::Expelled);

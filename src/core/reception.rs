@@ -497,7 +497,7 @@ impl Fanout {
                 None if carried => stream.targets.retain(|target| *target != to),
                 Some((_, held)) if !carried => {
                     stream.targets.push(to);
-                    fx.data.extend(stream.frames_from(held + 1).map(|frame| (to, frame.clone())));
+                    fx.data.extend(stream.frames_from(held.saturating_add(1)).map(|frame| (to, frame.clone())));
                 }
                 _ => {}
             }

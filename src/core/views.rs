@@ -476,6 +476,19 @@ impl Member {
 
     /// Until when the first lease of the new view waits (R22): nobody who is neither in it nor proven dead may hold an older one.
     fn hold_after(&self, attempt: &Attempt) -> Time {
+        let known = self.hold_known(attempt);
+        let promised = |name: &Name| matches!(self.voter_state(attempt, name, |_| true), Voter::Here | Voter::Fresh(_));
+        if !attempt.proposal.as_ref().is_some_and(|p| p.fenced) || self.rules.are_half(promised) {
+            return known;
+        }
+        // A lease rests on more than half of the voters. Those who have promised are too few to know of it: the dead may have answered
+        // until a moment ago, to somebody who is cut off from here.
+        self.marks.reach(Mark::HoldForTheDead);
+        known.max(self.now + self.rules.lease)
+    }
+
+    /// The same, as far as those know who have promised.
+    fn hold_known(&self, attempt: &Attempt) -> Time {
         let ms = |ms: u32| Micros::from(ms) * 1_000;
         let promises = || attempt.participants.values().filter_map(|p| Some((p, p.promised_at, p.promise.as_ref()?)));
         let newcomers_count = !self.is_last_decided(attempt);

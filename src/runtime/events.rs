@@ -36,7 +36,7 @@ pub fn event_queue() -> std::io::Result<(EventSink, EventSource)> {
 #[derive(Debug)]
 struct Common {
     signal: Signal,
-    /// Events in the queue that the core does not count, but for sessions that have expired.
+    /// Events in the queue that neither the core counts nor one of the other two.
     small: AtomicUsize,
     /// Sessions in the queue that have expired.
     expired: AtomicUsize,
@@ -66,7 +66,7 @@ impl EventSink {
             (self.common.small.load(Ordering::Relaxed), self.common.expired.load(Ordering::Relaxed));
         let (mut small, mut expired) = (small_before, expired_before);
         events.retain(|event| {
-            if event.cost() > 0 {
+            if is_bounded(event) {
                 return true;
             }
             let (kind, keep) = match event {
@@ -98,6 +98,12 @@ impl EventSink {
         }
         if small < TOO_MANY { Keeps::Up } else { Keeps::Not }
     }
+}
+
+/// What cannot become more than windows and queues allow: the core counts it, or it is a message of the host's that comes back, perhaps
+/// thousands at one moment, which is no fault of the host's.
+fn is_bounded(event: &Event) -> bool {
+    event.cost() > 0 || matches!(event, Event::Returned { .. })
 }
 
 /// What a host can miss without losing track.
@@ -163,7 +169,7 @@ impl EventSource {
             result.cost += event.cost();
             match event {
                 Event::SessionExpired { .. } => expired += 1,
-                _ => small += usize::from(event.cost() == 0),
+                _ => small += usize::from(!is_bounded(&event)),
             }
             events.push(event);
         }
@@ -356,6 +362,19 @@ mod tests {
         assert!(events.iter().any(told), "the host is told how many it missed");
         assert_eq!(sink.push(&mut vec![Event::SessionExpired { id }]), Keeps::Up);
         assert_eq!(source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap().count, 1);
+    }
+
+    #[test]
+    fn messages_that_come_back_all_at_once_are_no_fault_of_the_hosts_and_none_is_dropped() {
+        let (mut sink, source) = event_queue().unwrap();
+        let back = Event::Returned { to: None, token: 1, payload: bytes::Bytes::new(), why: "its receiver is gone" };
+        assert_eq!(sink.push(&mut vec![back; TOO_MANY + 1]), Keeps::Up);
+        assert_eq!(sink.push(&mut vec![Event::Writable]), Keeps::Up);
+        let mut events = Vec::new();
+        source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap();
+        assert_eq!(events.len(), TOO_MANY + 2);
+        let kept = (0..TOO_MANY + 1).take_while(|_| sink.push(&mut vec![Event::Writable]) == Keeps::Up).count();
+        assert_eq!(kept, TOO_MANY - 1, "as many of the others as before");
     }
 
     #[test]

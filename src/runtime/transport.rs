@@ -31,6 +31,8 @@ const GROUP: Token = Token(usize::MAX - 4);
 
 /// Most slices of one gathered write; the system takes up to 1024.
 pub const SLICES: usize = 128;
+/// So many are shown when little is under way: no need to lay out a list for all.
+const FEW: usize = 4;
 /// How long a closed connection waits for the other end to have read what was written last.
 const LINGER: Micros = millis(1_000);
 /// Most connections that linger; one more ends the oldest.
@@ -446,23 +448,21 @@ impl Transport {
     /// Fewer than there are: it comes back by itself when there is room.
     pub fn write(&mut self, conn: ConnId, slices: &[&[u8]]) -> usize {
         let Some(c) = self.connections.get_mut(&conn) else { return 0 };
-        let mut gathered = [IoSlice::new(&[]); SLICES];
-        let mut total = 0;
-        for (to, from) in gathered.iter_mut().zip(slices) {
-            *to = IoSlice::new(from);
-            total += from.len();
-        }
-        let count = slices.len().min(SLICES);
+        let slices = &slices[..slices.len().min(SLICES)];
         let sent = loop {
             self.calls += 1;
-            match c.socket.send_vectored_with_flags(&gathered[..count], libc::MSG_NOSIGNAL) {
+            let sent = match slices.len() {
+                ..=FEW => send::<FEW>(&c.socket, slices),
+                _ => send::<SLICES>(&c.socket, slices),
+            };
+            match sent {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
         match sent {
             Ok(bytes) => {
-                c.writable = bytes == total;
+                c.writable = bytes == slices.iter().map(|slice| slice.len()).sum::<usize>();
                 bytes
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -584,6 +584,12 @@ impl Transport {
             log::trace!(target: "decurion::runtime", "a datagram to {to} was lost here: {error}");
         }
     }
+}
+
+fn send<const MOST: usize>(socket: &Socket, slices: &[&[u8]]) -> io::Result<usize> {
+    let mut gathered = [IoSlice::new(&[]); MOST];
+    gathered.iter_mut().zip(slices).for_each(|(to, from)| *to = IoSlice::new(from));
+    socket.send_vectored_with_flags(&gathered[..slices.len()], libc::MSG_NOSIGNAL)
 }
 
 fn enqueue(queue: &mut VecDeque<ConnId>, queued: &mut bool, conn: ConnId) {

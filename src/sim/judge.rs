@@ -4,7 +4,7 @@ use super::check::Guarantee;
 use super::node::State;
 use super::world::World;
 use crate::core::{self, Ended, Member, ViewChange};
-use crate::types::{Micros, Time, View, ViewId};
+use crate::types::{MemberInfo, Micros, Time, View, ViewId};
 
 #[cfg(test)]
 mod tests;
@@ -120,21 +120,23 @@ impl World {
             self.ledger.check(Guarantee::V7, !well, || {
                 format!("n{node} installs {:?} without {}, which is well", change.view.id, left.name)
             });
-            if let Some(accuser) = here.and_then(|other| self.only_one_deaf_to(other, &change.view, &gone)) {
+            if let Some(accuser) = here.and_then(|other| self.only_one_deaf_to(other, change, &gone)) {
                 let text = format!("{} goes from {:?}: only n{accuser} does not hear it", left.name, change.view.id);
                 self.violate(Guarantee::V7, text);
             }
         }
     }
 
-    /// The one member of `view` that has just been cut off from a node, if all else has been well among them and those who go. Where others go as well
-    /// because they are cut off, the view has come apart, and nobody is removed for one that does not hear it.
-    fn only_one_deaf_to(&self, node: usize, view: &View, gone: &[usize]) -> Option<usize> {
+    /// The one of those who stay that has just been cut off from a node, if all else has been well among them and those who go. Where others go as well
+    /// because they are cut off, the view has come apart, and nobody is removed for one that does not hear it. Who stays alone has nobody to ask.
+    fn only_one_deaf_to(&self, node: usize, change: &ViewChange, gone: &[usize]) -> Option<usize> {
         let silence = self.nodes[node].setup.silence;
+        let stays = |member: &&MemberInfo| !change.joined.iter().any(|new| new.incarnation == member.incarnation);
+        let view = &change.view;
         let members: Vec<usize> = view.members.iter().filter_map(|member| self.node_of(member.incarnation)).collect();
         let all: Vec<usize> = members.iter().chain(gone).copied().collect();
         let calm = all.iter().all(|other| self.is_calm(*other, silence * CALM_SILENCES));
-        if members.len() < 2 || members.len() != view.len() || !calm {
+        if view.members.iter().filter(stays).count() < 2 || members.len() != view.len() || !calm {
             return None;
         }
         let mut deaf = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b))).filter(|(a, b)| {
@@ -180,8 +182,10 @@ impl World {
             Ended::HostNotPolling => {
                 let since = slot.stopped_polling_at.filter(|_| !slot.polling);
                 let long = since.is_some_and(|since| self.now - since >= slot.setup.slow);
-                // Who has decided to go goes, though its host comes back meanwhile.
-                let just = slot.stalled_until.is_some_and(|until| self.now - until <= slot.setup.leave_timeout);
+                // Who has decided to go goes, though its host comes back meanwhile, or its process stands still.
+                let stood = slot.resumed_at.unwrap_or_default();
+                let just =
+                    slot.stalled_until.is_some_and(|until| self.now - until.max(stood) <= slot.setup.leave_timeout);
                 let holds = long || just || slot.lag_us > 0;
                 self.ledger.check(Guarantee::D5, holds, || format!("{text}, though its host polls"));
             }
@@ -245,8 +249,8 @@ impl World {
         for node in 0..self.nodes.len() {
             let slot = &self.nodes[node];
             let bound = slot.setup.silence / HELD_UP_PART;
-            // While a view ends nothing is numbered, and who has gone may be waited for.
-            let tells = slot.state == State::Running && slot.setup.stable_events;
+            // While a view ends nothing is numbered, and who has gone may be waited for. Who is in none is told nothing.
+            let tells = slot.state == State::Running && slot.setup.stable_events && self.view(node).is_some();
             let tells = tells && !self.ledger.is_leaving_view(slot.process);
             let Some((taken, told)) = tells.then(|| self.ledger.held_up(slot.process)).flatten() else {
                 self.nodes[node].held_up = None;

@@ -1,8 +1,8 @@
 //! Asynchronous mode (S2): what is answered for before the second copy has it has bounds, and travels together, and soon.
 
 use crate::fellows::{Fellows, ID, NOBODY, create, write};
-use crate::stage::{ME, PEER};
-use decurion::core::Asynchronous;
+use crate::stage::{ME, PEER, THIRD};
+use decurion::core::{Asynchronous, SessionOp};
 use decurion::types::{Code, SessionId, millis};
 use decurion::wire::session::{Frame, Question};
 
@@ -41,6 +41,20 @@ fn changes_are_answered_for_at_once_and_wait_for_each_other_for_a_while() {
     assert!(bytes > 2 * 128 && age == 10, "{bytes} {age}");
     fellows.agree(PEER);
     assert_eq!(lag(&fellows), (0, 0));
+}
+
+/// Who held its second copy is lost: the changes before the end could count for ever.
+#[test]
+fn what_was_answered_for_ends_with_its_session() {
+    let mut fellows = asynchronous();
+    fellows.ask(write("2"));
+    assert!(lag(&fellows).0 > 0);
+    fellows.ask(SessionOp::Remove);
+    fellows.install(12, &[ME, THIRD]);
+    assert_eq!(lag(&fellows), (0, 0));
+    fellows.pass(millis(100));
+    let number = fellows.ask(create());
+    assert_eq!(fellows.code(number), Some(Code::Ok), "nobody has agreed to anything");
 }
 
 #[test]

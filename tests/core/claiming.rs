@@ -21,7 +21,7 @@ fn release(epoch: Epoch) -> Frame {
 }
 
 /// What somebody has of the session.
-fn here(asked: u64, role: Role, epoch: Epoch, version: u64) -> Frame {
+pub fn here(asked: u64, role: Role, epoch: Epoch, version: u64) -> Frame {
     let (owner, was, others, lives) = (epoch.owner, NOBODY, (NOBODY, NOBODY), Vec::new());
     Frame::Here(Here { id: ID, asked, role, epoch, version, owner, was, others, lives })
 }

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use crate::stage::{FRESH, ME, PEER, Stage, THIRD, address, fenced, name, patient, view};
+use crate::stage::{FIFTH, FRESH, ME, PEER, Stage, THIRD, address, fenced, name, patient, view};
 use decurion::core::{CloseCause, Input, Seed, Setup};
 use decurion::types::{Incarnation, Micros, Name, millis};
 use decurion::wire::Proposal;
-use decurion::wire::control::Purpose;
+use decurion::wire::control::{Control, Purpose};
 use decurion::wire::datagram::{Datagram, Envelope, LeaseAnswer, LeaseRound};
 
 const BEAT: Micros = millis(250);
@@ -119,6 +119,35 @@ fn absent_voters_are_dialled_with_every_round() {
         dialled += refuse(&mut stage, &dead);
     }
     assert!(dialled >= 2 * 8, "{dialled}");
+}
+
+/// Those who have died may have answered somebody who is cut off from here until they did. Without half of the voters nobody had a lease.
+#[test]
+fn where_fewer_than_half_of_the_voters_live_the_next_view_waits_for_as_long_as_the_dead_may_have_upheld_a_lease() {
+    let waits = |voters| {
+        let mut stage = pair(voters);
+        stage.pass(BEGUN);
+        stage.wish(FIFTH, &[]);
+        for _ in 0..10 {
+            refuse(&mut stage, &[address(THIRD), address(FRESH)]);
+            stage.pass(MOMENT);
+        }
+        let vote = stage.all_go_along(&[PEER, FIFTH], |_, promise| promise);
+        stage.say(PEER, &Control::Accepted(vote));
+        assert!(stage.member.view().is_some_and(|(view, _)| view.fenced && view.id.number == vote.number));
+        let begun = stage.now;
+        while !stage.member.is_primary(stage.now) && stage.now < begun + BEGUN {
+            refuse(&mut stage, &[address(THIRD), address(FRESH)]);
+            let newest = rounds(&mut stage, PEER).last().map(|round| round.round);
+            newest.into_iter().for_each(|round| answer(&mut stage, PEER, round));
+            stage.pass(MOMENT);
+        }
+        stage.now.since(begun)
+    };
+    let lease = millis(1_200);
+    assert!((lease..lease + 2 * BEAT).contains(&waits(&["me", "third", "fresh"])));
+    assert!(waits(&["me", "peer", "third", "fresh"]) < 2 * BEAT);
+    assert!(waits(&["me", "third"]) < 2 * BEAT);
 }
 
 #[test]

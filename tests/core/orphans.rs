@@ -5,7 +5,7 @@ use crate::fellows::{Fellows, ID, MOMENT, NOBODY, copy, create, epoch, tag, visi
 use crate::stage::{FIFTH, FRESH, ME, PEER, THIRD};
 use decurion::core::{Event, SessionOp};
 use decurion::types::{Code, Epoch, Incarnation, MemberTag, SessionId, millis};
-use decurion::wire::session::{Copy, Departed, Frame, Here, Move, Question, Role};
+use decurion::wire::session::{Copy, Departed, Frame, Give, Here, Move, Question, Role};
 
 /// Where this member was before it was removed; it comes back in view 13.
 fn mine() -> Epoch {
@@ -128,7 +128,10 @@ fn whoever_may_have_forgotten_what_it_had_is_not_relied_on_while_anybody_is_away
     let forgot = |view| here(Role::None, Epoch::default(), view, NOBODY);
     let at = |who, said| [(PEER, nothing()), (who, said)];
     let later = [(ME, 12), (FRESH, 13)];
-    assert!(revives(&[(ME, 12)], &at(THIRD, forgot(13))), "all who could have gone on are here");
+    assert!(revives(&[(ME, 12)], &at(THIRD, forgot(11))), "it remembers all since this member was removed");
+    for view in [12, 13] {
+        assert!(!revives(&[(ME, 12)], &at(THIRD, forgot(view))), "it may have ended the session since");
+    }
     assert!(!revives(&later, &at(THIRD, forgot(12))));
     assert!(!revives(&later, &at(THIRD, forgot(13))));
     assert!(revives(&later, &at(THIRD, forgot(11))), "it remembers all since this member was removed");
@@ -327,6 +330,57 @@ fn a_copy_is_kept_for_as_long_as_its_session_would_have_lived() {
         }
         fellows.pass(millis(2_500));
         assert_eq!(fellows.held().is_none(), ttl_s > 0, "{ttl_s}");
+    }
+}
+
+/// Its owner may have used it all the while: uses are not told to who holds the second copy.
+#[test]
+fn a_copy_is_kept_for_that_long_after_the_end_of_the_life_in_which_it_was_got() {
+    let mut fellows = Fellows::of_three();
+    fellows.say(THIRD, &Frame::Copy(Copy { ttl_s: 3, ..copy(mine()) }));
+    fellows.pass(millis(10_000));
+    assert_eq!(fellows.role(), Some(Role::Secondary));
+    fellows.comes_back(13, &[PEER, ME]);
+    fellows.say(PEER, &departed(&[(ME, 12), (THIRD, 12)]));
+    answer(&mut fellows, PEER, &nothing());
+    assert_eq!(fellows.role(), Some(Role::Primary));
+}
+
+/// An answer is not given to whom too much is on its way already.
+#[test]
+fn who_is_not_answered_asks_again() {
+    let mut fellows = orphaned(&[PEER, ME]);
+    fellows.say(PEER, &departed(&[(ME, 12), (THIRD, 12)]));
+    assert!(fellows.asked(PEER).is_some());
+    fellows.pass(millis(1_900));
+    assert_eq!(fellows.asked(PEER), None);
+    fellows.pass(millis(700));
+    answer(&mut fellows, PEER, &nothing());
+    assert_eq!(fellows.role(), Some(Role::Primary));
+}
+
+/// The owner's copy, or the session itself, may come before anybody is asked.
+#[test]
+fn what_is_newer_here_than_what_takes_its_place_is_reported() {
+    let newer = epoch(13, 1, PEER);
+    for (version, reported) in [(4, true), (5, false)] {
+        let taken = Copy { version, ..copy(newer) };
+        let mine = newer.next(13, tag(FIFTH));
+        for given in [false, true] {
+            let mut fellows = orphaned(&[PEER, ME]);
+            let frame = if given {
+                let mine = Epoch { owner: tag(fellows.me()), ..mine };
+                let copy = Copy { epoch: mine, follows: newer, ..taken.clone() };
+                Frame::Give(Give { asked: 0, view: 13, copy, secondary: NOBODY })
+            } else {
+                Frame::Copy(taken.clone())
+            };
+            fellows.say(PEER, &frame);
+            assert_eq!(fellows.role(), Some(if given { Role::Claimant } else { Role::Secondary }));
+            let told =
+                |event: &Event| matches!(event, Event::SessionConflict { id: ID, dropped, .. } if dropped.1 == 5);
+            assert_eq!(fellows.stage.events.iter().any(told), reported, "{version} {given}");
+        }
     }
 }
 

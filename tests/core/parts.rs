@@ -255,6 +255,19 @@ fn only_a_word_that_is_meant_for_this_life_and_of_another_view_says_that_it_was_
     assert!(!told(FRESH, &first));
 }
 
+/// Its leader has forgotten messages that all the others have: it would wait for them for ever.
+#[test]
+fn who_is_not_ready_and_lacks_what_the_others_have_forgotten_starts_again() {
+    let mut first = view(11, &[PEER, ME, THIRD]);
+    first.members[1].ready = false;
+    let mut stage = Stage::within(&first, patient);
+    let (by, why) = (summary(&first), "it lacks messages that the others have forgotten".to_owned());
+    stage.say(PEER, &Control::Expelled(Expelled { incarnation: FRESH, by: by.clone(), why: why.clone() }));
+    assert_eq!(stage.member.incarnation(), ME);
+    stage.say(PEER, &Control::Expelled(Expelled { incarnation: ME, by, why }));
+    assert_ne!(stage.member.incarnation(), ME);
+}
+
 /// Whoever removed it may be gone as well.
 #[test]
 fn who_was_removed_looks_for_all_that_it_knew() {

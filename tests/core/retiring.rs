@@ -1,12 +1,13 @@
 //! Who leaves has nothing that would go with it, and what others have at it moves away; at no moment is a copy counted that is not
 //! there, or are there two that could both take over (S1, S3, S6).
 
+use crate::claiming::here;
 use crate::fellows::{Fellows, ID, MOMENT, copy, epoch, other, tag, write};
 use crate::stage::{FRESH, ME, PEER, THIRD};
 use decurion::core::{Input, SessionOp};
-use decurion::types::{Code, Epoch, Incarnation, millis};
+use decurion::types::{Code, Epoch, Incarnation, SessionId, millis};
 use decurion::wire::control::Control;
-use decurion::wire::session::{About, Adopt, Frame, Move, Objection, Question, Refused, Role};
+use decurion::wire::session::{About, Adopt, Copy, Frame, Move, Objection, Question, Refused, Role};
 
 const ALL: [Incarnation; 4] = [PEER, ME, THIRD, FRESH];
 
@@ -315,8 +316,83 @@ fn who_holds_a_copy_in_the_place_of_another_leaves_the_session_to_that_one_if_it
     assert_eq!(fellows.held(), Some((Role::Claimant, mine, 5)), "neither is about this claim");
     fellows.object(THIRD, refused(first));
     fellows.agree(THIRD);
-    assert_eq!((fellows.held(), fellows.code(number)), (None, None));
-    assert!(fellows.heard(FRESH).iter().any(|f| matches!(f, Frame::Where(_) | Frame::Want(_))), "it looks for it");
+    assert_eq!((fellows.held(), fellows.code(number)), (Some((Role::Orphan, first, 5)), None));
+    let asked = fellows.asked(FRESH).expect("it looks for it");
+    fellows.say(FRESH, &here(asked, Role::None, Epoch::default(), 0));
+    fellows.say(THIRD, &here(asked, Role::Primary, epoch(12, 3, THIRD), 6));
+    assert!(fellows.heard(THIRD).iter().any(|frame| matches!(frame, Frame::Want(_))), "that one has it");
+    assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Orphan), None));
+}
+
+/// Each was refused by the other: what one was asked for came too late, say.
+#[test]
+fn who_must_leave_the_session_to_another_that_has_nothing_goes_on_once_all_have_said_so() {
+    let (mut fellows, first, _) = outliving();
+    let number = fellows.ask(SessionOp::Read);
+    fellows.object(THIRD, Refused { id: ID, epoch: first, version: 0, held: first, why: Objection::Epoch });
+    fellows.agree(THIRD);
+    let asked = fellows.asked(FRESH).expect("it looks for it");
+    for who in [FRESH, THIRD] {
+        fellows.say(who, &here(asked, Role::None, Epoch::default(), 0));
+    }
+    assert_eq!((fellows.role(), fellows.code(number)), (Some(Role::Primary), Some(Code::Ok)));
+}
+
+/// A copy came here beside that of `THIRD`, and is looked at only when `PEER` and `THIRD` have gone, in these views.
+fn late(gone: [u64; 2]) -> Fellows {
+    let first = epoch(9, 1, PEER);
+    let mut fellows = Fellows::with(&ALL, |setup| setup.sessions.restore_bytes_per_s = 1);
+    fellows.say(PEER, &Frame::Copy(Copy { id: SessionId(1), ..copy(first) }));
+    fellows.say(PEER, &Frame::Move(Move { copy: copy(first), beside: tag(THIRD) }));
+    for view in 12..=13 {
+        let left =
+            [(PEER, gone[0]), (THIRD, gone[1])].into_iter().filter(|(_, last)| view >= *last).map(|(who, _)| who);
+        let left: Vec<Incarnation> = left.collect();
+        let members: Vec<Incarnation> = [THIRD, ME, FRESH].into_iter().filter(|who| !left.contains(who)).collect();
+        fellows.install(view, &members);
+    }
+    assert_eq!(fellows.held(), Some((Role::Secondary, first, 5)), "another one was looked at first");
+    fellows.pass(MOMENT);
+    fellows
+}
+
+/// It took the session over when the owner was lost, and may have given it to somebody before it left.
+#[test]
+fn a_copy_beside_one_that_was_there_without_the_owner_is_used_once_nobody_has_anything_newer() {
+    let mut fellows = late([12, 13]);
+    assert_eq!(fellows.role(), Some(Role::Orphan));
+    let asked = fellows.asked(FRESH).expect("all are asked");
+    fellows.say(FRESH, &here(asked, Role::Primary, epoch(12, 3, FRESH), 6));
+    assert_eq!(fellows.held(), None);
+
+    let mut fellows = late([12, 13]);
+    let asked = fellows.asked(FRESH).expect("all are asked");
+    fellows.say(FRESH, &here(asked, Role::None, Epoch::default(), 0));
+    assert_eq!(fellows.role(), Some(Role::Primary));
+
+    assert_eq!(late([12, 12]).role(), Some(Role::Primary), "they have gone together");
+}
+
+#[test]
+fn who_has_no_copy_any_more_says_that_it_let_go_unless_it_had_the_session_since() {
+    let first = epoch(9, 1, PEER);
+    let outlive = Frame::Outlive(About { id: ID, epoch: first });
+    for since in [false, true] {
+        let mut fellows = Fellows::of_three();
+        fellows.say(PEER, &Frame::Copy(copy(first)));
+        if since {
+            fellows.install(12, &[ME, THIRD]);
+            let number = fellows.ask(SessionOp::Remove);
+            fellows.agree(THIRD);
+            assert_eq!(fellows.code(number), Some(Code::Ok));
+        } else {
+            fellows.say(PEER, &Frame::Release(About { id: ID, epoch: first }));
+        }
+        assert_eq!(fellows.held(), None);
+        fellows.objections(THIRD);
+        fellows.say(THIRD, &outlive);
+        assert_eq!(fellows.objections(THIRD).len(), usize::from(since));
+    }
 }
 
 #[test]

@@ -2,6 +2,10 @@
 //! outcome.
 
 mod chart;
+// What only the bench itself uses of these two is not used here.
+#[allow(dead_code)]
+#[path = "../../../src/bin/decurion/clock.rs"]
+mod clock;
 mod drivers;
 mod fleet;
 mod measure;
@@ -10,7 +14,6 @@ mod page;
 mod peer;
 mod process;
 mod report;
-// What only the bench itself uses of it is not used here.
 #[allow(dead_code)]
 mod shared;
 

@@ -3,6 +3,8 @@
 
 #[path = "../../../src/bin/decurion/bench/figures.rs"]
 pub mod figures;
+#[path = "../../../src/bin/decurion/bench/pace.rs"]
+pub mod pace;
 #[path = "../../../src/bin/decurion/bench/payload.rs"]
 pub mod payload;
 #[path = "../../../src/bin/decurion/bench/protocol.rs"]

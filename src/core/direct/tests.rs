@@ -115,16 +115,36 @@ fn what_is_not_acknowledged_is_sent_again_after_ever_longer_pauses() {
 fn who_says_that_it_lacks_something_is_sent_it_at_once_and_only_once() {
     let mut here = direct(HERE);
     (0..3).for_each(|_| assert!(send(&mut here, 100).is_some()));
-    for (at, batch) in [(NOW + 10, 0), (NOW + 1_000, 1)] {
-        acknowledge(&mut here, at, batch, 0, 0);
-        if batch > 0 {
-            assert_eq!(here.retries(at), [], "it took something: what follows may be on its way");
-            acknowledge(&mut here, at, batch, 0, 0);
-        }
-        assert_eq!((here.deadline(), here.retries(at).len()), (at, 3 - batch as usize));
-        acknowledge(&mut here, at + 5, batch, 0, 0);
-        assert_eq!(here.retries(at + 5), []);
+    acknowledge(&mut here, NOW + 10, 0, 0, 0);
+    assert_eq!((here.deadline(), here.retries(NOW + 10).len()), (NOW + 10, 3));
+    acknowledge(&mut here, NOW + 15, 0, 0, 0);
+    assert_eq!(here.retries(NOW + 15), []);
+    acknowledge(&mut here, NOW + 20, 1, 0, 0);
+    acknowledge(&mut here, NOW + 21, 1, 0, 0);
+    assert_eq!(here.retries(NOW + 21), [], "what was sent twice is acknowledged twice");
+    let last = send(&mut here, 100).expect("there is room");
+    acknowledge(&mut here, NOW + 30, 3, 0, 0);
+    assert_eq!(here.retries(NOW + 30), [], "it took something: what follows may be on its way");
+    acknowledge(&mut here, NOW + 31, 3, 0, 0);
+    assert_eq!(here.retries(NOW + 31), [(THERE, last)], "this one was sent once");
+}
+
+/// Each batch behind one that was lost is answered with how far the receiver is.
+#[test]
+fn who_goes_on_sending_sends_again_what_was_lost_as_early_as_who_does_not() {
+    let mut here = direct(HERE);
+    assert!(send(&mut here, 100).is_some());
+    acknowledge(&mut here, NOW + 10, 0, 0, 0);
+    assert_eq!(here.retries(NOW + 10).len(), 1);
+    let due = here.deadline();
+    let mut at = NOW + 10;
+    while at < due {
+        assert_eq!((here.retries(at), here.deadline()), (vec![], due));
+        assert!(send(&mut here, 100).is_some());
+        at = at + millis(50);
+        acknowledge(&mut here, at, 0, 0, 0);
     }
+    assert!(here.retries(due).len() > 10);
 }
 
 #[test]

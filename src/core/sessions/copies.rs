@@ -101,8 +101,13 @@ impl Sessions {
         let partner = session.partner();
         match session.role() {
             Role::Secondary if self.present(session.owner()).is_none() || self.promotes_early(id) => {
+                let owner = session.owner();
                 match self.present(partner) {
                     Some(beside) => self.outlive(id, beside),
+                    // It may have gone on with its copy, before we came to look at ours.
+                    None if partner.is_some() && self.has_outlived(owner, partner) => {
+                        self.set_aside(id, [owner, partner]);
+                    }
                     None => self.promote(id),
                 }
             }
@@ -262,6 +267,7 @@ impl Sessions {
             self.forget(id);
             return self.object(from, id, about, Objection::Full);
         }
+        self.report_conflict(id, (copy.epoch, copy.version));
         self.marks.reach(Mark::SessionCopyTaken);
         (session.partner, session.used_s) = (beside, self.seconds());
         self.forget(id);
@@ -318,9 +324,8 @@ impl Sessions {
         let Some(session) = self.store.get(id) else { return };
         let given = self.active.get(&id).and_then(|a| a.given);
         match session.role {
-            Role::Claimant if session.epoch == epoch || self.outlives_in_vain(id, from, epoch) => {
-                self.claim_refused(id)
-            }
+            Role::Claimant if session.epoch == epoch => self.claim_refused(id),
+            Role::Claimant if self.outlives_in_vain(id, from, epoch) => self.doubt(id),
             Role::Given if given == Some((from, epoch)) => self.take_back(id),
             Role::Primary if session.epoch == epoch && self.moves_to(id, from).is_some() => {
                 self.full.insert(from, self.now + FULL);
@@ -578,6 +583,9 @@ impl Sessions {
         let Some((epoch, partner)) = self.store.remove(id) else { return };
         let partner = self.present(partner).filter(|_| !self.plants.has(Plant::EndHalf));
         let about = About { id, epoch };
+        // What was answered for early, and nobody else has yet, has ended with it.
+        let begun = self.active.get_mut(&id).map(|a| std::mem::take(&mut a.begun)).unwrap_or_default();
+        begun.iter().for_each(|begun| self.answer_begun(id, begun, Code::OutcomeUnknown));
         let number = request.as_ref().map(|ending| ending.number);
         if let Some(ending) = request {
             self.active.enter(id).ending.push(ending);

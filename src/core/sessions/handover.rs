@@ -38,6 +38,10 @@ impl Claim {
         Claim { follows, giver: None, stage: Stage::Release(other) }
     }
 
+    fn outlives(&self) -> bool {
+        self.giver.is_none() && matches!(self.stage, Stage::Release(_))
+    }
+
     /// Whether an objection of this member to that epoch is one to the claim.
     pub(super) fn is_denied(&self, by: Incarnation, epoch: Epoch) -> bool {
         self.stage == Stage::Release(by) && self.follows == epoch
@@ -125,6 +129,7 @@ impl Sessions {
             self.marks.reach(Mark::SessionGiveRefused);
             return self.object(from, id, about, Objection::Epoch);
         }
+        self.report_conflict(id, (copy.epoch, copy.version));
         let mut session = Session::new(
             Role::Claimant,
             copy.epoch,
@@ -248,13 +253,14 @@ impl Sessions {
     }
 
     /// Our claim is no better than a copy of another life: it counts again once nobody who is here has anything newer.
-    fn doubt(&mut self, id: SessionId) {
-        let claim = self.active.get_mut(&id).and_then(|a| a.claim.take());
-        self.marks.reach(Mark::SessionClaimDoubted);
-        self.set_aside(id, claim.map_or([MemberTag::NONE; 2], |claim| claim.others()));
+    pub(super) fn doubt(&mut self, id: SessionId) {
+        let Some(claim) = self.active.get_mut(&id).and_then(|a| a.claim.take()) else { return };
+        if claim.outlives() {
+            // Nobody has given us an epoch of our own.
+            self.store.update(id, |s| s.epoch = claim.follows);
+        }
+        self.set_aside(id, claim.others());
         self.turn_away(id);
-        self.search_again(id);
-        self.restoring.hurry(self.now);
     }
 
     /// Nobody else can claim it: it is ours.

@@ -59,8 +59,8 @@ pub(super) struct Found {
     kin: Vec<Kin>,
     /// Who had it, and has it no more; and in which epoch.
     had: Vec<(MemberTag, Epoch)>,
-    /// The last view of which somebody who remembers nothing of it may have forgotten it.
-    forgotten: u64,
+    /// Who remembers nothing of it, and the last view of which that member may have forgotten it.
+    forgotten: Vec<(MemberTag, u64)>,
     /// Who is here was also this one.
     lives: BTreeMap<MemberTag, MemberTag>,
 }
@@ -72,7 +72,7 @@ impl Found {
         self.lives.extend(here.lives.iter().take(LIVES).map(|life| (*life, from)));
         match role {
             Role::None if was.is_some() => self.had.push((from, epoch)),
-            Role::None => self.forgotten = self.forgotten.max(version),
+            Role::None => self.forgotten.push((from, version)),
             Role::Orphan => {
                 self.kin.push(Kin { epoch, version, holder: from, of: Orphan { me: was, others: others.into() } })
             }
@@ -188,7 +188,12 @@ impl Sessions {
         let left_since = |until| self.past.departed.iter().any(|(who, view)| *view > until && is_away(who));
         let all_here = trusts || until.is_some_and(|until| !left_since(until));
         let stood_still = |who: &MemberTag| match self.process_of(*who, found) {
-            Some(now) => !found.had.iter().any(|(had, since)| *had == now && *since >= epoch),
+            Some(now) => {
+                let had = found.had.iter().any(|(had, since)| *had == now && *since >= epoch);
+                // It may have ended the session since: then nobody has it.
+                let forgot = |until| found.forgotten.iter().any(|(who, view)| *who == now && *view >= until);
+                !had && (trusts || !until.is_some_and(forgot))
+            }
             None => all_here && self.past.departed.get(who).is_some_and(|left| Some(*left) <= until),
         };
         let went_on = found.had.iter().any(|(_, since)| *since > epoch);
@@ -196,7 +201,7 @@ impl Sessions {
         if copies.iter().any(|copy| self.present(copy.of.me).is_some()) {
             return !went_on;
         }
-        let forgotten = !all_here && found.forgotten >= until.unwrap_or(1);
+        let forgotten = !all_here && found.forgotten.iter().any(|(_, view)| *view >= until.unwrap_or(1));
         others.is_empty() || (others.iter().all(stood_still) && (trusts || !(went_on || forgotten)))
     }
 
@@ -213,10 +218,22 @@ impl Sessions {
         self.past.departed.get(&who) == Some(&self.view_number())
     }
 
+    /// Whether of two members that are gone the second one was in a view without the first, or may have been.
+    pub(super) fn has_outlived(&self, first: MemberTag, second: MemberTag) -> bool {
+        let left = |who| self.past.departed.get(&who);
+        left(second).is_none() || left(first).is_none_or(|view| left(second) > Some(view))
+    }
+
     /// A copy of this life becomes one like those of another: these could have gone on with theirs.
     pub(super) fn set_aside(&mut self, id: SessionId, others: [MemberTag; 2]) {
+        let now = self.seconds();
+        self.marks.reach(Mark::SessionSetAside);
         self.past.orphans.insert(id, Orphan { me: self.tag, others });
-        self.store.update(id, |s| (s.role, s.partner, s.copied) = (Role::Orphan, MemberTag::NONE, false));
+        self.store.update(id, |s| {
+            (s.role, s.partner, s.copied, s.used_s) = (Role::Orphan, MemberTag::NONE, false, now);
+        });
+        self.search_again(id);
+        self.restoring.hurry(self.now);
     }
 
     /// Looks into some of the copies of another life.
@@ -234,13 +251,14 @@ impl Sessions {
             } else if self.is_stale(id) {
                 self.marks.reach(Mark::SessionOrphanStale);
                 self.forget(id);
-            } else if self.active.get(&id).is_none_or(|a| a.search.is_none()) {
+            } else if !self.is_searched(id) {
                 self.search_for_kin(id);
             }
         }
     }
 
-    /// Nobody has come back for a copy of another life while its session would have lived.
+    /// Nobody has come back for a copy of another life while its session would have lived: uses are not told to who holds the second
+    /// copy, so that counts from the end of that life.
     fn is_stale(&self, id: SessionId) -> bool {
         self.store.get(id).is_some_and(|s| s.ttl_s > 0 && self.seconds().saturating_sub(s.used_s) >= s.ttl_s)
     }
@@ -249,7 +267,7 @@ impl Sessions {
     pub(super) fn judge_orphan(&mut self, id: SessionId, found: &Found) {
         let Some((epoch, version)) = self.store.get(id).map(|s| (s.epoch, s.version)) else { return };
         if let Some(kept) = found.live {
-            return self.drop_orphan(id, (epoch, version), kept);
+            return self.drop_orphan(id, kept);
         }
         let Some(orphan) = self.past.orphans.get(&id) else { return };
         let mine = Kin { epoch, version, holder: self.tag, of: orphan.clone() };
@@ -265,13 +283,19 @@ impl Sessions {
     }
 
     /// The others went on: their session stays, and what ours has that theirs has not is reported.
-    fn drop_orphan(&mut self, id: SessionId, dropped: (Epoch, u64), kept: (Epoch, u64)) {
-        if dropped.1 > kept.1 {
+    fn drop_orphan(&mut self, id: SessionId, kept: (Epoch, u64)) {
+        self.report_conflict(id, kept);
+        self.marks.reach(Mark::SessionOrphanDropped);
+        self.forget(id);
+    }
+
+    /// Where we hold a copy of another life that goes: says so if it has what the kept one has not.
+    pub(super) fn report_conflict(&mut self, id: SessionId, kept: (Epoch, u64)) {
+        let orphan = self.store.get(id).filter(|s| s.role == Role::Orphan).map(|s| (s.epoch, s.version));
+        if let Some(dropped) = orphan.filter(|dropped| dropped.1 > kept.1) {
             self.marks.reach(Mark::SessionConflict);
             self.events.push(Event::SessionConflict { id, kept, dropped });
         }
-        self.marks.reach(Mark::SessionOrphanDropped);
-        self.forget(id);
     }
 
     /// Nobody went on: this copy is the session.

@@ -382,7 +382,7 @@ impl Sessions {
         let mut fresh = Sessions::new(self.rules.clone(), (self.plants, self.marks.clone()), incarnation, window);
         fresh.events = std::mem::take(&mut self.events);
         fresh.store = std::mem::take(&mut self.store);
-        fresh.store.orphan(fresh.tag);
+        fresh.store.orphan(fresh.tag, self.seconds());
         self.marks.reach_if(!fresh.store.is_empty(), Mark::SessionOrphaned);
         fresh.past = past;
         *self = fresh;

@@ -30,6 +30,7 @@ impl Sessions {
         }
         if self.primary && self.is_over(id) {
             self.expire(id);
+            self.turn_away(id);
             return self.look_for(id);
         }
         if self.active.get(&id).is_none_or(|a| a.is_idle()) {

@@ -224,13 +224,14 @@ impl Sessions {
     pub(super) fn on_outlive(&mut self, from: Incarnation, about: &About) {
         let held = self.store.get(about.id).map(|s| (s.role, s.epoch));
         match held {
-            None => {}
+            // It let go, and has not had the session since.
+            None if self.store.had(about.id) == Some(about.epoch) => {}
             Some((Role::Secondary, epoch)) if epoch == about.epoch => {
                 self.marks.reach(Mark::SessionOutliveGranted);
                 self.forget(about.id);
                 self.advance(about.id);
             }
-            Some(_) => {
+            _ => {
                 self.marks.reach(Mark::SessionOutliveDenied);
                 self.object(from, about.id, (about.epoch, 0), Objection::Epoch);
             }

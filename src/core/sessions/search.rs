@@ -11,11 +11,14 @@ use crate::wire::session::{Frame, Here, Question, Role};
 
 /// How long to wait before looking again for a session that is on its way from one member to another.
 const AGAIN: Micros = millis(20);
+/// How long answers are waited for before all is asked anew: a member has not answered that has too much on its way to who asks.
+const PATIENCE: Micros = millis(2_000);
 
 /// A search under way.
 #[derive(Clone, Hash, Debug)]
 pub(super) struct Search {
     asked: u64,
+    since: Time,
     /// Members that were asked to hand it over, and do not have it.
     vain: BTreeSet<Incarnation>,
     stage: Stage,
@@ -40,12 +43,19 @@ impl Sessions {
         if self.view.is_none() || self.front_of(id).is_none() || self.create(id) {
             return;
         }
-        let paused = |search: &Search| matches!(search.stage, Stage::Pause(until) if self.now >= until);
-        let ready = self.active.get(&id).is_some_and(|a| a.search.as_ref().is_none_or(paused));
-        if ready {
+        if self.active.get(&id).is_some() && !self.is_searched(id) {
             let vain = BTreeSet::new();
             self.search_from(id, vain);
         }
+    }
+
+    /// Whether an answer may still come that says where a session is.
+    pub(super) fn is_searched(&self, id: SessionId) -> bool {
+        let search = self.active.get(&id).and_then(|a| a.search.as_ref());
+        search.is_some_and(|search| match search.stage {
+            Stage::Pause(until) => self.now < until,
+            _ => self.now < search.since + PATIENCE,
+        })
     }
 
     /// The view has changed, or what was found was of no use: looks anew.
@@ -73,7 +83,7 @@ impl Sessions {
     fn ask(&mut self, id: SessionId, vain: BTreeSet<Incarnation>, stage: Stage) -> Question {
         self.questions += 1;
         let asked = self.questions;
-        self.active.enter(id).search = Some(Search { asked, vain, stage });
+        self.active.enter(id).search = Some(Search { asked, since: self.now, vain, stage });
         Question { id, asked }
     }
 

@@ -203,13 +203,13 @@ impl Store {
     }
 
     /// The member begins another life as `me`: everything in it becomes a copy of the one before.
-    pub(crate) fn orphan(&mut self, me: MemberTag) {
+    pub(crate) fn orphan(&mut self, me: MemberTag, now_s: u32) {
         let before = std::mem::replace(&mut self.me, me);
         self.counts = SessionCounts::default();
         self.others.clear();
         for record in self.sessions.values_mut() {
             let mut session = record.session(before);
-            session.role = Role::Orphan;
+            (session.role, session.used_s) = (Role::Orphan, now_s);
             *record = Record::new(&session, me);
             self.counts.add(&record.session(me).standing(record.0.len()));
         }
@@ -318,7 +318,7 @@ mod tests {
                 store.iter().filter(|(_, s)| held(s) || shared(s)).count() as u64
             };
             prop_assert_eq!(store.counts(|who| who == ME).single, counts.single + without(OTHER));
-            store.orphan(OTHER);
+            store.orphan(OTHER, 9);
             prop_assert!(store.iter().all(|(_, s)| s.role == Role::Orphan && s.epoch.owner == ME));
             prop_assert_eq!(store.counts(|_| true).orphans as usize, store.sessions.len());
             let ids: Vec<SessionId> = store.sessions.ids().collect();
@@ -447,7 +447,7 @@ mod tests {
         };
         (1..=3).for_each(|id| store.insert(SessionId(id), &session(ME, true)));
         assert_eq!((store.live(), store.len(), store.is_empty()), (3, 3, false));
-        store.orphan(OTHER);
+        store.orphan(OTHER, 0);
         assert_eq!((store.live(), store.len(), store.is_empty()), (0, 3, false));
         assert_eq!(store.counts(|_| false).single, 0, "who has the other copy does not matter any more");
         store.insert(SessionId(9), &session(OTHER, false));

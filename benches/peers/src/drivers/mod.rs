@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 pub use credit::PAGE_BYTES;
 use credit::{Slot, Window};
 
-use crate::shared::payload::{Checks, Source, monotonic_ns};
+use crate::clock::monotonic_ns;
+use crate::shared::payload::{Checks, Source};
 use crate::shared::protocol::{Said, Sent, Written};
 
 /// What a process is told when it starts.
