@@ -4,8 +4,8 @@ mod runtime_support;
 
 use std::time::{Duration, Instant};
 
-use decurion::{Config, Ended, Event};
-use runtime_support::{Node, settings, wait_until, wait_view};
+use decurion::{Config, Ended, Event, attributes};
+use runtime_support::{Node, PATIENCE, settings, wait_until, wait_view};
 
 const SLOW_MS: u64 = 1_000;
 
@@ -41,10 +41,33 @@ fn a_host_that_never_polls_makes_its_member_leave_and_holds_up_nobody_for_longer
     });
     // The host comes back and is told: first what it had missed, then the end.
     while idle.seen.closed.is_none() {
-        assert!(since.elapsed() < runtime_support::PATIENCE, "never told: {:?}", idle.seen.others);
+        assert!(since.elapsed() < PATIENCE, "never told: {:?}", idle.seen.others);
         idle.pump(Duration::from_millis(10));
     }
     assert_eq!(idle.seen.closed, Some(Ended::HostNotPolling));
     let suspected = |n: &Node| n.seen.others.iter().any(|e| matches!(e, Event::Suspected { .. }));
     assert!(!nodes.iter().any(suspected), "it left by itself");
+}
+
+#[test]
+fn answers_that_other_threads_wait_for_do_not_pass_for_a_poll() {
+    let mut sender = Node::with(&strict("sender", &[])).unwrap();
+    let mut idle = Node::with(&strict("idle", &[sender.address()])).unwrap();
+    wait_view(&mut [&mut sender, &mut idle], 2);
+    let user = attributes([("user", &b"ada"[..])]).unwrap();
+    let cookie = idle.engine.session_create(0, user, PATIENCE).unwrap().cookie;
+
+    let (since, payload) = (Instant::now(), vec![7; 8 * 1024]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| while since.elapsed() < PATIENCE && idle.engine.session_read(&cookie, PATIENCE).is_ok() {});
+        wait_until(&mut [&mut sender], "a view without it", |nodes| {
+            while nodes[0].offer(&payload) {}
+            nodes[0].seen.members() == 1
+        });
+    });
+    while idle.seen.closed.is_none() {
+        assert!(since.elapsed() < PATIENCE, "never told: {:?}", idle.seen.others);
+        idle.pump(Duration::from_millis(10));
+    }
+    assert_eq!(idle.seen.closed, Some(Ended::HostNotPolling));
 }

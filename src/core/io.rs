@@ -38,6 +38,8 @@ pub enum Input<'a> {
     Resolved { host: String, addresses: Vec<SocketAddr> },
     /// The host has taken message events worth this many bytes ([`Event::cost`]).
     Consumed { bytes: usize },
+    /// Events worth this many bytes went past the host's queue, or are not wanted any more: they do not count, and it has taken nothing.
+    Released { bytes: usize },
     /// The host says that it is ready (only with `join.ready = host`).
     HostReady,
     /// The host wants to leave in order.

@@ -224,7 +224,7 @@ impl Member {
     /// Tells the member what happened. `now` never goes back.
     pub fn handle(&mut self, now: Time, input: Input<'_>) {
         if self.ended.is_some() {
-            if let Input::Consumed { bytes } = input {
+            if let Input::Consumed { bytes } | Input::Released { bytes } = input {
                 self.budget.outstanding = self.budget.outstanding.saturating_sub(bytes);
             }
             return;
@@ -238,9 +238,11 @@ impl Member {
             Input::Datagram { from, bytes } => self.on_datagram(from, bytes),
             Input::Casts(datagrams) => self.on_casts(datagrams),
             Input::Resolved { host, addresses } => self.on_resolved(&host, &addresses),
-            Input::Consumed { bytes } => {
+            Input::Consumed { bytes } | Input::Released { bytes } => {
                 self.budget.outstanding = self.budget.outstanding.saturating_sub(bytes);
-                self.slow.host_polled(self.now);
+                if matches!(input, Input::Consumed { .. }) {
+                    self.slow.host_polled(self.now);
+                }
                 if !self.is_held_back() {
                     return;
                 }

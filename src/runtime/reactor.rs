@@ -356,7 +356,7 @@ impl Reactor {
         let bytes = cost - event.as_ref().map_or(0, Event::cost);
         self.events.extend(event);
         if bytes > 0 {
-            self.member.handle(self.now, Input::Consumed { bytes });
+            self.member.handle(self.now, Input::Released { bytes });
         }
     }
 

@@ -82,6 +82,19 @@ fn a_host_that_looks_for_events_has_its_time_anew() {
 }
 
 #[test]
+fn what_goes_past_the_hosts_queue_gives_it_no_time() {
+    let mut stage = stage();
+    flood(&mut stage, true, 1..=2);
+    for _ in 0..BORNE / TICK - 2 {
+        stage.pass(TICK);
+        stage.tell(Input::Released { bytes: 1 });
+    }
+    assert!(!leaves(&mut stage));
+    stage.pass(TICK * 4);
+    assert!(leaves(&mut stage));
+}
+
+#[test]
 fn a_host_that_has_caught_up_and_is_behind_again_has_its_time_anew() {
     let mut stage = stage();
     flood(&mut stage, true, 1..=2);
