@@ -9,11 +9,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::epoll::Epoll;
 use super::events::EventSource;
@@ -68,11 +67,36 @@ impl Runs {
 /// An engine without a thread: it does nothing between two turns, and never waits in one.
 #[derive(Debug)]
 pub struct Hosted {
-    /// `None` once it has ended. Locked while somebody is inside.
-    reactor: Mutex<Option<Reactor>>,
+    /// Locked for a moment only: a turn takes the reactor out.
+    place: Mutex<Place>,
+    /// A turn is over.
+    turned: Condvar,
     shared: Arc<Shared>,
     epoll: Epoll,
     generation: u32,
+}
+
+/// Where the reactor of a hosted engine is.
+#[derive(Debug)]
+enum Place {
+    Here(Box<Reactor>),
+    /// With whoever makes a turn.
+    Turning,
+    /// It has ended.
+    Gone,
+}
+
+impl Place {
+    /// Takes the reactor for a turn, if it is here.
+    fn take(&mut self) -> Option<Box<Reactor>> {
+        match std::mem::replace(self, Place::Turning) {
+            Place::Here(reactor) => Some(reactor),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 impl Hosted {
@@ -82,7 +106,8 @@ impl Hosted {
         epoll.watch(reactor.as_raw_fd())?;
         epoll.watch(events.fd().as_raw_fd())?;
         reactor.settle();
-        Ok(Hosted { reactor: Mutex::new(Some(reactor)), shared, epoll, generation: fork::generation() })
+        let place = Mutex::new(Place::Here(Box::new(reactor)));
+        Ok(Hosted { place, turned: Condvar::new(), shared, epoll, generation: fork::generation() })
     }
 
     /// Readable while there is something to turn for or an event to take, and for good once the engine has ended.
@@ -95,11 +120,13 @@ impl Hosted {
     /// # Errors
     /// `Busy` while another turn is under way: on another thread, or around the callback that makes this call.
     pub fn turn(&self) -> Result<bool> {
-        self.enter(|reactor| {
-            let runs = reactor.is_some();
+        let mut place = self.place.lock();
+        if let Some(reactor) = place.take() {
+            drop(place);
             self.step(reactor);
-            runs
-        })
+            return Ok(true);
+        }
+        if matches!(*place, Place::Turning) { Err(busy()) } else { Ok(false) }
     }
 
     /// How long the host may wait for the descriptor before the next turn is due (`None`: as long as it takes). If that is
@@ -108,63 +135,65 @@ impl Hosted {
     /// # Errors
     /// As [`Hosted::turn`].
     pub fn next_timeout(&self, events: &EventSource) -> Result<Option<Duration>> {
-        self.enter(|reactor| match reactor {
-            Some(reactor) if !events.is_readable() => {
+        match &*self.place.lock() {
+            Place::Turning => Err(busy()),
+            Place::Here(reactor) if !events.is_readable() => {
                 let timeout = reactor.next_timeout(None);
                 if timeout == Some(Duration::ZERO) {
                     // It may be that nothing but a deadline is due, of which no descriptor tells.
                     self.shared.bell.ring();
                 }
-                timeout
+                Ok(timeout)
             }
-            _ => Some(Duration::ZERO),
-        })
+            _ => Ok(Some(Duration::ZERO)),
+        }
     }
 
-    /// Publishes counters and links as they are; `false` if somebody is inside and it was not possible.
+    /// Publishes counters and links as they are; `false` if a turn is under way and it was not possible.
     pub fn publish_report(&self) -> bool {
-        let publish = |reactor: &mut Option<Reactor>| reactor.iter().for_each(Reactor::publish_report);
-        self.enter(publish).is_ok()
+        let place = self.place.lock();
+        if let Place::Here(reactor) = &*place {
+            reactor.publish_report();
+        }
+        !matches!(*place, Place::Turning)
     }
 
     /// The host has closed the engine: one last turn, which sees that. On a thread of the library, or in a callback of a
     /// turn, it does not wait for a turn that is under way: that one ends the engine.
     fn wind_up(&self) {
-        if !thread::is_ours() {
-            return self.step(&mut self.reactor.lock());
+        let mut place = self.place.lock();
+        while matches!(*place, Place::Turning) && !thread::is_ours() {
+            self.turned.wait(&mut place);
         }
-        fence(Ordering::SeqCst);
-        let _ = self.enter(|_| ());
+        if let Some(reactor) = place.take() {
+            drop(place);
+            self.step(reactor);
+        }
     }
 
-    /// Lets one caller at a time in. Whoever finds it occupied and does not wait may have closed it before: so everybody
-    /// looks for that after going out. One of the two sees the other, by the fences here and in [`Hosted::wind_up`].
-    fn enter<T>(&self, work: impl FnOnce(&mut Option<Reactor>) -> T) -> Result<T> {
-        let mut reactor = self.reactor.try_lock().ok_or_else(|| {
-            Error::new(Code::Busy, "another thread is turning this engine, or this call comes from inside its turn")
-        })?;
-        let answer = work(&mut reactor);
-        drop(reactor);
-        fence(Ordering::SeqCst);
-        if self.shared.closing()
-            && let Some(mut reactor) = self.reactor.try_lock()
-        {
-            self.step(&mut reactor);
-        }
-        Ok(answer)
-    }
-
-    fn step(&self, slot: &mut Option<Reactor>) {
+    /// Turns the reactor that was taken out and puts it back. Who closes meanwhile without waiting finds it gone, and leaves the end to this
+    /// thread, which looks for that under the lock.
+    fn step(&self, mut reactor: Box<Reactor>) {
         let _inside = thread::borrow();
-        let Some(reactor) = slot else { return };
-        match turn(reactor, Some(Duration::ZERO)) {
-            None => reactor.settle(),
-            Some(life) => {
-                let reactor = slot.take().expect("it has just turned");
-                end(reactor, &self.shared, life);
+        loop {
+            if let Some(life) = turn(&mut reactor, Some(Duration::ZERO)) {
+                end(*reactor, &self.shared, life);
+                *self.place.lock() = Place::Gone;
+                break;
+            }
+            reactor.settle();
+            let mut place = self.place.lock();
+            if !self.shared.closing() {
+                *place = Place::Here(reactor);
+                break;
             }
         }
+        self.turned.notify_all();
     }
+}
+
+fn busy() -> Error {
+    Error::new(Code::Busy, "another thread is turning this engine, or this call comes from inside its turn")
 }
 
 impl Drop for Hosted {
@@ -172,7 +201,7 @@ impl Drop for Hosted {
         if self.generation != fork::generation() {
             // A forked child's copy may have been in the middle of a turn, and what it shares with the resolver's thread
             // be locked by it.
-            std::mem::forget(self.reactor.get_mut().take());
+            std::mem::forget(self.place.get_mut().take());
         }
     }
 }
@@ -273,15 +302,15 @@ mod tests {
         assert!(has_work(&engine), "between two turns");
         quiet(&engine);
         // Somebody asks while a turn is under way and no longer looks.
-        hosted
-            .enter(|reactor| {
-                hosted.step(reactor);
-                engine.events.poll(&mut Vec::new(), 64, Duration::ZERO).unwrap();
-                engine.shared.bell.wake();
-                engine.shared.bell.ring();
-                reactor.as_ref().unwrap().settle();
-            })
-            .unwrap();
+        let reactor = hosted.place.lock().take().unwrap();
+        hosted.step(reactor);
+        engine.events.poll(&mut Vec::new(), 64, Duration::ZERO).unwrap();
+        engine.shared.bell.wake();
+        engine.shared.bell.ring();
+        match &*hosted.place.lock() {
+            Place::Here(reactor) => reactor.settle(),
+            other => panic!("{other:?}"),
+        }
         assert!(has_work(&engine), "inside of a turn");
     }
 
@@ -304,18 +333,38 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_counters_or_for_the_timeout_keeps_nobody_from_a_turn() {
+        let engine = launched();
+        let hosted = engine.runs.hosted().unwrap();
+        let ask = || {
+            for _ in 0..20_000 {
+                hosted.publish_report();
+                let _ = hosted.next_timeout(&engine.events);
+            }
+        };
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(ask);
+            while !asks.is_finished() {
+                assert!(hosted.turn().unwrap());
+                hosted.next_timeout(&engine.events).unwrap();
+                take_all(&engine);
+            }
+        });
+    }
+
+    #[test]
     fn who_closes_without_waiting_is_seen_by_who_is_inside() {
         let engine = launched();
         let hosted = engine.runs.hosted().unwrap();
         let is_over = || engine.shared.wait_over(Some(Instant::now()));
-        hosted
-            .enter(|_| {
-                let _inside = thread::borrow();
-                engine.shared.close();
-                engine.runs.wind_up();
-                assert!(!is_over() && hosted.turn().is_err_and(|e| e.code() == Code::Busy));
-            })
-            .unwrap();
+        let reactor = hosted.place.lock().take().unwrap();
+        {
+            let _inside = thread::borrow();
+            engine.shared.close();
+            engine.runs.wind_up();
+            assert!(!is_over() && hosted.turn().is_err_and(|e| e.code() == Code::Busy));
+        }
+        hosted.step(reactor);
         assert!(is_over() && !hosted.turn().unwrap());
         engine.runs.wind_up();
         assert_eq!(hosted.next_timeout(&engine.events).unwrap(), Some(Duration::ZERO));
