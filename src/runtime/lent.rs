@@ -18,6 +18,8 @@ thread_local! {
     /// How many calls into the library this thread is in, one inside the other, and whether an owner waits for the end of the outermost one.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static WAITS: Cell<bool> = const { Cell::new(false) };
+    /// Whether it is dropping those that waited.
+    static DROPS: Cell<bool> = const { Cell::new(false) };
     static WAITING: RefCell<Vec<Box<dyn Owner>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -44,18 +46,33 @@ pub fn is_inside() -> bool {
     DEPTH.get() > 0
 }
 
-/// One by one: the host may call the library meanwhile, and so add to them.
+/// One by one: the host may call the library meanwhile, and so add to them. Such a call leaves them to the loop that it comes from:
+/// however many there are, they do not fill the stack.
 #[cold]
 fn drop_waiting() {
+    if DROPS.replace(true) {
+        return;
+    }
+    let _over = Over;
     while let Ok(Some(owner)) = WAITING.try_with(|waiting| waiting.borrow_mut().pop()) {
         drop(owner);
     }
     WAITS.set(false);
 }
 
+/// Ends the loop of [`drop_waiting`], also where an owner panics.
+struct Over;
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        DROPS.set(false);
+    }
+}
+
 /// In a forked child, on its only thread: it may have been forked inside a callback, which does not return there. What waits is its parent's.
 pub fn start_anew() {
     DEPTH.set(0);
+    DROPS.set(false);
     if WAITS.replace(false) {
         let _ = WAITING.try_with(|waiting| std::mem::forget(waiting.take()));
     }
@@ -111,6 +128,38 @@ mod tests {
         }
     }
 
+    /// Calls the library while it is dropped, and notes how many are being dropped at once at most.
+    struct Caller(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Caller {
+        fn as_ref(&self) -> &[u8] {
+            &[7]
+        }
+    }
+
+    impl Drop for Caller {
+        fn drop(&mut self) {
+            let at_once = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+            self.1.fetch_max(at_once, Ordering::SeqCst);
+            inside(|| ());
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    struct Panics;
+
+    impl AsRef<[u8]> for Panics {
+        fn as_ref(&self) -> &[u8] {
+            &[7]
+        }
+    }
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            panic!("planted");
+        }
+    }
+
     fn lent(dropped: &Arc<AtomicUsize>) -> Bytes {
         lend(Mine(dropped.clone(), vec![7; 100]))
     }
@@ -140,6 +189,25 @@ mod tests {
         let dropped = Arc::new(AtomicUsize::new(0));
         let last = lent(&dropped);
         std::thread::spawn(move || inside(|| drop(last))).join().unwrap();
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn an_owner_that_calls_the_library_is_dropped_before_the_next_one() {
+        let (under_way, at_once) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let all: Vec<Bytes> = (0..100).map(|_| lend(Caller(under_way.clone(), at_once.clone()))).collect();
+        inside(|| drop(all));
+        assert_eq!(at_once.load(Ordering::SeqCst), 1, "one by one");
+        assert_eq!(Arc::strong_count(&at_once), 1, "all of them");
+    }
+
+    #[test]
+    fn an_owner_that_panics_keeps_nobody_from_being_dropped_later() {
+        let broken = lend(Panics);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inside(|| drop(broken)))).is_err());
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let sound = lent(&dropped);
+        inside(|| drop(sound));
         assert_eq!(dropped.load(Ordering::SeqCst), 1);
     }
 }
