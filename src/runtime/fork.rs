@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use super::lent;
+use super::{lent, thread};
 
 /// Counts the forks between the process that loaded the library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -66,6 +66,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     lent::start_anew();
+    thread::start_anew();
     let Some(mut list) = HELD.take() else { return };
     for (fd, after) in list.iter() {
         // SAFETY: the descriptors are the library's own and open, and nobody in the child uses them: engine calls

@@ -40,6 +40,11 @@ impl Drop for Borrowed {
     }
 }
 
+/// In a forked child, on its only thread: it may have been forked inside a callback, which does not return there.
+pub fn start_anew() {
+    let _ = OURS.try_with(|ours| ours.set(false));
+}
+
 /// Starts a thread that takes no signal meant for the process.
 ///
 /// The mask is set before the thread exists and is put back after, so there is no moment in which it could take one.

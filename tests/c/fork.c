@@ -130,6 +130,48 @@ static int child(parent_t *parent, int sockets_before) {
     return 0;
 }
 
+/* What a child that was forked inside a callback makes itself waits as anywhere: when this leave returns, it is over. */
+static int child_of_a_callback(void) {
+    dcn_engine_t own = open_member("child", NULL);
+    await_members(own, 1);
+    OK(dcn_engine_leave(own, PATIENCE_MS));
+    dcn_event_t event;
+    size_t count;
+    int32_t code;
+    do code = dcn_engine_poll(own, &event, sizeof event, 1, 0, &count);
+    while (code == DCN_OK);
+    EXPECT(DCN_ERR_CLOSED, code);
+    OK(dcn_engine_close(own));
+    return 0;
+}
+
+/* Forks when a view comes, and writes who the child is. */
+static void fork_in_handler(void *context, dcn_engine_t engine, const dcn_event_t *event) {
+    (void)engine;
+    if (event->kind != DCN_EVENT_VIEW) return;
+    pid_t pid = fork();
+    if (pid == 0) _exit(child_of_a_callback());
+    CHECK(write(*(int *)context, &pid, sizeof pid) == sizeof pid);
+}
+
+static void succeeds(pid_t pid) {
+    int status = -1;
+    CHECK(pid >= 0);
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void forking_inside_a_callback(void) {
+    int ends[2];
+    pid_t pid = -1;
+    CHECK(pipe(ends) == 0);
+    dcn_engine_t engine = open_with(member_config("forks", NULL), fork_in_handler, &ends[1]);
+    CHECK(readable(ends[0], PATIENCE_MS) && read(ends[0], &pid, sizeof pid) == sizeof pid);
+    succeeds(pid);
+    OK(dcn_engine_close(engine));
+    CHECK(close(ends[0]) == 0 && close(ends[1]) == 0);
+}
+
 int main(void) {
     int before = sockets();
     descriptors_t others = descriptors();
@@ -160,11 +202,8 @@ int main(void) {
     CHECK(descriptors_since(&others) >= 2 * (2 + 1 + 3) + 2 + 5);
 
     pid_t pid = fork();
-    CHECK(pid >= 0);
     if (pid == 0) _exit(child(&parent, before));
-    int status = -1;
-    CHECK(waitpid(pid, &status, 0) == pid);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    succeeds(pid);
 
     dcn_event_t event;
     do await_kind(parent.engine, DCN_EVENT_MESSAGE, &event);
@@ -185,6 +224,7 @@ int main(void) {
     OK(dcn_config_free(parent.config));
     OK(dcn_engine_close(parent.engine));
     OK(dcn_engine_close(peer));
+    forking_inside_a_callback();
     CHECK(descriptors_since(&others) == 0);
     return 0;
 }
