@@ -283,7 +283,7 @@ impl Member {
     fn new(held_bytes: usize, has_handler: bool) -> Member {
         Member {
             engine: OnceLock::new(),
-            shown: Mutex::default(),
+            shown: Mutex::new(Shown::new()),
             poller: Mutex::default(),
             has_handler,
             closing: AtomicBool::new(false),

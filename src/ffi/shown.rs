@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -15,8 +16,10 @@ use crate::core::{Ended, Event, MemberRef, Messages};
 use crate::types::{Code, Error, Name, Result, ViewId};
 use crate::wire::batch::{Entries, Level};
 
+/// Each engine numbers its events from another of these on, so that one engine's event is not taken for another's.
+const TICKETS: u64 = 1 << 40;
+
 /// Events on their way to the host, oldest first. The front may be shown already, the back not yet.
-#[derive(Default)]
 pub(super) struct Shown {
     items: VecDeque<Item>,
     last_ticket: u64,
@@ -65,6 +68,12 @@ pub(super) struct Kept {
 }
 
 impl Shown {
+    pub(super) fn new() -> Shown {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let last_ticket = NEXT.fetch_add(TICKETS, Ordering::Relaxed);
+        Shown { items: VecDeque::new(), last_ticket, primary: false, name: None }
+    }
+
     /// The host is done with what it was shown.
     pub(super) fn retire(&mut self) {
         while self.items.front().is_some_and(|item| item.shown) {

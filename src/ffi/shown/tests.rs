@@ -47,7 +47,7 @@ fn text(pointer: *const std::ffi::c_char) -> Option<String> {
 
 #[test]
 fn a_run_is_handed_out_in_parts() {
-    let mut shown = Shown::default();
+    let mut shown = Shown::new();
     shown.push(Event::Messages(run(5, 40)));
     let mut seen = 0;
     for capacity in [2, 1, 9] {
@@ -67,8 +67,20 @@ fn a_run_is_handed_out_in_parts() {
 }
 
 #[test]
+fn an_event_of_another_engine_is_refused() {
+    let [mut mine, mut theirs] = [(); 2].map(|()| Shown::new());
+    let [own, foreign] = [&mut mine, &mut theirs].map(|shown| {
+        shown.push(Event::Messages(run(1, 1)));
+        look(shown, 1)[0]
+    });
+    assert!(mine.payload(&own).is_ok());
+    assert_eq!(mine.payload(&foreign).err().unwrap().code(), Code::BadHandle);
+    assert_eq!(theirs.view(own.ticket).err().unwrap().code(), Code::BadHandle);
+}
+
+#[test]
 fn a_payload_is_found_while_it_is_shown_and_no_longer() {
-    let mut shown = Shown::default();
+    let mut shown = Shown::new();
     shown.push(Event::Messages(run(3, 1)));
     shown.push(Event::Messages(Messages::single(
         Arc::new(ann()),
@@ -161,7 +173,7 @@ fn every_kind_of_event_has_its_fields() {
         (stop(Ended::JoinTimeout("no seed".into())), (15, 5, 0, 0, 0, b"", None, 0, Some("no seed"))),
         (stop(Ended::Failed("a bug".into())), (15, 6, 0, 0, 0, b"", None, 0, Some("a bug"))),
     ];
-    let mut shown = Shown::default();
+    let mut shown = Shown::new();
     for (event, expected) in table {
         let what = format!("{event:?}");
         shown.retire();
@@ -199,7 +211,7 @@ fn a_view_event_keeps_its_snapshot() {
         left: vec![],
         merged_from: None,
     };
-    let mut shown = Shown::default();
+    let mut shown = Shown::new();
     shown.push(Event::Primary { view: view_id(5), primary: true });
     shown.push(Event::View(change));
     let events = look(&mut shown, 2);
