@@ -83,7 +83,8 @@ impl EventSink {
         let mut added = small - small_before;
         if self.dropped > 0 && small < INFORMING / 2 && expired < EXPIRED / 2 {
             let text = format!("{} events were dropped while the host did not poll", self.dropped);
-            events.push(Event::Note { level: 2, text });
+            // Behind the last event nothing may follow.
+            events.insert(0, Event::Note { level: 2, text });
             self.dropped = 0;
             added += 1;
         }
@@ -344,6 +345,19 @@ mod tests {
         source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap();
         let told = |e: &Event| matches!(e, Event::Note { text, .. } if text.contains(&format!("{INFORMING} events")));
         assert!(events.iter().any(told), "the host is told how many it missed");
+    }
+
+    #[test]
+    fn the_note_that_events_were_dropped_goes_before_the_last_event() {
+        let (mut sink, source) = event_queue().unwrap();
+        for number in 0..=INFORMING {
+            sink.push(&mut vec![note(number)]);
+        }
+        source.poll(&mut Vec::new(), usize::MAX, Duration::ZERO).unwrap();
+        sink.push(&mut vec![Event::Writable, Event::Closed { reason: crate::core::Ended::Left }]);
+        let mut events = Vec::new();
+        source.poll(&mut events, usize::MAX, Duration::ZERO).unwrap();
+        assert!(matches!(events[..], [Event::Note { .. }, Event::Writable, Event::Closed { .. }]), "{events:?}");
     }
 
     #[test]
