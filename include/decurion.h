@@ -813,7 +813,8 @@ int32_t dcn_engine_open_in_loop(struct dcn_config_t config,
 // Returns: `DCN_OK`, also for the turn in which the engine ends; `DCN_ERR_BUSY` while another turn is under way, also for a
 // log callback inside of it; `DCN_ERR_CLOSED` when the engine had ended before: `dcn_engine_poll` has its last events;
 // `DCN_ERR_PANICKED` when it has failed, in this turn or before; `DCN_ERR_UNSUPPORTED` for an engine with a thread of its own;
-// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is changed by a call that answers an error, but for the turn that failed.
+// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is changed by a call that answers an error, but by the turn with
+// which an engine ends that has failed.
 int32_t dcn_engine_turn(struct dcn_engine_t engine);
 
 // Tells how long the host may wait for the descriptor of `dcn_engine_fd` before it must call `dcn_engine_turn`, in the form that

@@ -444,6 +444,11 @@ impl Engine {
         self.handle.shared.has_failed()
     }
 
+    /// A panic was caught in a call on this engine: it ends, and tells why.
+    pub(crate) fn fail(&self, why: &str) {
+        self.handle.shared.fail(why);
+    }
+
     #[cfg(test)]
     pub(crate) fn plant_panic(&self) {
         self.handle.shared.request(runtime::REQUEST_PANIC);

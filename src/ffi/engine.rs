@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, TryLockError};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -113,7 +113,7 @@ pub extern "C" fn dcn_engine_close(engine: dcn_engine_t) -> i32 {
     let body = || {
         let member = ENGINES.remove(engine.id)?;
         member.closing.store(true, Ordering::SeqCst);
-        if let Some(Some(engine)) = member.engine.get() {
+        if let Some(engine) = member.open() {
             engine.close();
         }
         Ok(Code::Ok)
@@ -232,50 +232,47 @@ static ENGINES: Table<Arc<Member>> = Table::new(Kind::Engine);
 pub(super) fn with_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
     with_any_engine(engine, |member, engine| {
         if engine.has_failed() {
-            return Err(Error::new(Code::Panicked, "the engine has met a bug and ended: close it"));
+            return Err(failed());
         }
         body(member, engine)
     })
 }
 
-/// Runs the body of an export on an open engine, of which events may still be taken after it has failed. A panic in
-/// the body fails the engine for good.
+/// Runs the body of an export on an open engine, which may have failed: its events are left, and it has to end. A panic in the
+/// body fails it for good.
 pub(super) fn with_any_engine(engine: dcn_engine_t, body: impl FnOnce(&Member, &Engine) -> Result<Code>) -> i32 {
     let guarded = || {
         let member = ENGINES.get(engine.id)?;
-        if member.failed.load(Ordering::Relaxed) {
-            return Err(Error::new(Code::Panicked, FAILED));
-        }
-        let Some(Some(engine)) = member.engine.get() else {
-            return Err(Error::new(Code::Closed, "the engine is not open"));
-        };
+        let engine = member.open().ok_or_else(|| Error::new(Code::Closed, "the engine is not open"))?;
         member.guard(|| body(&member, engine))
     };
     // SAFETY: a null error is allowed.
     unsafe { call(ptr::null_mut(), guarded) }
 }
 
-/// Runs what concerns an engine that may be closed by now: not if a call on it has met a bug, and a panic fails it.
+/// Runs what concerns an engine that may be closed by now: not if it has failed, and a panic fails it.
 pub(super) fn for_engine(engine: dcn_engine_t, body: impl FnOnce() -> Result<Code>) -> Result<Code> {
     match ENGINES.get(engine.id) {
-        Ok(member) if member.failed.load(Ordering::Relaxed) => Err(Error::new(Code::Panicked, FAILED)),
+        Ok(member) if member.open().is_some_and(Engine::has_failed) => Err(failed()),
         Ok(member) => member.guard(body),
         Err(_) => body(),
     }
 }
 
-const FAILED: &str = "an earlier call on this engine met a bug: close the engine";
+fn failed() -> Error {
+    Error::new(Code::Panicked, "the engine has met a bug and ended: close it")
+}
 
 /// What an engine's handle holds.
 pub(super) struct Member {
     /// Set once, when opening is over: `None` if it failed.
     engine: OnceLock<Option<Engine>>,
     shown: Mutex<Shown>,
-    /// Held while a thread polls; keeps the space between two polls.
-    poller: Mutex<Vec<Event>>,
+    /// Held while a thread polls; keeps the space between two polls. A panic in a poll poisons it: what that was about to show is lost,
+    /// and no event may follow a gap.
+    poller: std::sync::Mutex<Vec<Event>>,
     has_handler: bool,
     closing: AtomicBool,
-    failed: AtomicBool,
     budget: Arc<Budget>,
 }
 
@@ -284,10 +281,9 @@ impl Member {
         Member {
             engine: OnceLock::new(),
             shown: Mutex::new(Shown::new()),
-            poller: Mutex::default(),
+            poller: std::sync::Mutex::default(),
             has_handler,
             closing: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
             budget: Arc::new(Budget::new(held_bytes)),
         }
     }
@@ -295,6 +291,11 @@ impl Member {
     fn opened(&self, engine: Option<Engine>) {
         let first = self.engine.set(engine).is_ok();
         debug_assert!(first, "an engine is opened once");
+    }
+
+    /// The engine, if opening it is over and has not failed.
+    fn open(&self) -> Option<&Engine> {
+        self.engine.get()?.as_ref()
     }
 
     pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -308,8 +309,11 @@ impl Member {
     /// Runs a call. A panic fails the engine for good.
     fn guard(&self, body: impl FnOnce() -> Result<Code>) -> Result<Code> {
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-            self.failed.store(true, Ordering::Relaxed);
-            Err(panicked(panic.as_ref()))
+            let error = panicked(panic.as_ref());
+            if let Some(engine) = self.open() {
+                engine.fail(error.text());
+            }
+            Err(error)
         })
     }
 
@@ -321,8 +325,10 @@ impl Member {
     }
 
     fn poll(&self, engine: &Engine, places: &mut Places, timeout_ms: u32) -> Result<Code> {
-        let mut fresh =
-            self.poller.try_lock().ok_or_else(|| Error::new(Code::Busy, "another thread is polling this engine"))?;
+        let mut fresh = self.poller.try_lock().map_err(|why| match why {
+            TryLockError::WouldBlock => Error::new(Code::Busy, "another thread is polling this engine"),
+            TryLockError::Poisoned(_) => failed(),
+        })?;
         {
             let mut shown = self.shown();
             shown.retire();
@@ -408,8 +414,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ffi::event::DCN_ENDED_FAILED;
-    use crate::ffi::send::{DCN_LEVEL_FIFO, DCN_TO_ALL, dcn_send};
+    use crate::ffi::event::{DCN_ENDED_FAILED, DCN_EVENT_PRIMARY};
+    use crate::ffi::send::{DCN_LEVEL_AGREED, DCN_LEVEL_FIFO, DCN_TO_ALL, dcn_send};
+    use crate::runtime::readable;
 
     const PATIENCE_MS: u32 = 30_000;
 
@@ -426,16 +433,16 @@ mod tests {
         engine
     }
 
-    fn send(engine: dcn_engine_t) -> i32 {
+    fn send(engine: dcn_engine_t, level: u32) -> i32 {
         // SAFETY: no payload.
-        unsafe { dcn_send(engine, DCN_TO_ALL, DCN_LEVEL_FIFO, 0, ptr::null(), 0, 0) }
+        unsafe { dcn_send(engine, DCN_TO_ALL, level, 0, ptr::null(), 0, 0) }
     }
 
     /// The next event's kind and detail, or the status.
-    fn poll(engine: dcn_engine_t) -> std::result::Result<(u32, u32), i32> {
+    fn poll(engine: dcn_engine_t, timeout_ms: u32) -> std::result::Result<(u32, u32), i32> {
         let (mut event, mut count) = (dcn_event_t::new(0, 0), 0);
         // SAFETY: one live element, one live count.
-        let code = unsafe { dcn_engine_poll(engine, &mut event, size_of::<dcn_event_t>(), 1, PATIENCE_MS, &mut count) };
+        let code = unsafe { dcn_engine_poll(engine, &mut event, size_of::<dcn_event_t>(), 1, timeout_ms, &mut count) };
         if code == 0 { Ok((event.kind, event.detail)) } else { Err(code) }
     }
 
@@ -451,31 +458,66 @@ mod tests {
     fn a_panic_fails_the_engine_and_nothing_else() {
         let (broken, sound) = (open(None, ptr::null_mut()), open(None, ptr::null_mut()));
         assert_eq!(with_engine(broken, |_, _| panic!("planted")), Code::Panicked as i32);
-        assert_eq!(send(broken), Code::Panicked as i32);
+        assert_eq!(send(broken, DCN_LEVEL_FIFO), Code::Panicked as i32);
         assert_eq!(dcn_engine_ready(broken), Code::Panicked as i32);
-        assert!([Code::Ok as i32, Code::NotReady as i32].contains(&send(sound)));
+        assert!([Code::Ok as i32, Code::NotReady as i32].contains(&send(sound, DCN_LEVEL_FIFO)));
         assert_eq!(dcn_engine_close(broken), 0);
         assert_eq!(dcn_engine_close(sound), 0);
-        assert_eq!(send(broken), Code::BadHandle as i32);
+        assert_eq!(send(broken, DCN_LEVEL_FIFO), Code::BadHandle as i32);
+    }
+
+    /// Takes what is left: the kinds and details of all events, and the status behind them.
+    fn take_all(engine: dcn_engine_t) -> (Vec<(u32, u32)>, i32) {
+        let mut events = Vec::new();
+        loop {
+            match poll(engine, PATIENCE_MS) {
+                Ok(event) => events.push(event),
+                Err(code) => return (events, code),
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_call_ends_the_engine_and_its_events_are_left() {
+        let engine = open(None, ptr::null_mut());
+        let mut fd = -1;
+        // SAFETY: a live number.
+        assert_eq!(unsafe { dcn_engine_fd(engine, &mut fd) }, 0);
+        while poll(engine, PATIENCE_MS).unwrap().0 != DCN_EVENT_PRIMARY {}
+        while poll(engine, 0).is_ok() {}
+        assert_eq!(send(engine, DCN_LEVEL_AGREED), 0);
+        assert!(readable(fd, PATIENCE_MS as i32), "the sender gets it too");
+        assert_eq!(with_engine(engine, |_, _| panic!("planted")), Code::Panicked as i32);
+        let (events, code) = take_all(engine);
+        assert_eq!(code, Code::Panicked as i32);
+        assert!(events.len() > 1, "{events:?}");
+        assert_eq!(events.last(), Some(&(DCN_EVENT_CLOSED, DCN_ENDED_FAILED)));
+        assert_eq!(dcn_engine_close(engine), 0);
+    }
+
+    #[test]
+    fn after_a_panic_in_a_poll_no_event_follows_those_that_were_lost_in_it() {
+        let engine = open(None, ptr::null_mut());
+        let planted = with_engine(engine, |member, _| {
+            let _polls = member.poller.lock();
+            panic!("planted")
+        });
+        assert_eq!(planted, Code::Panicked as i32);
+        assert_eq!(take_all(engine), (Vec::new(), Code::Panicked as i32));
+        assert_eq!(dcn_engine_close(engine), 0);
     }
 
     #[test]
     fn a_panic_on_the_engines_thread_ends_the_events_with_its_reason() {
         let engine = open(None, ptr::null_mut());
         plant_panic(engine);
-        let mut last = (0, 0);
-        let code = loop {
-            match poll(engine) {
-                Ok(event) => last = event,
-                Err(code) => break code,
-            }
-        };
-        assert_eq!(last, (DCN_EVENT_CLOSED, DCN_ENDED_FAILED));
+        let (events, code) = take_all(engine);
+        assert_eq!(events.last(), Some(&(DCN_EVENT_CLOSED, DCN_ENDED_FAILED)));
         assert_eq!(code, Code::Panicked as i32);
         let mut view = crate::ffi::view::dcn_view_t { id: 7 };
         // SAFETY: a live handle.
         assert_eq!(unsafe { crate::ffi::view::dcn_engine_view(engine, &mut view) }, Code::Panicked as i32);
-        assert_eq!(send(engine), Code::Panicked as i32);
+        assert_eq!(send(engine, DCN_LEVEL_FIFO), Code::Panicked as i32);
         assert_eq!(dcn_engine_leave(engine, PATIENCE_MS), Code::Panicked as i32);
         assert_eq!(dcn_engine_close(engine), 0);
     }
@@ -487,19 +529,23 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_on_the_engines_thread_is_told_to_the_handler() {
-        let (mut give, events) = channel::<(u32, u32)>();
-        let engine = open(Some(tell), ptr::from_mut(&mut give).cast());
-        plant_panic(engine);
-        loop {
-            let (kind, detail) = events.recv_timeout(Duration::from_millis(PATIENCE_MS.into())).expect("CLOSED comes");
-            if kind == DCN_EVENT_CLOSED {
-                assert_eq!(detail, DCN_ENDED_FAILED);
-                break;
+    fn a_panic_on_the_engines_thread_or_in_a_call_is_told_to_the_handler() {
+        let in_call = |engine| assert_eq!(with_engine(engine, |_, _| panic!("planted")), Code::Panicked as i32);
+        for plant in [plant_panic, in_call] {
+            let (mut give, events) = channel::<(u32, u32)>();
+            let engine = open(Some(tell), ptr::from_mut(&mut give).cast());
+            plant(engine);
+            loop {
+                let next = events.recv_timeout(Duration::from_millis(PATIENCE_MS.into()));
+                let (kind, detail) = next.expect("CLOSED comes");
+                if kind == DCN_EVENT_CLOSED {
+                    assert_eq!(detail, DCN_ENDED_FAILED);
+                    break;
+                }
             }
+            assert_eq!(dcn_engine_leave(engine, PATIENCE_MS), Code::Panicked as i32);
+            assert_eq!(dcn_engine_close(engine), 0);
+            assert!(events.try_recv().is_err(), "nothing follows");
         }
-        assert_eq!(dcn_engine_leave(engine, PATIENCE_MS), Code::Panicked as i32);
-        assert_eq!(dcn_engine_close(engine), 0);
-        assert!(events.try_recv().is_err(), "nothing follows");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::dcn_config_t;
-use super::engine::{dcn_engine_t, open, with_any_engine, with_engine};
+use super::engine::{dcn_engine_t, open, with_any_engine};
 use super::guard::{call, dcn_error_t};
 use super::input;
 use crate::api::Mode;
@@ -50,10 +50,11 @@ pub unsafe extern "C" fn dcn_engine_open_in_loop(
 /// Returns: `DCN_OK`, also for the turn in which the engine ends; `DCN_ERR_BUSY` while another turn is under way, also for a
 /// log callback inside of it; `DCN_ERR_CLOSED` when the engine had ended before: `dcn_engine_poll` has its last events;
 /// `DCN_ERR_PANICKED` when it has failed, in this turn or before; `DCN_ERR_UNSUPPORTED` for an engine with a thread of its own;
-/// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is changed by a call that answers an error, but for the turn that failed.
+/// `DCN_ERR_BAD_HANDLE`; `DCN_ERR_FORKED`. Nothing is changed by a call that answers an error, but by the turn with
+/// which an engine ends that has failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dcn_engine_turn(engine: dcn_engine_t) -> i32 {
-    with_engine(engine, |_, engine| engine.turn().map(|()| Code::Ok))
+    with_any_engine(engine, |_, engine| engine.turn().map(|()| Code::Ok))
 }
 
 /// Tells how long the host may wait for the descriptor of `dcn_engine_fd` before it must call `dcn_engine_turn`, in the form that
@@ -90,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::ffi::config::{dcn_config_free, dcn_config_new, dcn_config_set};
-    use crate::ffi::engine::{dcn_engine_close, dcn_engine_poll};
+    use crate::ffi::engine::{dcn_engine_close, dcn_engine_poll, with_engine};
     use crate::ffi::event::{DCN_ENDED_FAILED, DCN_EVENT_CLOSED, dcn_event_t};
 
     fn open_one() -> dcn_engine_t {
@@ -104,6 +105,29 @@ mod tests {
         }
         assert_eq!(dcn_config_free(config), 0);
         engine
+    }
+
+    /// Whether its events end with CLOSED, failed.
+    fn ends_failed(engine: dcn_engine_t) -> bool {
+        let (mut event, mut count) = (dcn_event_t::new(0, 0), 0);
+        // SAFETY: one live element, one live count.
+        let mut poll = || unsafe { dcn_engine_poll(engine, &mut event, size_of::<dcn_event_t>(), 1, 0, &mut count) };
+        let code = std::iter::repeat_with(&mut poll).find(|code| *code != 0);
+        code == Some(Code::Panicked as i32) && (event.kind, event.detail) == (DCN_EVENT_CLOSED, DCN_ENDED_FAILED)
+    }
+
+    #[test]
+    fn after_a_panic_in_a_call_the_next_turn_ends_the_events_with_its_reason() {
+        let engine = open_one();
+        assert_eq!(dcn_engine_turn(engine), 0);
+        assert_eq!(with_engine(engine, |_, _| panic!("planted")), Code::Panicked as i32);
+        let mut timeout_ms = 7;
+        // SAFETY: a live number.
+        assert_eq!(unsafe { dcn_engine_next_timeout_ms(engine, &mut timeout_ms) }, 0);
+        assert_eq!(timeout_ms, 0, "a turn is due");
+        assert_eq!(dcn_engine_turn(engine), Code::Panicked as i32);
+        assert!(ends_failed(engine));
+        assert_eq!(dcn_engine_close(engine), 0);
     }
 
     #[test]
@@ -121,12 +145,7 @@ mod tests {
         // SAFETY: a live number.
         assert_eq!(unsafe { dcn_engine_next_timeout_ms(engine, &mut timeout_ms) }, 0);
         assert_eq!(timeout_ms, 0, "the end is to be noticed");
-        let (mut event, mut count) = (dcn_event_t::new(0, 0), 0);
-        // SAFETY: one live element, one live count.
-        let mut poll = || unsafe { dcn_engine_poll(engine, &mut event, size_of::<dcn_event_t>(), 1, 0, &mut count) };
-        let code = std::iter::repeat_with(&mut poll).find(|code| *code != 0);
-        assert_eq!(code, Some(Code::Panicked as i32));
-        assert_eq!((event.kind, event.detail), (DCN_EVENT_CLOSED, DCN_ENDED_FAILED));
+        assert!(ends_failed(engine));
         assert_eq!(dcn_engine_close(engine), 0);
     }
 

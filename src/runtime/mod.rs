@@ -26,6 +26,8 @@ mod socket;
 pub(crate) mod thread;
 mod transport;
 
+#[cfg(test)]
+pub(crate) use eventfd::readable;
 pub use events::EventSource;
 pub use journal::{LogSink, ended_text};
 pub use launch::{GroupSettings, Launched, Parts, launch};

@@ -117,6 +117,12 @@ impl Reactor {
         self.transport.wait(if asleep { timeout } else { Some(Duration::ZERO) })?;
         self.shared.bell.wake();
         self.tick();
+        if self.shared.has_failed()
+            && let Life::Failed(why) = self.shared.life()
+        {
+            // In a call of the host: what its threads share with the core may be broken.
+            return Ok(self.end(Some(Ended::Failed(why))));
+        }
 
         let requests = self.take_requests();
         self.take_answers();

@@ -208,9 +208,15 @@ impl Shared {
         report.clone()
     }
 
-    /// Whether a panic has ended it.
+    /// A panic was caught in a call of the host: calls answer so from now on, and the engine ends with its next turn.
+    pub fn fail(&self, why: &str) {
+        self.announce(Life::Failed(why.to_owned()));
+        self.bell.ring();
+    }
+
+    /// Whether a panic has ended it, or is about to.
     pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.failed.load(Ordering::SeqCst)
     }
 
     /// What the engine has come to. It is known before the host gets the last event.
@@ -294,7 +300,7 @@ impl Shared {
         self.outbox.lock().set_gate(Gate::Closed);
         let mut now = self.life.lock();
         if matches!(*now, Life::Running) {
-            self.failed.store(matches!(life, Life::Failed(_)), Ordering::Relaxed);
+            self.failed.store(matches!(life, Life::Failed(_)), Ordering::SeqCst);
             *now = life;
         }
     }
