@@ -146,16 +146,79 @@ fn a_holder_takes_as_many_tokens_as_are_remembered_and_the_same_copy_again() {
     assert_eq!(fellows.role(), Some(Role::Secondary));
 }
 
+/// The version before was answered for, and another member may have to go on with it.
 #[test]
-fn a_change_that_does_not_fit_costs_the_copy_and_its_owner_is_told() {
+fn a_holder_without_room_for_a_change_keeps_the_version_before_and_its_owner_is_told() {
     let mut fellows = Fellows::with(&[PEER, ME], |setup| setup.sessions.memory_bytes = 1_000);
     let first = epoch(9, 1, PEER);
     fellows.say(PEER, &Frame::Copy(copy(first)));
     let sets = pairs(&[("big", &[1; 2_000])]);
     let change = Change { id: ID, epoch: first, version: 6, token: 0, whole: false, sets, removes: visits("") };
     fellows.say(PEER, &Frame::Change(change));
-    assert_eq!(fellows.objections(PEER).iter().map(|r| (r.version, r.why)).collect::<Vec<_>>(), [(6, Objection::Full)]);
-    assert_eq!(fellows.held(), None, "an older copy could be taken for the newest");
+    let told = |r: &Refused| (r.version, r.held, r.why);
+    assert_eq!(fellows.objections(PEER).iter().map(told).collect::<Vec<_>>(), [(6, first, Objection::Full)]);
+    assert_eq!(fellows.held(), Some((Role::Secondary, first, 5)));
+    fellows.install(12, &[ME, THIRD]);
+    assert_eq!(fellows.held().map(|(role, _, version)| (role, version)), Some((Role::Primary, 5)));
+}
+
+/// What the host was told of the newest change, and of one after it, when the holder had no room for it; `taken` says of whoever is
+/// asked instead whether it takes the copy.
+fn outgrown(taken: bool) -> (Fellows, [u64; 2], Incarnation) {
+    let mut fellows = Fellows::of_three();
+    let (first, old) = fellows.create();
+    let new = other(old);
+    let numbers = ["2", "3"].map(|visits| fellows.ask(write(visits)));
+    fellows.heard(old);
+    fellows.object(old, refused(first, 2, first, Objection::Full));
+    fellows.object(old, refused(first, 3, first, Objection::Missing));
+    let moves = |frames: Vec<Frame>| -> Vec<_> {
+        let to = |frame| if let Frame::Move(to) = frame { Some((to.copy.version, to.beside)) } else { None };
+        frames.into_iter().filter_map(to).collect()
+    };
+    assert_eq!((moves(fellows.heard(new)), fellows.heard(old)), (vec![(3, tag(old))], vec![]));
+    if !taken {
+        fellows.object(new, refused(first, 3, Epoch::default(), Objection::Full));
+    }
+    (fellows, numbers, old)
+}
+
+fn lets_go(frames: &[Frame]) -> bool {
+    frames.iter().any(|frame| matches!(frame, Frame::Release(_)))
+}
+
+#[test]
+fn a_holder_without_room_is_let_go_when_another_one_has_the_newest_version() {
+    let (mut fellows, numbers, old) = outgrown(true);
+    assert_eq!((single(&fellows), lets_go(&fellows.heard(old))), (1, false));
+    fellows.agree(other(old));
+    assert!(lets_go(&fellows.heard(old)));
+    assert_eq!(numbers.map(|n| fellows.code(n)), [None, None], "the old one would go on without them");
+    fellows.agree(old);
+    assert_eq!(numbers.map(|n| fellows.code(n)), [Some(Code::Ok); 2]);
+    assert_eq!(single(&fellows), 0);
+    let number = fellows.ask(write("4"));
+    fellows.agree(other(old));
+    assert_eq!(fellows.code(number), Some(Code::Ok));
+}
+
+#[test]
+fn a_holder_without_room_that_is_lost_meanwhile_is_not_waited_for() {
+    let (mut fellows, numbers, old) = outgrown(true);
+    fellows.install(12, &[ME, other(old)]);
+    assert_eq!(numbers.map(|n| fellows.code(n)), [None, None]);
+    fellows.agree(other(old));
+    assert_eq!(numbers.map(|n| fellows.code(n)), [Some(Code::Ok); 2]);
+}
+
+#[test]
+fn a_holder_without_room_is_let_go_when_nobody_takes_the_newest_version_and_the_host_is_told() {
+    let (mut fellows, numbers, old) = outgrown(false);
+    assert!(lets_go(&fellows.heard(old)));
+    assert_eq!(numbers.map(|n| fellows.code(n)), [Some(Code::Unreplicated); 2]);
+    assert_eq!(single(&fellows), 1);
+    fellows.pass(millis(3_000));
+    assert!(fellows.copied_to(ID).is_some(), "they are asked again");
 }
 
 #[test]

@@ -308,8 +308,8 @@ impl Sessions {
         let (whole, sets) = kept.as_ref().map_or((change.whole, &change.sets), |kept| (true, kept));
         let attributes = session.changed(whole, sets, &change.removes, &mut merged);
         if !self.has_room(session.growth(attributes.len())) {
+            // The owner is told that the version before is still here, and has it until it knows of another holder.
             self.marks.reach(Mark::SessionChangeFull);
-            self.forget(change.id);
             return self.object(from, change.id, about, Objection::Full);
         }
         let now = self.seconds();
@@ -337,9 +337,8 @@ impl Sessions {
                 self.advance(id);
             }
             Role::Primary if session.epoch == epoch && session.partner == from.into() => {
-                let late = self.active.get(&id).is_some_and(|a| version < a.copy_sent);
+                let late = self.active.get(&id).is_some_and(|a| version <= a.copy_sent);
                 if late && why == Objection::Missing {
-                    // No mark: no seed comes here. Whoever lacks a change has said before that it is full or follows somebody else.
                     return;
                 }
                 if why != Objection::Missing {
@@ -348,6 +347,13 @@ impl Sessions {
                 self.drop_steps(from, id);
                 if held > epoch {
                     return self.lose(id);
+                }
+                if why == Objection::Full && held == epoch {
+                    self.marks.reach(Mark::SessionHolderFull);
+                    if self.moving(id).is_none() {
+                        self.replace_holder(id);
+                    }
+                    return self.advance(id);
                 }
                 self.marks.reach(Mark::SessionHolderObjected);
                 self.store.update(id, |s| (s.partner, s.copied) = (MemberTag::NONE, false));
@@ -430,7 +436,7 @@ impl Sessions {
                     self.written(id, version);
                 }
             }
-            Step::Beside(_) => self.copied_beside(peer, id),
+            Step::Beside(_, version) => self.copied_beside(peer, id, version),
             Step::Moved(_) => self.moved(id),
             Step::Claimed(_, epoch) => self.claim_agreed(peer, id, epoch),
             Step::Ended(_, number) => self.ended(id, number),
@@ -443,7 +449,7 @@ impl Sessions {
         let id = step.id();
         match step {
             Step::Written(_, version) if self.plants.has(Plant::CountLostCopy) => self.written(id, version),
-            Step::Written(..) | Step::Copied(..) | Step::Beside(_) | Step::Moved(_) => {}
+            Step::Written(..) | Step::Copied(..) | Step::Beside(..) | Step::Moved(_) => {}
             Step::Claimed(_, epoch) => self.claim_lost_voice(peer, id, epoch),
             Step::Ended(_, number) => self.ended(id, number),
         }
@@ -454,7 +460,7 @@ impl Sessions {
     }
 
     /// The other copy is at this version: what made it so is done.
-    fn written(&mut self, id: SessionId, version: u64) {
+    pub(super) fn written(&mut self, id: SessionId, version: u64) {
         let primary = self.primary || self.plants.has(Plant::AcknowledgeOutside);
         let Some(active) = self.active.get_mut(&id) else { return };
         active.begun.iter_mut().for_each(|begun| begun.done |= begun.version <= version);

@@ -175,8 +175,8 @@ enum Step {
     Written(SessionId, u64),
     /// There is a whole copy there, at this version.
     Copied(SessionId, u64),
-    /// There is a whole copy there, beside that of a member that leaves.
-    Beside(SessionId),
+    /// There is a whole copy there, at this version, beside that of a member that leaves or has no room for it.
+    Beside(SessionId, u64),
     /// There is no copy there any more, because another member has it.
     Moved(SessionId),
     /// The claim is agreed to.
@@ -188,8 +188,8 @@ enum Step {
 impl Step {
     fn id(self) -> SessionId {
         match self {
-            Step::Written(id, _) | Step::Copied(id, _) | Step::Claimed(id, _) | Step::Ended(id, _) => id,
-            Step::Beside(id) | Step::Moved(id) => id,
+            Step::Written(id, _) | Step::Copied(id, _) | Step::Beside(id, _) | Step::Ended(id, _) => id,
+            Step::Claimed(id, _) | Step::Moved(id) => id,
         }
     }
 }

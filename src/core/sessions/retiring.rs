@@ -18,6 +18,8 @@ pub(super) struct Moving {
     to: Option<Incarnation>,
     /// It is there, and the old holder was asked to let go.
     releasing: bool,
+    /// The old holder has no room for the newest version, and keeps the one before.
+    behind: bool,
 }
 
 impl Moving {
@@ -76,7 +78,7 @@ impl Sessions {
             return 0;
         }
         if self.retiring.contains(&partner) {
-            return if self.begin_move(id) { bytes } else { 0 };
+            return if self.begin_move(id, false) { bytes } else { 0 };
         }
         if self.retired {
             self.bequeath(id, partner);
@@ -118,16 +120,38 @@ impl Sessions {
         self.claim(id, will.follows, giver, giver);
     }
 
-    /// Sends the second copy of a session of ours to another member than the one that leaves; whether there is one.
-    fn begin_move(&mut self, id: SessionId) -> bool {
-        let Some(to) = self.choose(id) else { return false };
+    /// Sends the second copy of a session of ours to another member than the one that has it; whether there is one.
+    fn begin_move(&mut self, id: SessionId, behind: bool) -> bool {
         let Some(session) = self.store.get(id) else { return false };
+        let Some(to) = self.choose(id).filter(|to| session.partner != (*to).into()) else { return false };
         let (copy, beside) = (self.copy_of(id, &session), session.partner);
-        self.active.enter(id).moving = Some(Moving { to: Some(to), releasing: false });
-        self.send(to, &Frame::Move(Move { copy, beside }), Some(Step::Beside(id)));
+        let active = self.active.enter(id);
+        active.moving = Some(Moving { to: Some(to), releasing: false, behind });
+        if behind {
+            // The old holder objects to all that was sent to it before.
+            active.copy_sent = copy.version;
+        }
+        let step = Step::Beside(id, copy.version);
+        self.send(to, &Frame::Move(Move { copy, beside }), Some(step));
         self.marks.reach(Mark::SessionMoveBegun);
         self.restoring.busy = true;
         true
+    }
+
+    /// The holder of the other copy has no room for what was written since. The version that it has was answered for: it is kept
+    /// until another member has the newest one, or it is certain that none takes it (S1).
+    pub(super) fn replace_holder(&mut self, id: SessionId) {
+        self.store.update(id, |s| s.copied = false);
+        if self.begin_move(id, true) {
+            return;
+        }
+        self.set_moving(id, None);
+        let Some((epoch, old)) = self.store.get(id).map(|s| (s.epoch, self.present(s.partner))) else { return };
+        if let Some(old) = old {
+            self.send(old, &Frame::Release(About { id, epoch }), None);
+        }
+        self.store.update(id, |s| s.partner = MemberTag::NONE);
+        self.ensure_copy(id);
     }
 
     pub(super) fn moving(&self, id: SessionId) -> Option<Moving> {
@@ -135,7 +159,7 @@ impl Sessions {
     }
 
     /// The new holder has the copy: the old one is asked to let go.
-    pub(super) fn copied_beside(&mut self, peer: Incarnation, id: SessionId) {
+    pub(super) fn copied_beside(&mut self, peer: Incarnation, id: SessionId, version: u64) {
         let Some(session) = self.store.get(id).filter(|s| s.role == Role::Primary) else { return };
         let (epoch, old) = (session.epoch, self.present(session.partner));
         match (self.moving(id), old) {
@@ -149,8 +173,11 @@ impl Sessions {
                 }
             }
             _ => {
-                let peer = peer.into();
-                self.store.update(id, |s| s.copied |= s.partner == peer);
+                let holds = session.partner == peer.into();
+                self.store.update(id, |s| s.copied |= holds);
+                if holds {
+                    self.written(id, version);
+                }
             }
         }
     }
@@ -161,8 +188,15 @@ impl Sessions {
         self.set_moving(id, None);
         let to = moving.to.filter(|who| self.present((*who).into()).is_some());
         self.marks.reach_if(to.is_some(), Mark::SessionMoved);
-        let partner = to.map_or(MemberTag::NONE, Into::into);
-        self.store.update(id, |s| (s.partner, s.copied) = (partner, to.is_some() && moving.releasing));
+        let (partner, copied) = (to.map_or(MemberTag::NONE, Into::into), to.is_some() && moving.releasing);
+        let version = self.store.update(id, |s| {
+            (s.partner, s.copied) = (partner, copied);
+            s.version
+        });
+        // Nothing was begun since the copy went out.
+        if let Some(version) = version.filter(|_| copied) {
+            self.written(id, version);
+        }
     }
 
     /// Brings a move up to date with the view. Whoever was asked to let go is waited for, also if there is nobody else any more: it
@@ -175,14 +209,21 @@ impl Sessions {
             self.moved(id);
         } else if to.is_none() {
             self.marks.reach(Mark::SessionMoveLost);
-            self.set_moving(id, moving.releasing.then_some(Moving { to, ..moving }));
+            self.move_failed(id, moving);
         }
     }
 
     /// The new holder does not take the copy.
     pub(super) fn move_refused(&mut self, id: SessionId, moving: Moving) {
         self.marks.reach(Mark::SessionMoveRefused);
+        self.move_failed(id, moving);
+    }
+
+    fn move_failed(&mut self, id: SessionId, moving: Moving) {
         self.set_moving(id, moving.releasing.then_some(Moving { to: None, ..moving }));
+        if moving.behind && !moving.releasing {
+            self.replace_holder(id);
+        }
     }
 
     /// Our session is somebody else's: the copy that was on its way is of no use.
