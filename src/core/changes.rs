@@ -7,7 +7,7 @@ use super::io::Event;
 use super::mark::Mark;
 use super::member::Member;
 use super::quorum::{Quorum, Voter};
-use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Time};
+use crate::types::{Ballot, Incarnation, MemberInfo, Micros, Name, Time, View};
 use crate::wire::control::{Control, Join, RefusalCode, Refuse, Reject};
 
 /// Joiners that wait at one time.
@@ -24,6 +24,17 @@ pub(crate) struct Joiner {
     pub(crate) name: Name,
     pub(crate) address: SocketAddr,
     pub(crate) unheard: Vec<Incarnation>,
+}
+
+impl Joiner {
+    /// What it says of strangers is not kept, and what it says twice only once.
+    fn new(join: Join, view: &View) -> Joiner {
+        let Join { name, address, mut unheard, .. } = join;
+        unheard.sort_unstable();
+        unheard.dedup();
+        unheard.retain(|leader| view.index_of(*leader).is_some());
+        Joiner { name, address, unheard }
+    }
 }
 
 /// What the next view must change.
@@ -106,7 +117,8 @@ impl Member {
             let stays = member.filter(|m| self.votes_from(name, m.address)).is_some_and(|m| {
                 !self.changes.removals.contains_key(&m.incarnation) && !self.believed_gone(m.incarnation)
             });
-            let comes = self.changes.joiners.values().any(|j| j.name == *name && self.votes_from(name, j.address));
+            let votes = |(life, j): (&Incarnation, &Joiner)| j.name == *name && self.may_vote(name, *life, j.address);
+            let comes = self.changes.joiners.iter().any(votes);
             match (stays, comes, self.proven_dead(name)) {
                 (true, ..) => Voter::Here,
                 (_, true, _) => Voter::Fresh(Micros::MAX),
@@ -134,7 +146,7 @@ impl Member {
             return self.send_install(join.incarnation);
         }
         if !self.is_acting() {
-            return self.pass_join_on(from, join);
+            return self.pass_join_on(from, join, &view);
         }
         let known = view.index_of_name(join.name.as_str()).filter(|_| !self.plants.has(super::Plant::TakeAnyName));
         if let Some(holder) = known {
@@ -147,8 +159,7 @@ impl Member {
             return;
         }
         self.marks.reach(Mark::JoinHeard);
-        let Join { name, incarnation, address, unheard } = join;
-        self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
+        self.changes.joiners.insert(join.incarnation, Joiner::new(join, &view));
         self.changes.begin(self.now, self.joiners_gather());
     }
 
@@ -164,7 +175,7 @@ impl Member {
 
     /// A request for whoever coordinates. If that is a former life of the joiner nobody is there to take it: we look into that, and
     /// remember the request in case it is us who goes on.
-    fn pass_join_on(&mut self, from: Incarnation, join: Join) {
+    fn pass_join_on(&mut self, from: Incarnation, join: Join, view: &View) {
         let Some(acting) = self.acting().filter(|a| *a != from) else { return };
         if self.address_of(acting) != Some(join.address) {
             self.marks.reach(Mark::JoinPassedOn);
@@ -172,9 +183,8 @@ impl Member {
         }
         self.marks.reach(Mark::JoinerIsCoordinator);
         self.begin_check(acting, "a newcomer has its address");
-        let Join { name, incarnation, address, unheard } = join;
         if self.changes.joiners.len() < JOINERS {
-            self.changes.joiners.insert(incarnation, Joiner { name, address, unheard });
+            self.changes.joiners.insert(join.incarnation, Joiner::new(join, view));
         }
     }
 

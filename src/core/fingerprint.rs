@@ -20,7 +20,7 @@ impl Member {
             now, remembers_since, random, incarnation, links, detector, suspicion, lease, was_primary, late, acceptor,
             attempt, attempt_after, seen_round, seen_number, changes, installed, installed_at, laggards, wanted_cut, history,
             seeking, leaving, ended, merged_from, host_ready, fanout, pool, slow, builder, direct, sessions, budget, backlog, hurry,
-            told_ended, stable_told, group, loose, asked_replay, faults, hints, listed, ticks, tick_at,
+            told_ended, stable_told, group, loose, asked_replay, faults, hints, seeds, listed, ticks, tick_at,
             resolve_at,
         } = self;
         let mut state = H::default();
@@ -28,7 +28,7 @@ impl Member {
         (detector, suspicion, lease, slow, faults, group, loose).hash(&mut state);
         (acceptor, attempt, attempt_after, seen_round, seen_number, changes).hash(&mut state);
         (installed, installed_at, laggards, wanted_cut, history).hash(&mut state);
-        (seeking, leaving, ended, merged_from, host_ready, told_ended, hints, listed).hash(&mut state);
+        (seeking, leaving, ended, merged_from, host_ready, told_ended, hints, seeds, listed).hash(&mut state);
         (fanout, pool, builder, direct, sessions, budget, backlog, hurry, stable_told, asked_replay).hash(&mut state);
         state.write_u64(links.fingerprint::<H>());
         state.finish()

@@ -1,17 +1,14 @@
-//! Finding a cluster, or forming one: seeds are dialled, whoever is in a view is joined, and starters that find nobody
-//! form the first view together (R20).
+//! Finding a cluster: seeds are dialled, and whoever is in a view is joined (R20).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::changes::Joiner;
 use super::io::{Ended, Event, Output};
 use super::links::Conn;
 use super::mark::Mark;
 use super::member::Member;
-use super::quorum::{Quorum, Voter};
 use super::setup::{Seed, Setup};
-use crate::types::{ConnId, Incarnation, Micros, Name, Time, millis};
+use crate::types::{ConnId, Incarnation, Micros, Time, millis};
 use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
 /// How often seeds that did not answer are dialled again.
@@ -30,19 +27,21 @@ const ASKS: u32 = 10;
 const STEP: Micros = millis(50);
 /// Addresses that are tried at one time, seeds and what others told us together.
 const CONTACTS: usize = 1_024;
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 64;
 
 /// One address that may lead to the cluster.
 #[derive(Clone, Hash, Debug)]
-struct Contact {
+pub(super) struct Contact {
     tried: Time,
     /// Whether there was any answer, or a failure, at all.
-    settled: bool,
-    myself: bool,
+    pub(super) settled: bool,
+    pub(super) myself: bool,
 }
 
 /// The way into one cluster.
 #[derive(Clone, Hash, Debug)]
-struct Entrance {
+pub(super) struct Entrance {
     coordinator: Incarnation,
     address: SocketAddr,
     leaders: Vec<(Incarnation, SocketAddr)>,
@@ -55,19 +54,21 @@ struct Entrance {
 /// A search for a view.
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Seeking {
-    since: Time,
+    pub(super) since: Time,
     due: Time,
-    contacts: BTreeMap<SocketAddr, Contact>,
+    pub(super) contacts: BTreeMap<SocketAddr, Contact>,
     /// Starters that are connected with us and have no view either.
-    starters: BTreeSet<Incarnation>,
-    entrance: Option<Entrance>,
+    pub(super) starters: BTreeSet<Incarnation>,
+    pub(super) entrance: Option<Entrance>,
     /// The entrance that there was is gone.
     lost: bool,
     /// Who coordinated the view at which admission was asked for in vain: the next best other one goes first.
     vain: Option<Incarnation>,
     /// Names of seeds that have not been found yet.
-    unresolved: BTreeSet<String>,
+    pub(super) unresolved: BTreeSet<String>,
     last_refusal: Option<String>,
+    /// Since when forming a view is left to a starter of a smaller name.
+    pub(super) left_at: Option<Time>,
     /// The host was told that it keeps us from asking for admission.
     told_put_off: bool,
 }
@@ -84,6 +85,7 @@ impl Seeking {
             vain: None,
             unresolved: setup.seeds.iter().map(|s| s.host.clone()).filter(|h| h.parse::<IpAddr>().is_err()).collect(),
             last_refusal: None,
+            left_at: None,
             told_put_off: false,
         };
         if let Some(address) = at {
@@ -152,34 +154,38 @@ impl Member {
                 seeking.add(address, self.setup.advertise);
             }
         }
-        for seed in self.setup.seeds.clone() {
+        for (n, seed) in self.setup.seeds.clone().into_iter().enumerate() {
             match seed.host.parse::<IpAddr>() {
-                Ok(ip) => self.on_seed_address(SocketAddr::new(ip, seed.port), seed.name),
+                Ok(ip) => self.on_seed_found(n, vec![SocketAddr::new(ip, seed.port)]),
                 Err(_) => self.output(Output::Resolve { host: seed.host, port: seed.port }),
             }
         }
     }
 
-    fn on_seed_address(&mut self, address: SocketAddr, name: Option<Name>) {
-        if self.hints.len() < CONTACTS {
-            self.hints.insert(address);
+    /// What a seed leads to now takes the place of what it led to before, but in the proof of a death: a voter may live on at
+    /// an address from which its name has moved (R19).
+    fn on_seed_found(&mut self, seed: usize, found: Vec<SocketAddr>) {
+        if let Some(name) = &self.setup.seeds[seed].name {
+            let listed = self.listed.entry(name.clone()).or_default();
+            let room = CONTACTS.saturating_sub(listed.len());
+            listed.extend(found.iter().take(room));
         }
-        if let Some(listed) = name.as_ref().map(|name| self.listed.entry(name.clone()).or_default())
-            && listed.len() < CONTACTS
-        {
-            listed.insert(address);
+        let former = std::mem::replace(&mut self.seeds[seed], found);
+        let Some(seeking) = &mut self.seeking else { return };
+        for address in former.iter().filter(|address| !self.seeds.iter().any(|found| found.contains(address))) {
+            seeking.contacts.remove(address);
         }
-        if let Some(seeking) = &mut self.seeking {
-            seeking.add(address, self.setup.advertise);
+        for address in &self.seeds[seed] {
+            seeking.add(*address, self.setup.advertise);
         }
     }
 
     pub(super) fn on_resolved(&mut self, host: &str, addresses: &[SocketAddr]) {
-        let seeds: Vec<Seed> = self.setup.seeds.iter().filter(|s| s.host == host).cloned().collect();
-        for seed in seeds {
-            for address in addresses.iter().take(64) {
-                self.on_seed_address(SocketAddr::new(address.ip(), seed.port), seed.name.clone());
-            }
+        let ports: Vec<u16> = self.setup.seeds.iter().map(|s| s.port).collect();
+        let asked = |n: &usize| self.setup.seeds[*n].host == host && !addresses.is_empty();
+        for n in (0..ports.len()).filter(asked).collect::<Vec<_>>() {
+            let at = addresses.iter().take(ADDRESSES).map(|address| SocketAddr::new(address.ip(), ports[n]));
+            self.on_seed_found(n, at.collect());
         }
         if let Some(seeking) = &mut self.seeking {
             if !addresses.is_empty() {
@@ -391,72 +397,6 @@ impl Member {
         if let (Some(seeking), Some(address)) = (&mut self.seeking, address) {
             seeking.add(address, self.setup.advertise);
         }
-    }
-
-    /// Forms the first view, if it is on us to do so: the smallest name among those that are entitled to.
-    fn consider_forming(&mut self) {
-        let Some(seeking) = &self.seeking else { return };
-        if seeking.entrance.is_some()
-            || self.attempt.is_some()
-            || self.now < self.attempt_after
-            || !self.may_form(&self.setup.name, self.setup.advertise)
-        {
-            return;
-        }
-        let starters: Vec<(Incarnation, Name, SocketAddr)> = seeking
-            .starters
-            .iter()
-            .filter_map(|i| self.links.link_conn(*i)?.peer().map(|p| (*i, p.name.clone(), p.address)))
-            .collect();
-        let entitled = |(_, name, address): &&(Incarnation, Name, SocketAddr)| self.may_form(name, *address);
-        if starters.iter().filter(entitled).any(|(_, name, _)| *name < self.setup.name) {
-            self.marks.reach(Mark::FormingLeft);
-            return;
-        }
-        let up = self.now.since(self.remembers_since);
-        let quorum = self.rules.judge(|name| {
-            let here = *name == self.setup.name && self.votes_from(name, self.setup.advertise);
-            match (here, starters.iter().any(|(_, n, a)| n == name && self.votes_from(n, *a)), self.proven_dead(name)) {
-                (true, ..) if self.acceptor.memory => Voter::Here,
-                (true, ..) => Voter::Fresh(up),
-                (_, true, _) => Voter::Fresh(up),
-                (.., true) => Voter::ProvenDead,
-                _ => Voter::Absent,
-            }
-        });
-        let waited = self.now.since(seeking.since);
-        let all_known = seeking.unresolved.is_empty() && seeking.contacts.values().all(|c| c.settled || c.myself);
-        let lonely =
-            self.setup.seeds.is_empty() && self.setup.multicast.is_none() && self.history.addresses().next().is_none();
-        let long_enough = if self.rules.voters.is_empty() {
-            lonely || (waited >= self.setup.form_wait && all_known) || waited >= self.setup.form_wait * 4
-        } else {
-            waited >= self.setup.form_wait + self.setup.lease + self.setup.lease / 4
-        };
-        match quorum {
-            // Whoever may be alive is asked first, so that no cluster is formed beside a living one.
-            Quorum::Fenced if all_known || waited >= self.setup.form_wait => {}
-            Quorum::Unfenced if long_enough => {}
-            _ => return,
-        }
-        for (incarnation, name, address) in starters {
-            let joiner = Joiner { name, address, unheard: Vec::new() };
-            self.changes.joiners.insert(incarnation, joiner);
-        }
-        self.begin_attempt();
-    }
-
-    /// Whether a starter may form a cluster: it is one of the addresses at which others look for it, or a voter. Who was
-    /// removed knows its own for one of these, from its last view: so it comes up again when nobody else of that does.
-    fn may_form(&self, name: &Name, address: SocketAddr) -> bool {
-        let seeds = &self.setup.seeds;
-        let named = seeds.iter().any(|s| s.name.as_ref() == Some(name));
-        seeds.is_empty()
-            || named
-            || self.rules.is_voter(name)
-            || self.hints.contains(&address)
-            || (address == self.setup.advertise
-                && self.seeking.as_ref().is_some_and(|s| s.contacts.values().any(|c| c.myself)))
     }
 
     /// A seed refused us, with its reason.

@@ -112,6 +112,8 @@ pub struct Member {
     pub(super) loopback: VecDeque<Control>,
     /// Addresses of all seeds, and of those that have a name.
     pub(super) hints: BTreeSet<SocketAddr>,
+    /// What each seed led to when it was looked up last.
+    pub(super) seeds: Vec<Vec<SocketAddr>>,
     pub(super) listed: BTreeMap<Name, BTreeSet<SocketAddr>>,
     pub(super) ticks: u64,
     /// Kept for their allocations: empty between steps.
@@ -201,6 +203,7 @@ impl Member {
             faults: BTreeMap::new(),
             loopback: VecDeque::new(),
             hints: BTreeSet::new(),
+            seeds: vec![Vec::new(); setup.seeds.len()],
             listed: BTreeMap::new(),
             ticks: 0,
             spare_effects: Effects::default(),

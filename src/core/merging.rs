@@ -87,7 +87,11 @@ impl Member {
     pub(super) fn on_expelled(&mut self, expelled: Expelled) {
         let Some((view, me)) = self.view() else { return };
         // A word of our own view is for who is not ready and lacks messages that the others have forgotten: it starts again (R24).
-        let vain = view.id == expelled.by.id && view.members[me].ready;
+        // Of an earlier one it comes late.
+        let vain = match view.id == expelled.by.id {
+            true => view.members[me].ready,
+            false => !self.is_foreign(&expelled.by),
+        };
         if expelled.incarnation != self.incarnation || vain {
             return;
         }
@@ -107,7 +111,8 @@ impl Member {
         }
         self.look_up_names();
         let Some((view, _)) = self.view() else { return };
-        let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(self.hints.iter().copied()).collect();
+        let known = self.hints.iter().chain(self.seeds.iter().flatten()).copied();
+        let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(known).collect();
         wanted.extend(self.group.met().take(super::multicast::MET_AT_ONCE));
         wanted.retain(|a| !view.members.iter().any(|m| m.address == *a) && *a != self.setup.advertise);
         wanted.sort_unstable();

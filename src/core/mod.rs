@@ -19,6 +19,7 @@ mod fanout;
 #[cfg(feature = "sim")]
 mod fingerprint;
 mod flow;
+mod forming;
 mod grants;
 mod greeting;
 mod heartbeat;

@@ -1,7 +1,7 @@
 //! From silence to removal (R31): a suspect is dialled, others are asked, and more than one opinion is needed where
 //! there is more than one to be had (V7).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::detector::Finding;
@@ -31,7 +31,7 @@ struct Check {
     conn: Option<ConnId>,
     until: Time,
     redials: u8,
-    askers: Vec<Incarnation>,
+    askers: BTreeSet<Incarnation>,
 }
 
 impl std::hash::Hash for Check {
@@ -216,7 +216,8 @@ impl Member {
         let Some(index) = view.index_of(whom).filter(|_| whom != self.incarnation) else { return };
         let member = view.members[index].clone();
         if let Some(check) = self.suspicion.checks.get_mut(&whom) {
-            return check.askers.extend(asker);
+            check.askers.extend(asker);
+            return;
         }
         let conn = self.dial(member.address, Purpose::Probe, Some(whom));
         let until = self.now + self.setup.silence / 2;
@@ -391,7 +392,7 @@ impl Member {
 
     /// Somebody asks what we see of a member.
     pub(super) fn on_ask(&mut self, asker: Incarnation, whom: Incarnation) {
-        if whom != self.incarnation {
+        if whom != self.incarnation && self.view().is_some_and(|(view, _)| view.index_of(asker).is_some()) {
             self.marks.reach(Mark::AskedByAnother);
             self.check_for(whom, Some(asker), "others suspect it");
         }
@@ -479,6 +480,15 @@ impl Member {
     /// Otherwise somebody who finds the listed port refused would take a living voter for dead.
     pub(super) fn votes_from(&self, name: &Name, address: SocketAddr) -> bool {
         self.listed.get(name).is_none_or(|at| at.contains(&address))
+    }
+
+    /// Whether this life of a voter may have a say about the view that follows ours: there is no other one of its name, or that
+    /// one is dead for certain. It may be behind a partition, and be counted there.
+    pub(super) fn may_vote(&self, name: &Name, life: Incarnation, address: SocketAddr) -> bool {
+        let holder =
+            self.view().and_then(|(view, _)| Some(view.members[view.index_of_name(name.as_str())?].incarnation));
+        let only = holder.is_none_or(|holder| holder == life || self.suspicion.is_proven(holder));
+        only && self.votes_from(name, address)
     }
 }
 

@@ -167,9 +167,12 @@ impl Member {
                 self.marks.reach(Mark::SurvivorSilent);
                 self.begin_check(whom, "it does not answer the coordinator");
             }
-            // Others may hear it, but no change can be made with it (V8).
+            // Others may hear it, or its datagrams come, but no change can be made with it (V8).
             let long = Micros::from(attempt.repeats) * REPEAT >= self.setup.silence * 2;
-            if long && !joiner && whom != self.incarnation && self.believed_gone(whom) && !self.is_heard(whom) {
+            let unreached =
+                attempt.phase == Phase::Prepare && self.links.link(whom).is_none() && self.via(whom, false).is_none();
+            let unheard = self.believed_gone(whom) && !self.is_heard(whom);
+            if long && !joiner && whom != self.incarnation && (unheard || unreached) {
                 self.marks.reach(Mark::SurvivorUnreached);
                 self.remove(whom, "the coordinator does not reach it");
             }
@@ -286,9 +289,11 @@ impl Member {
     }
 
     fn voter_state(&self, attempt: &Attempt, name: &Name, counts: impl Fn(&Participant) -> bool) -> Voter {
-        let present =
-            attempt.participants.values().find(|p| p.name == *name && counts(p) && self.votes_from(name, p.address));
-        match present.and_then(|p| p.promise.as_ref().map(|promise| (p, promise))) {
+        let votes = |(life, p): &(&Incarnation, &Participant)| {
+            p.name == *name && counts(p) && self.may_vote(name, **life, p.address)
+        };
+        let present = attempt.participants.iter().find(votes);
+        match present.and_then(|(_, p)| p.promise.as_ref().map(|promise| (p, promise))) {
             Some((_, promise)) if promise.memory => Voter::Here,
             Some((p, promise)) => Voter::Fresh(u64::from(promise.up_ms) * 1_000 + self.now.since(p.promised_at)),
             None if self.proven_dead(name) => Voter::ProvenDead,

@@ -1,11 +1,13 @@
 //! Whom a coordinator asks for the next view, for how long it waits for whom, whose answers count, and what is decided.
 
+use crate::newcomers::wish;
 use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, ballot, fenced, patient, promise, view};
 use decurion::core::{CloseCause, Event, Input, MinorityPolicy, Setup};
 use decurion::types::{Incarnation, Micros, Name, ViewId, millis};
 use decurion::wire::control::{
     Control, Observation, Prepare, Promise, Purpose, RefusalCode, Refuse, Reject, Sight, Vote, Welcome,
 };
+use decurion::wire::datagram::Datagram;
 
 /// Unanswered requests are repeated after this time.
 const REPEAT: Micros = millis(100);
@@ -255,6 +257,31 @@ fn an_attempt_without_an_answer_gives_way_to_another_one_after_fifty_repeats() {
     assert!(later(&mut stage));
 }
 
+/// Its datagrams come, but it takes no connection, and nobody passes anything on to it (V4, V8).
+#[test]
+fn who_is_heard_and_cannot_be_reached_goes_when_it_has_not_answered_for_twice_the_bearable_silence() {
+    let mut stage = Stage::changing(view(11, &[ME, PEER, THIRD]), |_| {});
+    let silence = Setup::new("test", "me", ME, address(ME)).silence;
+    let first = stage.prepared(PEER).expect("a change has begun");
+    stage.say(PEER, &Control::Promise(promise(&first)));
+    let begun = stage.now;
+    stage.tell(Input::Closed(stage.conns[&THIRD], CloseCause::Peer));
+    let again = |stage: &mut Stage| asked(stage, PEER).iter().any(|prepare| prepare.ballot.round > first.ballot.round);
+    let beat = |stage: &mut Stage| {
+        let beat = Datagram::Heartbeat(stage.heartbeat());
+        stage.send(THIRD, &beat);
+        stage.beat(PEER);
+    };
+    while stage.now < begun + silence * 2 - REPEAT {
+        beat(&mut stage);
+        stage.pass(REPEAT);
+    }
+    assert!(!again(&mut stage), "it may still answer");
+    beat(&mut stage);
+    stage.pass(REPEAT);
+    assert!(again(&mut stage), "it holds up all others");
+}
+
 /// Another one may hear it, and does not accuse it: no change could be made with it (V8).
 #[test]
 fn whom_the_coordinator_alone_does_not_reach_goes_when_it_has_not_answered_for_twice_the_bearable_silence() {
@@ -314,6 +341,41 @@ fn nobody_promises_for_a_voter_of_another_name() {
     stage.say(PEER, &Control::Promise(promise(&prepare)));
     stage.pass(REPEAT * 5);
     assert!(!cut(&mut stage, PEER), "one of three voters has promised");
+}
+
+/// It may live on behind a partition, and be one of a majority there (V3).
+#[test]
+fn nobody_stands_for_a_voter_of_the_view_that_is_not_proven_dead() {
+    for dead in [false, true] {
+        let mut stage = Stage::within(&fenced(view(11, &[ME, PEER])), |setup| {
+            voting(&["me", "peer", "third"])(setup);
+            setup.silence = millis(1_500);
+        });
+        stage.tell(Input::Closed(stage.conns[&PEER], CloseCause::Peer));
+        let mut asked = false;
+        while stage.now < NOW + millis(5_000) && !asked {
+            for (dial, _) in stage.dials.extract_if(.., |(_, to)| *to == address(PEER)).collect::<Vec<_>>() {
+                stage.tell(Input::Closed(dial, if dead { CloseCause::Refused } else { CloseCause::Failed }));
+            }
+            wish(&mut stage, FRESH, "peer");
+            stage.pass(REPEAT);
+            asked = stage.prepared(FRESH).is_some();
+        }
+        assert_eq!((asked, complaints(&stage) > 0), (dead, !dead));
+    }
+}
+
+#[test]
+fn a_voter_that_leaves_votes_itself_on_the_view_in_which_another_one_takes_its_name() {
+    let mut stage = Stage::within(&fenced(view(11, &[ME, PEER])), voting(&["me", "peer", "third"]));
+    stage.say(PEER, &Control::Leave(PEER));
+    wish(&mut stage, FRESH, "peer");
+    stage.pass(millis(20));
+    let vote = stage.all_go_along(&[PEER, FRESH], |_, promise| promise);
+    accept(&mut stage, &[FRESH], vote);
+    assert_eq!(number(&stage), 11, "it may have said something else before");
+    accept(&mut stage, &[PEER], vote);
+    assert_eq!(number(&stage), 12);
 }
 
 #[test]

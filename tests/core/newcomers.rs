@@ -4,7 +4,7 @@ use crate::stage::{FIFTH, FRESH, ME, PEER, Stage, THIRD, address, patient, promi
 use decurion::types::{Incarnation, Name, millis};
 use decurion::wire::control::{Control, Join, Observation, Prepare, Purpose, Sight, Vote};
 
-fn wish(stage: &mut Stage, who: Incarnation, under: &str) {
+pub fn wish(stage: &mut Stage, who: Incarnation, under: &str) {
     stage.connect(who, Purpose::Join);
     let join = Join { name: Name::new(under), incarnation: who, address: address(who), unheard: Vec::new() };
     stage.say(who, &Control::Join(join));

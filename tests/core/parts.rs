@@ -255,6 +255,18 @@ fn only_a_word_that_is_meant_for_this_life_and_of_another_view_says_that_it_was_
     assert!(!told(FRESH, &first));
 }
 
+#[test]
+fn a_word_of_an_earlier_view_of_its_own_that_comes_late_does_not_remove_it() {
+    let mut stage = Stage::within(&view(11, &[PEER, ME, THIRD]), patient);
+    for number in [12, 13] {
+        let earlier = summary(&view(number - 1, &[PEER, ME, THIRD]));
+        stage.install(PEER, &view(number, &[PEER, ME, THIRD]));
+        let why = "it lacks messages that the others have forgotten".to_owned();
+        stage.say(PEER, &Control::Expelled(Expelled { incarnation: ME, by: earlier, why }));
+        assert_eq!(stage.member.incarnation(), ME, "{number}");
+    }
+}
+
 /// Its leader has forgotten messages that all the others have: it would wait for them for ever.
 #[test]
 fn who_is_not_ready_and_lacks_what_the_others_have_forgotten_starts_again() {

@@ -1,6 +1,6 @@
 //! How a cluster is found and asked for admission, what follows when nobody admits, and when one is formed (R20).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, patient, seed, summary, view};
 use decurion::core::{CloseCause, Event, Input, MinorityPolicy, Seed, Setup};
@@ -199,6 +199,42 @@ fn a_seed_that_does_not_answer_is_dialled_four_times_a_second() {
     assert_eq!(times, [0, REDIAL, REDIAL * 2, REDIAL * 3]);
 }
 
+/// After many changes nothing would be left for those that lead somewhere (V4, M1).
+#[test]
+fn what_a_seed_led_to_before_its_name_was_looked_up_again_is_not_dialled_any_more() {
+    let mut stage = Stage::new(|setup| {
+        patient(setup);
+        setup.seeds = vec![Seed { name: None, host: "seeds".to_owned(), port: 7_100 }];
+    });
+    let mut moves = |found: &[SocketAddr], there: &[Incarnation]| {
+        fail_all(&mut stage);
+        stage.tell(Input::Resolved { host: "seeds".to_owned(), addresses: found.to_vec() });
+        let mut dialled = Vec::new();
+        for _ in 0..3 {
+            stage.pass(REDIAL);
+            dialled.extend(fail_all(&mut stage));
+        }
+        dialled.sort_unstable();
+        dialled.dedup();
+        assert_eq!(dialled, there.iter().map(|who| at_host(*who).ip()).collect::<Vec<_>>());
+    };
+    moves(&[at_host(PEER), at_host(THIRD)], &[PEER, THIRD]);
+    moves(&[at_host(THIRD), at_host(FRESH)], &[THIRD, FRESH]);
+    moves(&[], &[THIRD, FRESH]);
+}
+
+/// No dial comes up; to where those were that were under way.
+fn fail_all(stage: &mut Stage) -> Vec<IpAddr> {
+    let dials = std::mem::take(&mut stage.dials);
+    dials.iter().for_each(|(dial, _)| stage.tell(Input::Closed(*dial, CloseCause::Failed)));
+    dials.into_iter().map(|(_, to)| to.ip()).collect()
+}
+
+/// Each on a machine of its own.
+fn at_host(who: Incarnation) -> SocketAddr {
+    SocketAddr::from(([127, 0, 1, who.0 as u8], 0))
+}
+
 // Forming.
 
 pub fn at(address: SocketAddr, name: Option<&str>) -> Seed {
@@ -278,6 +314,18 @@ fn only_voters_that_are_there_under_their_names_and_addresses_form_a_view() {
         });
         assert!(!listed, "{elsewhere} is another one, by the list");
     }
+}
+
+/// The links of the smaller one may not do, or its host may keep it back (V4).
+#[test]
+fn forming_is_left_to_a_smaller_name_for_twice_as_long_as_a_majority_needs() {
+    let mut stage = Stage::new(|setup| voting(setup, &["fresh", "me", "peer", "third"]));
+    [FRESH, PEER].iter().for_each(|starter| stage.connect(*starter, Purpose::Join));
+    let (rested, patience) = (millis(1_500), 2 * (FORM_WAIT + millis(1_500)));
+    stage.pass(rested + patience - STEP);
+    assert_eq!(stage.prepared(PEER), None);
+    stage.pass(STEP * 2);
+    assert!(stage.prepared(PEER).is_some() && stage.prepared(FRESH).is_some());
 }
 
 /// Somebody may still hold a lease that this process has forgotten.

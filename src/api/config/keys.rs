@@ -66,7 +66,9 @@ pub static KEYS: &[Key] = &[
          `cluster.seeds` may be members, so every seed needs a name."),
     agreed("cluster.voters", Kind::Names, Default::Follows("the names in `cluster.seeds` when the mode is `static`, or when three or more seeds have names; otherwise nobody"),
         "Members whose majority decides every view. Without voters the views are unfenced: the cluster serves, but two halves \
-         of a split network may both do so."),
+         of a split network may both do so. A voter that is not listed with its address in `cluster.seeds`, or whose host's \
+         name has come to lead elsewhere, is started at another address only when its old process is certain to be gone: \
+         nothing else tells the two apart."),
     agreed("cluster.minority", Kind::Choice(&["read-only", "serve", "stop"]), Default::Is("read-only"),
         "What members do that cannot form a majority of the voters: answer sends with NOT_PRIMARY, or form an unfenced view \
          of their own. `stop` is not built yet and is refused."),

@@ -1,13 +1,12 @@
 //! What is kept of suspects, and what a member does with each word about one: every rule by itself.
 
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 use super::*;
 use crate::core::links::Peer;
 use crate::core::{Ended, Output, Setup};
 use crate::types::{Ballot, MemberInfo, Seat, Tags, ViewId, millis};
-use crate::wire::control::{HEADER_BYTES, Install, body_length};
+use crate::wire::control::{HEADER_BYTES, Install, Join, body_length};
 use crate::wire::{Proposal, Sparse};
 
 const NOW: Time = Time(1_000_000_000);
@@ -115,7 +114,7 @@ fn told_host(member: &mut Member) -> usize {
 }
 
 fn check(until: Time, redials: u8) -> Check {
-    Check { conn: Some(ConnId(1)), until, redials, askers: Vec::new() }
+    Check { conn: Some(ConnId(1)), until, redials, askers: BTreeSet::new() }
 }
 
 #[test]
@@ -248,7 +247,7 @@ fn voters_that_are_believed_gone_are_looked_at_again_and_nobody_else() {
     [2, 3].into_iter().for_each(|node| think(&mut m, node, Sight::Dead, 0));
     m.look_at_voters_again();
     assert_eq!(checked(&m), [who(2)]);
-    assert_eq!(m.suspicion.checks[&who(2)].askers, [who(0)]);
+    assert_eq!(m.suspicion.checks[&who(2)].askers, [who(0)].into());
 }
 
 #[test]
@@ -370,7 +369,7 @@ fn when_the_coordinator_is_lost_those_that_may_come_next_are_dialled_if_nothing_
     think(&mut m, 3, Sight::Alive, HALF - 1);
     m.end_check(who(0), Sight::Silent);
     assert_eq!(checked(&m), [who(1), who(2)], "4 is heard, 3 was seen just now");
-    assert_eq!(m.suspicion.checks[&who(2)].askers, [who(5)]);
+    assert_eq!(m.suspicion.checks[&who(2)].askers, [who(5)].into());
 
     let mut m = member(5, &PAIRS);
     m.end_check(who(3), Sight::Silent);
@@ -431,6 +430,19 @@ fn what_strangers_say_or_is_said_of_strangers_or_of_oneself_is_nothing() {
         m.on_observation(seen(observer, subject, Sight::Alive));
         assert!(m.suspicion.reports.is_empty(), "{observer:?} of {subject:?}");
     }
+}
+
+/// A connection that is no member's may say so without end (M1).
+#[test]
+fn nothing_is_kept_of_what_strangers_ask_or_of_what_is_said_of_them_or_twice() {
+    let mut m = member(0, &[0; 3]);
+    m.on_ask(STRANGER, who(1));
+    assert_eq!(checked(&m), []);
+    (0..2).for_each(|_| m.on_ask(who(2), who(1)));
+    assert_eq!(m.suspicion.checks[&who(1)].askers, [who(2)].into());
+    let unheard = vec![STRANGER, who(1), STRANGER, who(1)];
+    m.on_join(STRANGER, Join { name: name(9), incarnation: STRANGER, address: address(9), unheard });
+    assert_eq!(m.changes.joiners[&STRANGER].unheard, [who(1)]);
 }
 
 #[test]
