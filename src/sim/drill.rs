@@ -1,6 +1,8 @@
 //! Drills: short sequences of faults that chance alone puts together too seldom. Some seeds have one; until it is over, nothing
 //! else disturbs the cluster, so that what is seen has one cause.
 
+use std::ops::Range;
+
 use super::faults::FaultKind;
 use super::load::Load;
 use super::network::Conditions;
@@ -13,8 +15,11 @@ use crate::wire::session::Role;
 
 /// Seeds of a thousand that begin with a drill.
 const SHARE: u32 = 150;
-/// Keeps the draw apart from all others of the seed.
+/// Seeds of a thousand, among the others, that begin with the last voter.
+const LAST_VOTER_SHARE: u32 = 25;
+/// Keeps these draws apart from all others of the seed.
 const SALT: u64 = 0xd255;
+const LAST_VOTER_SALT: u64 = 0x6c_6173_74;
 /// When a drill begins, and when the last one is over.
 const BEGIN: Micros = millis(6_000);
 pub(super) const END: Micros = millis(30_000);
@@ -41,10 +46,13 @@ pub(crate) enum Drill {
     StumblingJoiner,
     /// A member leaves and hears nobody meanwhile, and one whose sessions it holds copies of crashes.
     DeafLeaver,
+    /// Of three voters two crash that upheld the lease of a coordinator which is none; the third one, which does not hear it, is left.
+    LastVoter,
 }
 
 impl Drill {
-    pub const ALL: [Drill; 8] = [
+    /// Those that are drawn with equal chances.
+    const ALL: [Drill; 8] = [
         Drill::LoneAccuser,
         Drill::DeafMember,
         Drill::DeafGroup,
@@ -58,43 +66,52 @@ impl Drill {
     /// The drill of a seed, if it has one.
     pub fn of(seed: u64, profile: &Profile) -> Option<Drill> {
         let mut random = Random::new(seed ^ SALT);
-        let has = random.chance(SHARE) && profile.name == "lan";
-        has.then(|| *random.pick(&Drill::ALL))
+        let last_voter = || Random::new(seed ^ LAST_VOTER_SALT).chance(LAST_VOTER_SHARE).then_some(Drill::LastVoter);
+        let drawn = if random.chance(SHARE) { Some(*random.pick(&Drill::ALL)) } else { last_voter() };
+        drawn.filter(|_| profile.name == "lan")
     }
 
     /// How many members it needs.
     pub fn least_members(self) -> usize {
         match self {
             Drill::DeafGroup => 5,
-            Drill::DeafLeaver | Drill::LoneDecision | Drill::BusyChanges | Drill::StumblingJoiner => 4,
+            Drill::DeafLeaver
+            | Drill::LoneDecision
+            | Drill::BusyChanges
+            | Drill::StumblingJoiner
+            | Drill::LastVoter => 4,
             _ => 3,
         }
     }
 
     /// What the network must be like.
     pub fn adjust_conditions(self, conditions: &mut Conditions) {
-        if matches!(self, Drill::LoneAccuser | Drill::DeafGroup | Drill::StumblingJoiner) {
+        if matches!(self, Drill::LoneAccuser | Drill::DeafGroup | Drill::StumblingJoiner | Drill::LastVoter) {
             conditions.loss = 0;
         }
     }
 
     /// What all members must have in common.
     pub fn adjust(self, setup: &mut Setup) {
-        let vote = |setup: &mut Setup, voters: usize| {
-            setup.voters = (0..voters).map(|n| Name::new(&format!("n{n}"))).collect();
+        let vote = |setup: &mut Setup, voters: Range<usize>| {
+            setup.voters = voters.map(|n| Name::new(&format!("n{n}"))).collect();
             setup.minority = MinorityPolicy::ReadOnly;
         };
         match self {
             Drill::LoneAccuser | Drill::DeafMember | Drill::BusyChanges => {}
             Drill::DeafGroup => {
                 setup.group_size = 2 + setup.group_size % 2;
-                vote(setup, 3);
+                vote(setup, 0..3);
             }
             Drill::Comeback => {
                 setup.refusal_proves_death = true;
-                vote(setup, 3);
+                vote(setup, 0..3);
             }
-            Drill::LoneDecision | Drill::DeafLeaver => vote(setup, 3),
+            Drill::LastVoter => {
+                setup.refusal_proves_death = true;
+                vote(setup, 1..4);
+            }
+            Drill::LoneDecision | Drill::DeafLeaver => vote(setup, 0..3),
             Drill::StumblingJoiner => setup.stable_events = true,
         }
     }
@@ -120,6 +137,7 @@ impl Drill {
             Drill::LoneDecision => lone_decision(world),
             Drill::BusyChanges => busy_changes(world),
             Drill::DeafLeaver => deaf_leaver(world),
+            Drill::LastVoter => last_voter(world),
             Drill::StumblingJoiner => {}
         });
     }
@@ -198,6 +216,29 @@ fn comeback(world: &mut World) {
         }
         world.after(millis(8_000), move |world| world.heal(&[&voters, &rest]));
     });
+}
+
+/// Voters start again until somebody else coordinates; then it is played.
+fn last_voter(world: &mut World) {
+    const VOTERS: [usize; 3] = [1, 2, 3];
+    VOTERS.iter().for_each(|voter| world.start(*voter));
+    let Some((view, nodes)) = newest_view(world) else { return };
+    let coordinator = nodes[view.coordinator()];
+    let all_there = VOTERS.iter().all(|voter| nodes.contains(voter));
+    if world.now > millis(20_000) {
+        return;
+    }
+    if !all_there || VOTERS.contains(&coordinator) {
+        if all_there {
+            world.crash(coordinator);
+        }
+        return world.after(millis(3_000), last_voter);
+    }
+    let [one, other, last] = VOTERS;
+    cut_for(world, FaultKind::MissingLink, both_ways(coordinator, [last].into_iter()), millis(6_000));
+    let die = millis(world.random.between(1_600, 2_900));
+    world.after(die, move |world| [one, other].iter().for_each(|voter| world.crash(*voter)));
+    world.after(millis(7_000), move |world| [one, other].iter().for_each(|voter| world.start(*voter)));
 }
 
 fn lone_decision(world: &mut World) {

@@ -23,6 +23,10 @@ const QUIETER_BEYOND: usize = 24;
 const EXTREME_SALT: u64 = 0x31_2064;
 /// Keeps the draw of witnesses apart.
 const WITNESS_SALT: u64 = 0x0077_6974_6e65;
+/// Keeps the draw of who votes apart.
+const ELECTORATE_SALT: u64 = 0x65_6c65_6374;
+/// Keeps the draw of how fast copies are made anew apart.
+const RESTORE_SALT: u64 = 0x0072_6573_746f;
 /// Keeps the draw of messages outside of streams apart.
 const LOOSE_SALT: u64 = 0x006c_6f6f_7365;
 /// Keeps the draw of the time that starters have apart.
@@ -101,6 +105,8 @@ impl Swarm {
         let mut template = draw_template(&mut random, members, &profile);
         if let Some(drill) = drill {
             drill.adjust(&mut template);
+        } else {
+            draw_electorate(&mut template, members, seed);
         }
         let mut settings = Settings::new(seed, members + 2);
         settings.plant = plant;
@@ -322,17 +328,24 @@ fn draw_large(world: &mut World, seed: u64) {
     }
 }
 
+/// In some seeds those vote whom the others look up to in nothing: who coordinates is none of them. Drawn apart from all else.
+fn draw_electorate(template: &mut Setup, members: usize, seed: u64) {
+    if Random::new(seed ^ ELECTORATE_SALT).chance(200) {
+        let voters = template.voters.len();
+        template.voters = (members - voters..members).map(|n| Name::new(&format!("n{n}"))).collect();
+    }
+}
+
 /// In some seeds one or two of the voters carry no messages. Drawn apart from all else.
 fn draw_witnesses(world: &mut World, seed: u64) {
     let mut random = Random::new(seed ^ WITNESS_SALT);
-    let voters = world.nodes[0].setup.voters.len();
-    if voters < 2 || !random.chance(150) {
+    let voters: Vec<usize> = (0..world.nodes.len()).filter(|node| votes(world, *node)).collect();
+    if voters.len() < 2 || !random.chance(150) {
         return;
     }
-    let count = if voters > 3 && random.chance(300) { 2 } else { 1 };
+    let count = if voters.len() > 3 && random.chance(300) { 2 } else { 1 };
     for _ in 0..count {
-        let node = random.below(voters as u64) as usize;
-        world.nodes[node].setup.witness = true;
+        world.nodes[*random.pick(&voters)].setup.witness = true;
     }
 }
 
@@ -354,6 +367,12 @@ fn draw_visitors(world: &mut World, seed: u64, at_most: Option<usize>) {
         if random.chance(200) {
             let bytes = random.between(6_000, 20_000) as usize;
             world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.memory_bytes = bytes);
+        }
+        // So slowly that a member comes to look at a session only when much has happened since.
+        let mut restore = Random::new(seed ^ RESTORE_SALT);
+        if restore.chance(200) {
+            let bytes_per_s = *restore.pick(&[5_000, 20_000, 100_000]);
+            world.nodes.iter_mut().for_each(|slot| slot.setup.sessions.restore_bytes_per_s = bytes_per_s);
         }
         if random.chance(250) {
             let bounds = Asynchronous {
@@ -391,6 +410,11 @@ fn start_nodes(world: &mut World, random: &mut Random, count: usize, quiet_until
     }
 }
 
+fn votes(world: &World, node: usize) -> bool {
+    let setup = &world.nodes[node].setup;
+    setup.voters.contains(&setup.name)
+}
+
 /// Faults stop: links are whole, hosts are up and poll, processes run. Who is down comes back if it votes, and by chance otherwise.
 fn calm(world: &mut World) {
     world.calm = true;
@@ -404,9 +428,7 @@ fn calm(world: &mut World) {
         world.set_lag(node, 0);
         world.resume(node);
         world.poll_again(node);
-        let slot = &world.nodes[node];
-        let votes = slot.setup.voters.contains(&slot.setup.name);
-        if votes || world.random.chance(500) {
+        if votes(world, node) || world.random.chance(500) {
             world.start(node);
         }
     }
