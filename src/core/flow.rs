@@ -12,7 +12,7 @@ use super::sessions::Sessions;
 use crate::types::{ConnId, Incarnation, Index, Seat, Time, limits};
 use crate::wire::Malformed;
 use crate::wire::batch::Header;
-use crate::wire::control::{Control, Credit, Expelled, Progress, Sight};
+use crate::wire::control::{Control, Expelled, Progress, Sight};
 
 /// Batches numbered in one turn: control and other links get their turn between.
 const BATCHES_PER_TURN: usize = 16;
@@ -142,14 +142,6 @@ impl Member {
             self.want_credit();
         }
         self.apply_and_keep(fx);
-    }
-
-    /// The window is full and something waits: asks the leader for credit (R25).
-    fn want_credit(&mut self) {
-        let Some(f) = &mut self.fanout else { return };
-        let Some(bytes) = f.window.want() else { return };
-        let (tag, leader) = (f.view.tag(), f.view.members[f.view.leader_of(f.me)].incarnation);
-        self.send_to(leader, Control::CreditWant(Credit { tag, bytes }));
     }
 
     fn send_to_single(&mut self, outbox: &mut Outbox) {
@@ -310,6 +302,7 @@ impl Member {
         f.window.ask_again();
         f.begin_with(index);
         self.apply(&mut fx);
+        self.tell_credit(index);
         self.direct.retry_now(self.now);
         self.tell_ways(index);
     }
@@ -363,70 +356,6 @@ impl Member {
         let Some(index) = self.in_view(from, progress.tag) else { return };
         let Some(f) = self.fanout.as_mut().filter(|f| f.view.leader_of(f.me) == index) else { return };
         progress.entries.iter().for_each(|(s, batch)| f.held_by_all(*s as usize, *batch));
-    }
-
-    pub(super) fn on_credit_want(&mut self, from: Incarnation, credit: Credit) {
-        if let (Some(index), Some(pool)) = (self.in_view(from, credit.tag), &mut self.pool) {
-            pool.want(index);
-            self.serve_credit();
-        }
-    }
-
-    pub(super) fn on_credit_return(&mut self, from: Incarnation, credit: Credit) {
-        if let (Some(index), Some(pool)) = (self.in_view(from, credit.tag), &mut self.pool) {
-            pool.returned(index, credit.bytes);
-            self.serve_credit();
-        }
-    }
-
-    fn serve_credit(&mut self) {
-        let (Some(f), Some(pool)) = (&self.fanout, &mut self.pool) else { return };
-        let tag = f.view.tag();
-        let mut told = Vec::new();
-        while let Some((member, bytes)) = pool.grant() {
-            told.push((f.view.members[member].incarnation, Control::CreditGrant(Credit { tag, bytes })));
-        }
-        if let Some(member) = pool.recall() {
-            told.push((f.view.members[member].incarnation, Control::CreditRecall(Credit { tag, bytes: 0 })));
-        }
-        for (to, control) in told {
-            self.send_to(to, control);
-        }
-    }
-
-    pub(super) fn on_credit_grant(&mut self, from: Incarnation, credit: Credit) {
-        if self.in_view(from, credit.tag).is_some()
-            && let Some(f) = &mut self.fanout
-        {
-            f.window.granted(credit.bytes.min(self.setup.window_bytes as u64));
-            self.hurry = true;
-        }
-    }
-
-    pub(super) fn on_credit_recall(&mut self, from: Incarnation, credit: Credit) {
-        if self.in_view(from, credit.tag).is_some() {
-            if let Some(f) = &mut self.fanout {
-                f.window.recalled();
-            }
-            self.give_credit_back(false);
-        }
-    }
-
-    /// Credit that is not needed goes back to the leader's pool.
-    pub(super) fn tick_window(&mut self) {
-        let idle = self.fanout.as_ref().is_some_and(|f| f.streams[f.me].retained_bytes() == 0) && !self.backlog;
-        self.give_credit_back(idle);
-        self.serve_credit();
-    }
-
-    fn give_credit_back(&mut self, idle: bool) {
-        let Some(f) = &mut self.fanout else { return };
-        let unstable = f.streams[f.me].retained_bytes();
-        let bytes = f.window.give_back(unstable, idle);
-        if bytes > 0 {
-            let (tag, leader) = (f.view.tag(), f.view.members[f.view.leader_of(f.me)].incarnation);
-            self.send_to(leader, Control::CreditReturn(Credit { tag, bytes }));
-        }
     }
 
     /// Moves what was accepted towards the host, and tells others how far we are.

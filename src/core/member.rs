@@ -450,7 +450,7 @@ impl Member {
         stats.chunks_pinned = self.links.chunks() as u64;
         stats.delivery_queue_bytes = self.budget.outstanding as u64;
         stats.unstable_bytes = self.fanout.as_ref().map_or(0, Fanout::retained_bytes) + self.direct.bytes();
-        stats.credit_bytes = self.fanout.as_ref().map_or(0, |f| f.window.credit);
+        stats.credit_bytes = self.fanout.as_ref().map_or(0, |f| f.window.credit());
         let repair = self.fanout.as_ref().and_then(|f| f.cast.as_ref()).map(|cast| cast.counts).unwrap_or_default();
         stats.repairs_asked += repair.asked;
         stats.repair_bytes_sent += repair.repair_bytes;

@@ -12,6 +12,7 @@ mod buffers;
 mod builder;
 mod changes;
 mod claims;
+mod credit;
 mod detector;
 mod direct;
 mod effects;

@@ -9,7 +9,9 @@ use crate::types::{Index, View, limits};
 #[derive(Clone, Hash, Debug)]
 pub(crate) struct Window {
     reserved: u64,
-    pub(crate) credit: u64,
+    /// All credit that came in this view, and all of it that was given back.
+    granted: u64,
+    returned: u64,
     /// A wish for credit is on its way.
     asked: bool,
     /// The leader wants credit back until so much is left.
@@ -30,7 +32,7 @@ pub(crate) fn split(view: &View, total: usize, reserved: usize) -> (u64, u64) {
 
 impl Window {
     pub(crate) fn new(reserved: u64) -> Window {
-        Window { reserved, credit: 0, asked: false, keep: None }
+        Window { reserved, granted: 0, returned: 0, asked: false, keep: None }
     }
 
     /// What this sender may always have unstable in this view.
@@ -38,11 +40,15 @@ impl Window {
         self.reserved
     }
 
+    pub(crate) fn credit(&self) -> u64 {
+        self.granted - self.returned
+    }
+
     /// Bytes that may be numbered now, of `waiting`. With nothing unstable at least a small batch always may. A window that opens
     /// by little at a time stays shut until there is room for a whole batch, or a quarter of it: otherwise every report would let
     /// out a batch as small as itself, whose reports do the same (RFC 1122, 4.2.3.4, has this for TCP).
     pub(crate) fn room(&self, unstable: u64, cap: usize, waiting: usize) -> usize {
-        let limit = (self.reserved + self.credit).min(cap as u64);
+        let limit = (self.reserved + self.credit()).min(cap as u64);
         let room = limit.saturating_sub(unstable) as usize;
         let worth = waiting.min(limits::BATCH_BYTES).min(limit as usize / 4);
         match unstable {
@@ -61,9 +67,18 @@ impl Window {
         Some(UNIT)
     }
 
-    pub(crate) fn granted(&mut self, bytes: u64) {
-        self.credit += bytes;
-        self.asked = false;
+    /// The leader says how much it has granted in all; of that nobody ever has more than `most`.
+    pub(crate) fn granted(&mut self, total: u64, most: u64) {
+        let total = total.min(self.returned.saturating_add(most));
+        if total > self.granted {
+            self.granted = total;
+            self.asked = false;
+        }
+    }
+
+    /// All that was given back.
+    pub(crate) fn returned(&self) -> u64 {
+        self.returned
     }
 
     /// The link to the leader is new: what was asked may have been lost.
@@ -72,16 +87,16 @@ impl Window {
     }
 
     pub(crate) fn recalled(&mut self) {
-        self.keep = Some(self.keep.unwrap_or(self.credit) / 2);
+        self.keep = Some(self.keep.unwrap_or(self.credit()) / 2);
     }
 
-    /// What can be given back now: all when idle, else what was recalled and is not in use.
+    /// Gives back what can be given now: all when idle, else what was recalled and is not in use. Answers how much that was.
     pub(crate) fn give_back(&mut self, unstable: u64, idle: bool) -> u64 {
-        let keep = if idle { 0 } else { self.keep.unwrap_or(self.credit) };
-        let unused = (self.reserved + self.credit).saturating_sub(unstable);
-        let back = self.credit.saturating_sub(keep).min(unused);
-        self.credit -= back;
-        if self.keep.is_some_and(|keep| self.credit <= keep) {
+        let keep = if idle { 0 } else { self.keep.unwrap_or(self.credit()) };
+        let unused = (self.reserved + self.credit()).saturating_sub(unstable);
+        let back = self.credit().saturating_sub(keep).min(unused);
+        self.returned += back;
+        if self.keep.is_some_and(|keep| self.credit() <= keep) {
             self.keep = None;
         }
         back
@@ -93,14 +108,28 @@ impl Window {
 pub(crate) struct Pool {
     total: u64,
     free: u64,
-    granted: BTreeMap<Index, u64>,
+    accounts: BTreeMap<Index, Account>,
     waiting: VecDeque<Index>,
     plants: Plants,
 }
 
+/// All that a member was granted in this view, and all of it that it gave back. Both only grow, and are told whole: what was lost with
+/// a link is made good by the next word, and a word that comes twice, or late, changes nothing.
+#[derive(Clone, Hash, Debug, Default)]
+struct Account {
+    granted: u64,
+    returned: u64,
+}
+
+impl Account {
+    fn held(&self) -> u64 {
+        self.granted - self.returned
+    }
+}
+
 impl Pool {
     pub(crate) fn new(total: u64, plants: Plants) -> Pool {
-        Pool { total, free: total, granted: BTreeMap::new(), waiting: VecDeque::new(), plants }
+        Pool { total, free: total, accounts: BTreeMap::new(), waiting: VecDeque::new(), plants }
     }
 
     /// A member asks; it is served in its turn.
@@ -110,7 +139,7 @@ impl Pool {
         }
     }
 
-    /// Serves the next that waits, if there is something to give.
+    /// Serves the next that waits, if there is something to give: who it is, and how much it was granted in all.
     pub(crate) fn grant(&mut self) -> Option<(Index, u64)> {
         let member = *self.waiting.front()?;
         let bytes = UNIT.min(self.free);
@@ -119,23 +148,30 @@ impl Pool {
         }
         self.waiting.pop_front();
         self.free -= bytes;
-        *self.granted.entry(member).or_default() += bytes;
-        Some((member, bytes))
+        let account = self.accounts.entry(member).or_default();
+        account.granted += bytes;
+        Some((member, account.granted))
+    }
+
+    /// All that a member was granted.
+    pub(crate) fn granted_to(&self, member: Index) -> u64 {
+        self.accounts.get(&member).map_or(0, |account| account.granted)
     }
 
     /// Whom to ask for credit when somebody waits in vain: who holds most, unless it is the one that waits.
     pub(crate) fn recall(&self) -> Option<Index> {
         let waiting = *self.waiting.front()?;
-        let own = self.granted.get(&waiting).copied().unwrap_or(0);
-        let (member, most) = self.granted.iter().max_by_key(|(_, bytes)| **bytes)?;
-        (*member != waiting && *most > own).then_some(*member)
+        let own = self.accounts.get(&waiting).map_or(0, Account::held);
+        let (member, most) = self.accounts.iter().max_by_key(|(_, account)| account.held())?;
+        (*member != waiting && most.held() > own).then_some(*member)
     }
 
-    /// A member gives back.
-    pub(crate) fn returned(&mut self, member: Index, bytes: u64) {
-        let granted = self.granted.entry(member).or_default();
-        let bytes = bytes.min(*granted);
-        *granted -= bytes;
+    /// A member says how much it has given back in all.
+    pub(crate) fn returned(&mut self, member: Index, total: u64) {
+        let Some(account) = self.accounts.get_mut(&member) else { return };
+        let total = total.clamp(account.returned, account.granted);
+        let bytes = total - account.returned;
+        account.returned = total;
         if !self.plants.has(Plant::LeakCredit) {
             self.free += bytes;
         }
@@ -144,7 +180,7 @@ impl Pool {
 
     /// Nothing is created and nothing is lost.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let granted: u64 = self.granted.values().sum();
+        let granted: u64 = self.accounts.values().map(Account::held).sum();
         if self.free + granted == self.total {
             return Ok(());
         }
@@ -156,6 +192,8 @@ impl Pool {
 mod tests {
     use super::*;
 
+    const MOST: u64 = 1 << 30;
+
     #[test]
     fn credit_goes_round_and_comes_back() {
         let mut pool = Pool::new(UNIT, Plants::default());
@@ -166,7 +204,7 @@ mod tests {
         assert_eq!(pool.recall(), Some(1));
         let mut window = Window::new(1000);
         assert_eq!(window.want(), Some(UNIT));
-        window.granted(UNIT);
+        window.granted(UNIT, MOST);
         window.recalled();
         let back = window.give_back(0, false);
         assert_eq!(back, UNIT / 2);
@@ -194,7 +232,7 @@ mod tests {
         assert_eq!(window.room(75_000, LONG, LONG), 25_000);
         assert_eq!(window.room(99_000, LONG, 1_000), 1_000, "all that waits");
         assert_eq!(window.room(99_001, LONG, 1_000), 0);
-        window.granted(900_000);
+        window.granted(900_000, MOST);
         assert_eq!(window.room(1_000_000 - limits::BATCH_BYTES as u64, LONG, LONG), limits::BATCH_BYTES);
         assert_eq!(window.room(1_000_001 - limits::BATCH_BYTES as u64, LONG, LONG), 0);
         assert_eq!(window.room(30_001, 40_000, LONG), 0, "who has less room than the window counts");
@@ -205,7 +243,7 @@ mod tests {
     #[test]
     fn what_is_in_use_is_not_given_back() {
         let mut window = Window::new(1000);
-        window.granted(5000);
+        window.granted(5000, MOST);
         assert_eq!(window.give_back(6000, true), 0);
         assert_eq!(window.give_back(2000, true), 4000);
     }
@@ -216,22 +254,22 @@ mod tests {
         assert_eq!((window.want(), window.want()), (Some(UNIT), None), "one wish is on its way");
         window.ask_again();
         assert_eq!((window.want(), window.want()), (Some(UNIT), None));
-        window.granted(UNIT);
-        assert_eq!((window.credit, window.want()), (UNIT, Some(UNIT)));
+        window.granted(UNIT, MOST);
+        assert_eq!((window.credit(), window.want()), (UNIT, Some(UNIT)));
     }
 
     #[test]
     fn what_is_recalled_is_given_back_as_it_comes_out_of_use_and_then_no_more() {
         let mut window = Window::new(1000);
-        window.granted(8_000);
+        window.granted(8_000, MOST);
         window.recalled();
         assert_eq!((window.give_back(7_000, false), window.give_back(7_000, false)), (2_000, 0));
-        assert_eq!((window.give_back(0, false), window.credit), (2_000, 4_000));
-        window.granted(3_000);
+        assert_eq!((window.give_back(0, false), window.credit()), (2_000, 4_000));
+        window.granted(11_000, MOST);
         assert_eq!(window.give_back(0, false), 0, "the next credit is nobody else's");
         window.recalled();
         window.recalled();
-        assert_eq!((window.give_back(0, false), window.credit), (5_250, 1_750), "half, and half of that");
+        assert_eq!((window.give_back(0, false), window.credit()), (5_250, 1_750), "half, and half of that");
     }
 
     #[test]
@@ -243,17 +281,40 @@ mod tests {
         }
         assert_eq!([pool.grant(), pool.grant(), pool.grant()], [Some((1, UNIT)), Some((2, UNIT)), None]);
         pool.want(2);
-        assert_eq!(pool.grant(), Some((2, UNIT)));
+        assert_eq!(pool.grant(), Some((2, 2 * UNIT)), "all that it was granted");
         pool.want(3);
         assert_eq!((pool.grant(), pool.recall()), (None, Some(2)), "who holds most");
         pool.returned(2, 3 * UNIT / 4 - 1);
         assert_eq!(pool.grant(), None, "a quarter of all is the least, or a unit");
-        pool.returned(2, 1);
+        pool.returned(2, 3 * UNIT / 4);
         assert_eq!(pool.grant(), Some((3, 3 * UNIT / 4)));
         pool.returned(1, 9 * UNIT);
         pool.returned(7, UNIT);
         assert_eq!((pool.free, pool.check()), (UNIT, Ok(())), "nobody gives back more than it has");
         pool.free -= 1;
         assert!(pool.check().is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_credit_is_told_whole_and_counts_once() {
+        let (mut pool, mut window) = (Pool::new(2 * UNIT, Plants::default()), Window::new(1000));
+        for _ in 0..2 {
+            pool.want(1);
+            assert!(pool.grant().is_some(), "the first one is lost on its way");
+        }
+        let granted = pool.granted_to(1);
+        window.granted(granted, MOST);
+        window.granted(UNIT, MOST);
+        assert_eq!(window.credit(), 2 * UNIT, "what comes late says nothing new");
+        for unstable in [UNIT, 0] {
+            window.give_back(unstable, true);
+        }
+        let returned = window.returned();
+        pool.returned(1, returned);
+        pool.returned(1, returned);
+        pool.returned(1, UNIT);
+        assert_eq!((pool.free, pool.check()), (2 * UNIT, Ok(())));
+        window.granted(u64::MAX, MOST);
+        assert_eq!(window.credit(), MOST, "however much is said");
     }
 }

@@ -60,5 +60,29 @@ fn a_member_gives_half_of_its_credit_back_when_it_is_recalled() {
     // More credit asks for a turn in which what waits is taken.
     stage.member.exchange(stage.now, &mut Outbox::new(WINDOW, WINDOW));
     stage.pass(millis(1_000));
-    assert_eq!(credit(&stage.heard(PEER)), [("returned", 3_000)], "it sends nothing: the rest is of no use to it");
+    assert_eq!(credit(&stage.heard(PEER)), [("returned", 6_000)], "it sends nothing: the rest is of no use to it");
+}
+
+#[test]
+fn what_was_granted_or_given_back_is_told_again_over_a_new_link() {
+    let (mut leader, tag) = led_by_the_first_of(&[ME, PEER, THIRD]);
+    let want = Control::CreditWant(Credit { tag, bytes: POOL });
+    leader.say(PEER, &want);
+    leader.renew_link(PEER);
+    assert_eq!(credit(&leader.heard(PEER)), [("granted", POOL)], "it may be lost");
+    leader.say(PEER, &Control::CreditReturn(Credit { tag, bytes: POOL }));
+    leader.say(PEER, &want);
+    assert_eq!(credit(&leader.heard(PEER)), [("granted", 2 * POOL)], "in all");
+    leader.say(PEER, &Control::CreditReturn(Credit { tag, bytes: POOL }));
+    leader.say(THIRD, &want);
+    assert_eq!(credit(&leader.heard(THIRD)), [], "what is said again gives nothing back");
+
+    let (mut member, tag) = led_by_the_first_of(&[PEER, ME, THIRD]);
+    member.say(PEER, &Control::CreditGrant(Credit { tag, bytes: 6_000 }));
+    member.say(PEER, &Control::CreditGrant(Credit { tag, bytes: 6_000 }));
+    member.say(THIRD, &Control::CreditGrant(Credit { tag, bytes: 9_000 }));
+    assert_eq!(member.member.stats().credit_bytes, 6_000, "that is all, and nobody else grants");
+    member.say(PEER, &Control::CreditRecall(Credit { tag, bytes: 0 }));
+    member.renew_link(PEER);
+    assert_eq!(credit(&member.heard(PEER)), [("returned", 3_000)], "it may be lost");
 }

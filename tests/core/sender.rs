@@ -2,11 +2,11 @@
 
 use crate::stage::Stage;
 use crate::support::{Stream, tag_between};
-use decurion::core::{CloseCause, Event, Input, Outbox, Payload, Setup, To};
+use decurion::core::{Event, Input, Outbox, Payload, Setup, To};
 use decurion::types::{Code, Incarnation, Seat};
 use decurion::wire::Proposal;
 use decurion::wire::batch::{Entry, HEADER_BYTES, Header, Level};
-use decurion::wire::control::{Progress, Purpose};
+use decurion::wire::control::Progress;
 
 pub struct Sender {
     pub stage: Stage,
@@ -109,9 +109,6 @@ impl Sender {
 
     /// The link to one of the others breaks, and comes up again.
     pub fn renew_link(&mut self, who: Incarnation) {
-        if !self.stage.closed.contains(&self.stage.conns[&who]) {
-            self.stage.tell(Input::Closed(self.stage.conns[&who], CloseCause::Peer));
-        }
-        self.stage.connect(who, Purpose::Link);
+        self.stage.renew_link(who);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::support::{WAKES_AT_ONCE, hello, mix};
-use decurion::core::{Event, Input, Member, Output, Seed, Setup};
+use decurion::core::{CloseCause, Event, Input, Member, Output, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Micros, Name, Seat, Tags, Time, ViewId, millis};
 use decurion::wire::batch;
 use decurion::wire::control::{
@@ -173,6 +173,14 @@ impl Stage {
         let conn = self.member.accept(self.now, address(who)).expect("a stranger is welcome");
         self.conns.insert(who, conn);
         self.say(who, &Control::Hello(hello("test", name(who), (who, address(who)), purpose)));
+    }
+
+    /// The link to one of the others breaks, and comes up again.
+    pub fn renew_link(&mut self, who: Incarnation) {
+        if !self.closed.contains(&self.conns[&who]) {
+            self.tell(Input::Closed(self.conns[&who], CloseCause::Peer));
+        }
+        self.connect(who, Purpose::Link);
     }
 
     /// A newcomer asks for admission that hears all leaders but these.
