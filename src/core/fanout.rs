@@ -70,8 +70,9 @@ pub(crate) struct Fanout {
     /// Set by a promise: this view takes nothing new (R16).
     pub(crate) frozen: bool,
     pub(crate) streams: Vec<Stream>,
-    /// Bytes of all that they keep for others.
+    /// Bytes of all that they keep for others, and how many that may be where nobody waits for us.
     pub(super) kept: u64,
+    pub(super) bound: u64,
     /// Streams of which something waits to be taken that may be.
     behind: FixedBitSet,
     /// Who says what comes next in the order of all members.
@@ -99,6 +100,7 @@ impl Fanout {
             me,
             frozen: false,
             kept: 0,
+            bound: u64::MAX,
             coordinator: view.coordinator(),
             order: Order::new(view.len()),
             grants: Grants::new(LargeRules::default()),
@@ -112,6 +114,11 @@ impl Fanout {
             plants,
             delivered: 0,
         }
+    }
+
+    /// Keeps at most so many bytes, where nobody waits for us.
+    pub(crate) fn bounded(self, bound: u64) -> Fanout {
+        Fanout { bound, ..self }
     }
 
     /// Streams come by multicast: over connections go only those that somebody asks for.
@@ -380,6 +387,11 @@ impl Fanout {
         let taken = self.behind.is_clear() && !self.refused && !self.order.is_waiting() && !self.grants.is_waiting();
         let cast = self.cast.as_ref().is_none_or(|cast| self.frozen || cast.is_at_rest(now));
         taken && cast && self.holding.is_none() && !self.stability.is_due(now)
+    }
+
+    /// Whether we keep more than we may. Only a member that is not ready can: others do not wait for it (R24).
+    pub(crate) fn overflows(&self) -> bool {
+        self.kept >= self.bound && !self.view.members[self.me].ready && !self.frozen
     }
 
     /// Whether something waits that the host's queue has no room for.

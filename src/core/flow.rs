@@ -378,6 +378,10 @@ impl Member {
             self.direct.take(f.view.id, &mut self.budget, &mut fx.events);
         }
         self.apply_and_keep(fx);
+        if self.fanout.as_ref().is_some_and(Fanout::overflows) {
+            let address = self.summary().map(|s| s.address);
+            return self.restart("it is not ready, and its host takes less than comes", address);
+        }
         self.tell_tail();
         for (to, ack) in self.direct.acknowledgements(|_| Some(0)) {
             self.send_to(to, Control::DirectAck(ack));
@@ -397,6 +401,16 @@ impl Member {
         }
     }
 
+    /// Nobody waits for a member that is not ready: if its link takes less than comes, the link goes, and what it lacks then it is told (R24).
+    fn bound_queue(&mut self, to: Incarnation) {
+        let bound = self.fanout.as_ref().map_or(u64::MAX, |f| f.bound);
+        if let Some(conn) =
+            self.links.link(to).filter(|id| self.links.get(*id).is_some_and(|c| c.queued_data() > bound))
+        {
+            self.close(conn);
+        }
+    }
+
     /// The last that a step wants done; the next one uses the same memory.
     pub(super) fn apply_and_keep(&mut self, mut fx: Effects) {
         self.apply(&mut fx);
@@ -412,6 +426,9 @@ impl Member {
         let Some(view) = self.fanout.as_ref().map(|f| f.view.clone()) else { return fx.clear() };
         for (to, slice) in fx.data.drain(..) {
             self.links.send_data(view.members[to].incarnation, slice);
+            if !view.members[to].ready {
+                self.bound_queue(view.members[to].incarnation);
+            }
         }
         if !fx.casts.is_empty() {
             self.cast_all(fx.casts.drain(..));

@@ -73,6 +73,11 @@ impl Conn {
         self.queue.bytes()
     }
 
+    /// Of these, batches.
+    pub(crate) fn queued_data(&self) -> u64 {
+        (self.queue.bytes() - self.queue.control_bytes()) as u64
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.queue.bytes() == 0
     }

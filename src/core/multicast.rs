@@ -131,7 +131,7 @@ impl Member {
     pub(super) fn with_multicast(&self, fanout: Fanout) -> Fanout {
         let Some(multicast) = self.setup.multicast.as_ref().filter(|m| m.carries) else { return fanout };
         let (streams, me) = (fanout.view.len(), fanout.me);
-        let (bound, rate) = (self.setup.window_bytes as u64 * 3 / 2, multicast.repair_bytes_per_s);
+        let (bound, rate) = (fanout.bound, multicast.repair_bytes_per_s);
         fanout.by_multicast(Reception::new(streams, me, bound, rate, self.now))
     }
 

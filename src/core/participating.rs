@@ -12,7 +12,7 @@ use super::io::{Event, MemberRef, ViewChange};
 use super::mark::Mark;
 use super::member::{Member, neighbours};
 use super::plant::Plant;
-use super::window::{Pool, Window, split};
+use super::window::{Pool, Window, most_kept, split};
 use crate::types::{Ballot, ConnId, Incarnation, Index, Micros, Time, View, ViewId, millis};
 use crate::wire::batch::{HEADER_BYTES, Header};
 use crate::wire::control::{
@@ -338,8 +338,9 @@ impl Member {
         self.keep_counts(before.as_ref());
         self.marks.reach(if before.is_some() { Mark::Installed } else { Mark::InstalledFirst });
         let (reserved, pool) = split(&view, self.setup.window_bytes, self.setup.window_reserved_bytes);
-        let mut fanout =
-            Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants).with_large(self.setup.large);
+        let mut fanout = Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants)
+            .with_large(self.setup.large)
+            .bounded(most_kept(self.setup.window_bytes));
         if let Some(before) = &before {
             fanout.continue_from(before);
         }

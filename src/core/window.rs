@@ -30,6 +30,11 @@ pub(crate) fn split(view: &View, total: usize, reserved: usize) -> (u64, u64) {
     (reserved, (total - reserved * members) / view.groups.len().max(1) as u64)
 }
 
+/// Most bytes that a member keeps of all streams to everybody: what windows allow, and half as much for news that is late of what is stable.
+pub(crate) fn most_kept(total: usize) -> u64 {
+    total as u64 * 3 / 2
+}
+
 impl Window {
     pub(crate) fn new(reserved: u64) -> Window {
         Window { reserved, granted: 0, returned: 0, asked: false, keep: None }

@@ -63,6 +63,7 @@ mod stream_links;
 mod support;
 mod taken_up;
 mod taking_part;
+mod unready;
 mod verdicts;
 mod voting;
 mod waiting_sends;
