@@ -228,6 +228,11 @@ impl Links {
         }
     }
 
+    /// Whether one more control frame would be said there, or wait.
+    pub(crate) fn takes_control(&self, id: ConnId) -> bool {
+        self.get(id).is_some_and(|conn| conn.peer().is_some() || conn.waiting.len() < WAITING_FRAMES)
+    }
+
     /// The same of a frame that many get, and that was encoded for all of them.
     pub(crate) fn send_encoded(&mut self, id: ConnId, control: &Control, frame: Bytes) {
         let Some(conn) = self.conns.get_mut(&id) else { return };

@@ -22,6 +22,7 @@ use super::loose::LooseEnds;
 use super::mark::{Mark, Marks};
 use super::merging::History;
 use super::multicast::Group;
+use super::participating::WantedCut;
 use super::plant::Plants;
 use super::quorum::Rules;
 use super::sessions::{SessionCounts, Sessions};
@@ -33,7 +34,7 @@ use super::window::Pool;
 use super::{Stats, lease::Lease};
 use crate::types::{ConnId, Incarnation, Index, Micros, Name, Time, View, ViewId, limits, millis};
 use crate::wire::Proposal;
-use crate::wire::control::{Control, Cut};
+use crate::wire::control::Control;
 
 /// So many long messages that were put together may wait for the host in memory that is used again.
 const WHOLE_CHUNKS: usize = 64;
@@ -82,7 +83,7 @@ pub struct Member {
     pub(super) installed: Option<Proposal>,
     pub(super) installed_at: Time,
     pub(super) laggards: Laggards,
-    pub(super) wanted_cut: Option<Cut>,
+    pub(super) wanted_cut: Option<WantedCut>,
     pub(super) history: History,
     pub(super) seeking: Option<Seeking>,
     /// When the names of seeds are looked up next.

@@ -1,6 +1,7 @@
 //! Changing the view, as one who takes part: promise, hold the cut, accept, install (R16-R18). And the table of all
 //! control frames.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +20,13 @@ use crate::wire::control::{
     Control, Cut, Decided, Fetch, Fetched, Install, Prepare, Promise, Propose, ProposeChange, Reject, Vote,
 };
 use crate::wire::{Proposal, Sparse};
+
+/// What is to be held before the view ends, and over which connection each holder was asked for it.
+#[derive(Clone, Hash, Debug)]
+pub(crate) struct WantedCut {
+    cut: Cut,
+    asked: BTreeMap<Incarnation, ConnId>,
+}
 
 /// A member that has left keeps its connections for so long, until the others have installed the view without it.
 const GOODBYE: Micros = millis(30);
@@ -167,15 +175,17 @@ impl Member {
         if self.acceptor.promised_for(cut.number) != cut.ballot || cut.ballot.coordinator != from {
             return;
         }
-        let again = self.wanted_cut.as_ref().is_some_and(|wanted| wanted.ballot == cut.ballot);
-        self.wanted_cut = Some(cut);
+        let known = self.wanted_cut.take_if(|wanted| wanted.cut.ballot == cut.ballot);
+        let again = known.is_some();
+        self.wanted_cut = Some(known.unwrap_or_else(|| WantedCut { cut, asked: BTreeMap::new() }));
         self.pursue_cut(again);
     }
 
     /// Asks for what is missing of the cut; says so when nothing is (R17). What was asked for in vain is asked for over
-    /// connections of our own: the leaders between may be gone.
+    /// connections of our own: the leaders between may be gone. A connection loses nothing while it lives: over a slow one all of it comes
+    /// as well, and to ask again would only put as much behind it once more.
     fn pursue_cut(&mut self, again: bool) {
-        let Some(cut) = &self.wanted_cut else { return };
+        let Some(WantedCut { cut, asked }) = &self.wanted_cut else { return };
         let Some(f) = &self.fanout else { return };
         let missing = f.missing(cut.upto.iter().map(|(batch, _)| *batch));
         let (number, ballot) = (cut.number, cut.ballot);
@@ -184,18 +194,25 @@ impl Member {
             self.wanted_cut = None;
             return self.send_to(ballot.coordinator, Control::Held(Vote { number, ballot }));
         }
-        self.marks.reach(if again { Mark::CutFetchedDirectly } else { Mark::CutFetched });
-        let tag = f.view.tag();
-        let from = self.incarnation;
+        let (tag, from) = (f.view.tag(), self.incarnation);
+        let comes = |holder: &Incarnation| asked.get(holder).is_some_and(|conn| self.links.get(*conn).is_some());
         let requests: Vec<(Incarnation, Fetch)> = missing
             .into_iter()
             .map(|(s, first, last)| (cut.upto[s].1, Fetch { tag, from, sender: f.view.members[s].seat, first, last }))
+            .filter(|(holder, _)| !comes(holder))
             .collect();
         for (holder, fetch) in requests {
+            self.marks.reach(if again { Mark::CutFetchedDirectly } else { Mark::CutFetched });
             match again {
                 true => self.send_dialed(holder, &Control::Fetch(fetch)),
                 false => self.send_to(holder, Control::Fetch(fetch)),
             }
+            let over = self.links.link(holder).or_else(|| self.links.dialing(holder).filter(|_| again));
+            let Some(wanted) = &mut self.wanted_cut else { continue };
+            match over.filter(|conn| self.links.takes_control(*conn)) {
+                Some(conn) => wanted.asked.insert(holder, conn),
+                None => wanted.asked.remove(&holder),
+            };
         }
     }
 
@@ -211,7 +228,7 @@ impl Member {
     }
 
     fn on_fetched(&mut self, fetched: Fetched) {
-        let Some(cut) = self.wanted_cut.as_ref() else { return };
+        let Some(WantedCut { cut, .. }) = &self.wanted_cut else { return };
         let Some(f) = self.fanout.as_mut().filter(|f| f.view.tag() == fetched.tag && f.frozen) else { return };
         if fetched.frame.is_empty() {
             // Forgotten: only a member that did not count for stability can lack it. It alone starts again (R24).

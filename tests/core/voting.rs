@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::stage::{address, controls, entry};
 use crate::support::hello;
-use decurion::core::{Input, Member, Seed, Setup};
+use decurion::core::{CloseCause, Input, Member, Seed, Setup};
 use decurion::types::{Ballot, ConnId, Incarnation, MemberInfo, Seat, Time, View, ViewId};
 use decurion::wire::batch::{self, Entry, Level};
 use decurion::wire::control::{
@@ -32,11 +32,23 @@ fn found() -> (Member, ConnId) {
     let mut setup = Setup::new("test", "me", ME, address(ME));
     setup.seeds = vec![Seed { name: None, host: "127.0.0.1".to_owned(), port: 7_100 }];
     let mut member = Member::new(setup, NOW);
+    let conn = meet(&mut member);
+    (member, conn)
+}
+
+/// The coordinator connects with the member.
+fn meet(member: &mut Member) -> ConnId {
     let conn = member.accept(NOW, address(COORDINATOR)).expect("a stranger is welcome");
     let hello = hello("test", "coordinator", (COORDINATOR, address(COORDINATOR)), Purpose::Link);
     let hello = Hello { expects: ME, ..hello };
-    say(&mut member, conn, &Control::Hello(hello));
-    (member, conn)
+    say(member, conn, &Control::Hello(hello));
+    conn
+}
+
+/// Its connection breaks, and it connects anew.
+fn meet_again(member: &mut Member, conn: ConnId) -> ConnId {
+    member.handle(NOW, Input::Closed(conn, CloseCause::Peer));
+    meet(member)
 }
 
 /// Says something to the member, and takes what it answers.
@@ -261,16 +273,34 @@ fn who_lacks_something_of_the_cut_asks_for_it_and_says_when_it_holds_all() {
     assert_eq!(say(&mut member, conn, &cut(11, &[(2, COORDINATOR), (0, ME)])), [], "it has promised another ballot");
     let answers = say(&mut member, conn, &cut(12, &[(2, COORDINATOR), (0, ME)]));
     assert_eq!(asks_for(&answers), Some((1, 2)), "{answers:?}");
-    // As an answer to what was asked in another view.
-    let Control::Fetched(fetched) = kept(&first, 1) else { unreachable!() };
-    say(&mut member, conn, &Control::Fetched(Fetched { tag: fetched.tag + 1, ..fetched }));
-    assert_eq!(asks_for(&say(&mut member, conn, &cut(12, &[(2, COORDINATOR), (0, ME)]))), Some((1, 2)));
     let answers = say(&mut member, conn, &kept(&first, 1));
     assert!(!answers.contains(&held), "{answers:?}");
     assert_eq!(asks_for(&answers), None, "the rest is on its way");
     let answers = say(&mut member, conn, &kept(&first, 2));
     assert!(answers.contains(&held), "{answers:?}");
     assert_eq!(promise(&mut member, conn, next_of(&first, 13)).have.0, [2, 0]);
+}
+
+#[test]
+fn what_was_asked_for_over_a_connection_is_asked_for_again_only_over_another_one() {
+    let (mut member, conn, first) = installed(0);
+    promise(&mut member, conn, next_of(&first, 12));
+    let wanted = cut(12, &[(2, COORDINATOR), (0, ME)]);
+    assert_eq!(asks_for(&say(&mut member, conn, &wanted)), Some((1, 2)));
+    for _ in 0..3 {
+        assert_eq!(asks_for(&say(&mut member, conn, &wanted)), None, "the connection is slow, and loses nothing");
+    }
+    // As an answer to what was asked in another view.
+    let Control::Fetched(fetched) = kept(&first, 1) else { unreachable!() };
+    say(&mut member, conn, &Control::Fetched(Fetched { tag: fetched.tag + 1, ..fetched }));
+    let conn = meet_again(&mut member, conn);
+    assert_eq!(asks_for(&say(&mut member, conn, &wanted)), Some((1, 2)));
+    say(&mut member, conn, &kept(&first, 1));
+    let conn = meet_again(&mut member, conn);
+    assert_eq!(asks_for(&say(&mut member, conn, &wanted)), Some((2, 2)), "the rest is lost with the connection");
+    let (number, ballot) = (12, ballot(12));
+    let answers = say(&mut member, conn, &kept(&first, 2));
+    assert!(answers.contains(&Control::Held(Vote { number, ballot })), "{answers:?}");
 }
 
 #[test]
