@@ -193,6 +193,7 @@ impl GroupSocket {
             libc::recvmmsg(self.socket.as_raw_fd(), messages.as_mut_ptr(), slots as libc::c_uint, 0, no_time)
         };
         let Ok(count) = usize::try_from(count) else { return not_received() };
+        let before = out.len();
         for (at, (message, from)) in messages.iter().zip(from).take(count).enumerate() {
             let (header, length) = (&message.msg_hdr, message.msg_len as usize);
             // The last one leaves the rest of its slot to the next call.
@@ -210,6 +211,7 @@ impl GroupSocket {
             let cut = header.msg_flags & libc::MSG_TRUNC != 0;
             self.keep(address(from, header.msg_namelen).filter(|_| !cut), bytes, segment, out);
         }
+        gather(&mut out[before..], self.longest);
         Got::More
     }
 
@@ -225,6 +227,20 @@ impl GroupSocket {
                 return;
             }
         }
+    }
+}
+
+/// What fills less than a quarter of its slot would keep all of it: several of these are copied to one block (R10).
+fn gather(received: &mut [Received], slot: usize) {
+    let short = |one: &&mut Received| one.bytes.len() < slot / 4;
+    let lengths: Vec<usize> = received.iter_mut().filter(short).map(|one| one.bytes.len()).collect();
+    if lengths.len() < 2 {
+        return;
+    }
+    let mut block = BytesMut::with_capacity(lengths.iter().sum());
+    received.iter_mut().filter(short).for_each(|one| block.extend_from_slice(&one.bytes));
+    for (one, length) in received.iter_mut().filter(short).zip(lengths) {
+        one.bytes = block.split_to(length).freeze();
     }
 }
 

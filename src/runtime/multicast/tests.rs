@@ -189,6 +189,21 @@ fn a_chunk_is_used_to_its_end() {
     assert!(chunks <= 3, "{chunks} chunks for 100,000 bytes, of which one waits");
 }
 
+/// They may be kept for long, where one member holds up the others.
+#[test]
+fn short_datagrams_lie_together_and_keep_no_slots() {
+    let options = options(17);
+    let (mut from, mut to) = (open(&options), open(&options));
+    to.set_longest(8_900);
+    from.segments = false;
+    let sent = send(&mut from, &[100; 70]);
+    let received = receive(&mut to, 70);
+    assert_same(&received, &sent);
+    let follows = |pair: &[Received]| pair[0].bytes.as_ptr_range().end == pair[1].bytes.as_ptr();
+    let together = received.windows(2).filter(|pair| follows(pair)).count();
+    assert!(together >= 45, "{together} lie behind the one before; those of two calls need not");
+}
+
 /// The caller has other sockets: what waits beyond `most` is told, and kept.
 #[test]
 fn no_more_is_taken_than_was_asked_for() {
