@@ -357,7 +357,7 @@ impl Member {
         let (reserved, pool) = split(&view, self.setup.window_bytes, self.setup.window_reserved_bytes);
         let mut fanout = Fanout::new(Arc::clone(&view), me, Window::new(reserved), self.plants)
             .with_large(self.setup.large)
-            .bounded(most_kept(self.setup.window_bytes));
+            .bounded(most_kept(&view, self.setup.window_bytes));
         if let Some(before) = &before {
             fanout.continue_from(before);
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::plant::{Plant, Plants};
 use crate::types::{Index, View, limits};
+use crate::wire::batch::HEADER_BYTES;
 
 /// A sender's own window in one view.
 #[derive(Clone, Hash, Debug)]
@@ -18,6 +19,9 @@ pub(crate) struct Window {
     keep: Option<u64>,
 }
 
+/// With nothing under way a sender may always number so many bytes.
+const LEAST_ROOM: usize = 4096;
+
 /// What is asked for, and granted, at a time.
 pub(crate) const UNIT: u64 = 4 * limits::BATCH_BYTES as u64;
 
@@ -30,9 +34,11 @@ pub(crate) fn split(view: &View, total: usize, reserved: usize) -> (u64, u64) {
     (reserved, (total - reserved * members) / view.groups.len().max(1) as u64)
 }
 
-/// Most bytes that a member keeps of all streams to everybody: what windows allow, and half as much for news that is late of what is stable.
-pub(crate) fn most_kept(total: usize) -> u64 {
-    total as u64 * 3 / 2
+/// Most bytes that a member keeps of all streams to everybody: what windows allow, and half as much for news that is late of what is stable; at
+/// least what all have under way when each sends something. Less would be full at each member of batches that others have no room for.
+pub(crate) fn most_kept(view: &View, total: usize) -> u64 {
+    let least = view.carriers() * (LEAST_ROOM + HEADER_BYTES);
+    (total + least.max(total / 2)) as u64
 }
 
 impl Window {
@@ -57,7 +63,7 @@ impl Window {
         let room = limit.saturating_sub(unstable) as usize;
         let worth = waiting.min(limits::BATCH_BYTES).min(limit as usize / 4);
         match unstable {
-            0 => room.max(4096).min(cap),
+            0 => room.max(LEAST_ROOM).min(cap),
             _ if room < worth => 0,
             _ => room,
         }

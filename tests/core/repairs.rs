@@ -15,11 +15,14 @@ type Gaps = Vec<(u32, u64, u64)>;
 /// Of a batch whose message has so many bytes.
 const FRAME: usize = 1_024;
 const PAYLOAD: [u8; FRAME - HEADER_BYTES - PREFIX_BYTES] = [7; FRAME - HEADER_BYTES - PREFIX_BYTES];
-/// So many of them are kept beyond gaps where the window has 16 KiB.
-const KEPT: u64 = 24;
+const WINDOW: usize = 16 * 1024;
+/// What is kept where the window is small: as much as three members have under way when each sends something.
+const BOUND: usize = WINDOW + 3 * (4_096 + HEADER_BYTES);
+/// So many batches of that length.
+const KEPT: u64 = BOUND.div_ceil(FRAME) as u64;
 
 fn small(setup: &mut Setup) {
-    setup.window_bytes = 16 * 1024;
+    setup.window_bytes = WINDOW;
 }
 
 /// What one of the others is asked for within some time, and after how many milliseconds.
@@ -154,7 +157,7 @@ fn what_comes_before_what_it_follows_is_kept_and_delivered_in_its_place() {
 #[test]
 fn what_is_further_ahead_than_windows_allow_is_not_believed() {
     let mut air = Air::new(&[PEER, ME, THIRD], small);
-    let furthest = (KEPT as usize * FRAME / (HEADER_BYTES + PREFIX_BYTES)) as u64;
+    let furthest = (BOUND / (HEADER_BYTES + PREFIX_BYTES)) as u64;
     air.hear(THIRD, furthest + 1, b"too far");
     assert_eq!(unstable(&air), 0);
     assert_eq!(asked_within(&mut air, PEER, millis(5)), [(1, vec![(2, 1, furthest)])]);
@@ -191,37 +194,39 @@ fn the_furthest_of_all_streams_makes_room() {
     for batch in 2..=13 {
         air.hear(PEER, batch, &PAYLOAD);
     }
-    for batch in 31..=42 {
+    // As many as there is still room for.
+    let last = KEPT + 18;
+    for batch in 31..=last {
         air.hear(THIRD, batch, &PAYLOAD);
     }
     air.pass(millis(5));
     air.questions(PEER);
     air.hear(PEER, 14, &PAYLOAD);
-    air.hear(THIRD, 42, &PAYLOAD);
+    air.hear(THIRD, last, &PAYLOAD);
     air.hear(PEER, 1, &PAYLOAD);
     assert_eq!(air.delivered().len(), 14);
     air.stable(PEER, PEER, 14);
     // Two of them made room.
     let asked = asked_within(&mut air, PEER, millis(1_000));
-    assert_eq!(asked.last(), Some(&(396, vec![(2, 1, 30), (2, 41, 42)])));
+    assert_eq!(asked.last(), Some(&(396, vec![(2, 1, 30), (2, last - 1, last)])));
 }
 
 #[test]
 fn what_is_needed_first_gets_room_also_where_others_have_not_taken_yet_what_came_before() {
     let mut air = Air::new(&[PEER, ME, THIRD], small);
-    for batch in (1..=14).chain(16..=25) {
+    for batch in (1..=14).chain(16..=KEPT + 1) {
         air.hear(THIRD, batch, &PAYLOAD);
     }
     let full = KEPT * FRAME as u64;
     assert_eq!((air.delivered().len(), unstable(&air)), (14, full));
     air.hear(THIRD, 14, &PAYLOAD);
-    air.hear(THIRD, 26, &PAYLOAD);
+    air.hear(THIRD, KEPT + 2, &PAYLOAD);
     air.hear(PEER, 40, &PAYLOAD);
     assert_eq!(unstable(&air), full, "neither a repeat nor what is further ahead gets any");
     let stats = air.stage.member.stats();
     assert_eq!((stats.batches_repeated, stats.batches_refused), (1, 2));
     air.hear(THIRD, 15, &PAYLOAD);
-    assert_eq!((air.delivered().len(), unstable(&air)), (10, full));
+    assert_eq!((air.delivered().len() as u64, unstable(&air)), (KEPT - 14, full));
 }
 
 #[test]
