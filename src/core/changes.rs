@@ -52,6 +52,8 @@ pub(crate) struct Changes {
     pub(crate) due: Option<Time>,
     /// When we last decided a view that takes somebody in.
     pub(crate) grew_at: Option<Time>,
+    /// Members that have not promised and to whom there is no way, since when.
+    pub(crate) apart: BTreeMap<Incarnation, Time>,
     pub(crate) told_no_quorum: bool,
     /// Attempts at the next view that were given up as hopeless: each one after them waits twice as long, since answers over a bad
     /// connection may need more time than the last one gave them.

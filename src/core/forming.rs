@@ -61,17 +61,17 @@ impl Member {
         self.begin_attempt();
     }
 
-    /// Whether a starter of a smaller name forms the view. It is given as long as it may need to find a majority that has rested (R20);
-    /// after that, whoever could have formed one does: the links of the smaller one may not do.
+    /// Whether a starter of a smaller name forms the view. Each is given as long as it may need to find a majority that has rested (R20);
+    /// after that, the next one that could have formed one does: the links of the smaller ones may not do.
     fn is_left_to_others(&mut self, starters: &[(Incarnation, Name, SocketAddr)]) -> bool {
         let smaller = |(_, name, address): &(Incarnation, Name, SocketAddr)| {
             *name < self.setup.name && self.may_form(name, *address)
         };
-        let there = starters.iter().any(smaller);
+        let smaller = starters.iter().filter(|starter| smaller(starter)).count() as u64;
         let (now, patience) = (self.now, (self.setup.form_wait + self.setup.lease + self.setup.lease / 4) * 2);
         let Some(seeking) = &mut self.seeking else { return false };
-        seeking.left_at = seeking.left_at.filter(|_| there);
-        there && now.since(*seeking.left_at.get_or_insert(now)) < patience
+        seeking.left_at = seeking.left_at.filter(|_| smaller > 0);
+        smaller > 0 && now.since(*seeking.left_at.get_or_insert(now)) < patience * smaller
     }
 
     /// Whether a starter may form a cluster: it is one of the addresses at which others look for it, or a voter. Who was

@@ -217,6 +217,7 @@ impl Member {
         let timely = c.asked_in == self.view_id();
         self.heard(welcome.incarnation);
         self.suspicion.note_answered(remote);
+        self.changes.apart.remove(&welcome.incarnation);
         if welcome.incarnation == self.incarnation {
             self.on_self_dialed(remote);
             return self.close(conn);

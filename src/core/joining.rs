@@ -27,7 +27,7 @@ const ASKS: u32 = 10;
 const STEP: Micros = millis(50);
 /// Addresses that are tried at one time, seeds and what others told us together.
 const CONTACTS: usize = 1_024;
-/// Addresses of one name that are tried.
+/// Addresses of one name that are tried, and those at which a voter must be proven dead.
 const ADDRESSES: usize = 64;
 
 /// One address that may lead to the cluster.
@@ -167,8 +167,10 @@ impl Member {
     fn on_seed_found(&mut self, seed: usize, found: Vec<SocketAddr>) {
         if let Some(name) = &self.setup.seeds[seed].name {
             let listed = self.listed.entry(name.clone()).or_default();
-            let room = CONTACTS.saturating_sub(listed.len());
-            listed.extend(found.iter().take(room));
+            let known = |address: &&SocketAddr| !listed.contains(address);
+            let new: Vec<SocketAddr> = found.iter().filter(known).copied().collect();
+            listed.extend(new);
+            listed.drain(..listed.len().saturating_sub(ADDRESSES));
         }
         let former = std::mem::replace(&mut self.seeds[seed], found);
         let Some(seeking) = &mut self.seeking else { return };
@@ -220,6 +222,7 @@ impl Member {
     /// We dialled our own address.
     pub(super) fn on_self_dialed(&mut self, address: SocketAddr) {
         self.hints.remove(&address);
+        self.seeds.iter_mut().for_each(|found| found.retain(|at| *at != address));
         if let Some(contact) = self.seeking.as_mut().and_then(|s| s.contacts.get_mut(&address)) {
             contact.myself = true;
             contact.settled = true;

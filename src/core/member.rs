@@ -115,7 +115,7 @@ pub struct Member {
     pub(super) hints: BTreeSet<SocketAddr>,
     /// What each seed led to when it was looked up last.
     pub(super) seeds: Vec<Vec<SocketAddr>>,
-    pub(super) listed: BTreeMap<Name, BTreeSet<SocketAddr>>,
+    pub(super) listed: BTreeMap<Name, Vec<SocketAddr>>,
     pub(super) ticks: u64,
     /// Kept for their allocations: empty between steps.
     pub(super) spare_effects: Effects,

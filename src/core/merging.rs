@@ -113,6 +113,7 @@ impl Member {
         let Some((view, _)) = self.view() else { return };
         let known = self.hints.iter().chain(self.seeds.iter().flatten()).copied();
         let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(known).collect();
+        wanted.extend(self.listed_of_missing_voters(&view));
         wanted.extend(self.group.met().take(super::multicast::MET_AT_ONCE));
         wanted.retain(|a| !view.members.iter().any(|m| m.address == *a) && *a != self.setup.advertise);
         wanted.sort_unstable();
@@ -139,13 +140,15 @@ impl Member {
         self.marks.reach(Mark::GoneOver);
         // It may be the one who coordinates ours: to this view it is dead, whoever acts next.
         self.end_check(whom, Sight::Dead);
+        self.suspicion.gone_over.insert(whom);
     }
 
     /// Somebody of another view lives there: worth asking.
     pub(super) fn look_at(&mut self, address: SocketAddr) {
-        if self.hints.len() < LOST {
-            self.hints.insert(address);
+        if self.hints.len() >= LOST && !self.hints.contains(&address) {
+            self.hints.pop_first();
         }
+        self.hints.insert(address);
     }
 
     /// `who` is in another view. Answers whether we stay in ours.

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use super::ballot::{Attempt, Phase};
 use super::mark::Mark;
 use super::member::{Member, neighbours};
 use super::suspicion::Report;
-use crate::types::{Incarnation, Index, View};
+use crate::types::{Incarnation, Index, Micros, View, millis};
 use crate::wire::control::{Control, Observation, Sight};
+
+/// A member that no connection leads to for so long, which is enough for several dials, goes.
+const UNREACHED: Micros = millis(7_500);
 
 impl Member {
     /// Members that live but do not hear whom they must hear (V8): of each two, who is cut off from more others goes, the junior where
@@ -105,6 +109,28 @@ impl Member {
         let Some(reports) = self.suspicion.reports.get(&whom) else { return false };
         let long = |r: &&Report| r.missed_for() >= Some(silence) && now.since(r.at) < silence;
         reports.values().filter(long).count() * 2 >= view.len()
+    }
+
+    /// Those to whom there has been no connection for long, of our own or through a leader, and who have answered no dial either. If they
+    /// are most of all, it is us who reach nobody.
+    pub(super) fn unreached(&mut self, attempt: &Attempt, waiting: &[Incarnation]) -> Vec<Incarnation> {
+        let now = self.now;
+        let there = |m: &Member, whom| m.links.link(whom).is_some() || m.via(whom, false).is_some();
+        let asked = attempt.phase == Phase::Prepare;
+        let apart = waiting.iter().filter(|whom| asked && **whom != self.incarnation && !there(self, **whom));
+        let apart: BTreeSet<Incarnation> = apart.copied().collect();
+        self.changes.apart.retain(|whom, _| apart.contains(whom));
+        apart.iter().for_each(|whom| drop(self.changes.apart.entry(*whom).or_insert(now)));
+        let bearable = UNREACHED.max(self.setup.silence * 2);
+        let long = self.changes.apart.iter().filter(|(_, since)| now.since(**since) >= bearable);
+        let unreached: Vec<Incarnation> = long.map(|(whom, _)| *whom).collect();
+        if unreached.len() * 2 <= attempt.participants.len() {
+            return unreached;
+        }
+        if attempt.repeats.is_power_of_two() {
+            self.resign();
+        }
+        Vec::new()
     }
 
     /// We act, and have no majority: somebody who has a link with us may have one, and takes our place for a while.

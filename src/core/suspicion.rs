@@ -73,6 +73,8 @@ pub(crate) struct Suspicion {
     refused: BTreeMap<SocketAddr, Time>,
     /// Pairs of living members that do not hear each other, since when.
     pub(super) deaf: BTreeMap<(Incarnation, Incarnation), (Time, Time)>,
+    /// Members of our view that are in another one that has no place for us: to ours they are dead, and they live.
+    pub(super) gone_over: BTreeSet<Incarnation>,
     /// Members that have lately said that they cannot decide anything.
     pub(super) resigned: BTreeMap<Incarnation, Time>,
     dialed: BTreeMap<Incarnation, Time>,
@@ -154,6 +156,7 @@ impl Suspicion {
         self.opinions.retain(|i, _| present(i));
         self.reports.retain(|i, _| present(i));
         self.deaf.retain(|(a, b), _| present(a) && present(b));
+        self.gone_over.retain(present);
         self.resigned.clear();
         self.dialed.retain(|i, _| present(i));
         self.unanswered.retain(|i, _| present(i));
@@ -469,6 +472,21 @@ impl Member {
         self.proof_of_death(name).is_some_and(|at| self.now.since(at) < self.setup.lease)
     }
 
+    /// Addresses at which voters are listed, now or before.
+    pub(super) fn listed_of_voters(&self, which: impl Fn(&Name) -> bool) -> impl Iterator<Item = SocketAddr> {
+        let voters = self.setup.voters.iter().filter(move |name| which(name));
+        voters.filter_map(|name| self.listed.get(name)).flatten().copied()
+    }
+
+    /// Where voters have been that are missing: a proof of death is wanted of each such place.
+    pub(super) fn listed_of_missing_voters(&self, view: &View) -> Vec<SocketAddr> {
+        let gone = |name: &Name| {
+            let member = view.index_of_name(name.as_str()).map(|at| view.members[at].incarnation);
+            member.is_none_or(|member| self.believed_gone(member))
+        };
+        self.listed_of_voters(gone).collect()
+    }
+
     /// A voter was certainly dead at this moment or later: the oldest of the proofs at the addresses where it is listed.
     pub(super) fn proof_of_death(&self, name: &Name) -> Option<Time> {
         let proofs = self.listed.get(name)?.iter().map(|address| self.suspicion.refused.get(address).copied());
@@ -487,7 +505,8 @@ impl Member {
     pub(super) fn may_vote(&self, name: &Name, life: Incarnation, address: SocketAddr) -> bool {
         let holder =
             self.view().and_then(|(view, _)| Some(view.members[view.index_of_name(name.as_str())?].incarnation));
-        let only = holder.is_none_or(|holder| holder == life || self.suspicion.is_proven(holder));
+        let dead = |who| self.suspicion.is_proven(who) && !self.suspicion.gone_over.contains(&who);
+        let only = holder.is_none_or(|holder| holder == life || dead(holder));
         only && self.votes_from(name, address)
     }
 }

@@ -155,6 +155,7 @@ impl Member {
         attempt.repeats += 1;
         attempt.repeat_at = self.now + REPEAT;
         let waiting: Vec<Incarnation> = attempt.unanswered();
+        let unreached = self.unreached(&attempt, &waiting);
         for whom in waiting {
             let joiner = attempt.participants.get(&whom).is_some_and(|p| p.part == Part::Joiner);
             if attempt.repeats >= PATIENCE && joiner && attempt.phase == Phase::Prepare && whom != self.incarnation {
@@ -169,10 +170,8 @@ impl Member {
             }
             // Others may hear it, or its datagrams come, but no change can be made with it (V8).
             let long = Micros::from(attempt.repeats) * REPEAT >= self.setup.silence * 2;
-            let unreached =
-                attempt.phase == Phase::Prepare && self.links.link(whom).is_none() && self.via(whom, false).is_none();
-            let unheard = self.believed_gone(whom) && !self.is_heard(whom);
-            if long && !joiner && whom != self.incarnation && (unheard || unreached) {
+            let unheard = long && self.believed_gone(whom) && !self.is_heard(whom);
+            if !joiner && whom != self.incarnation && (unheard || unreached.contains(&whom)) {
                 self.marks.reach(Mark::SurvivorUnreached);
                 self.remove(whom, "the coordinator does not reach it");
             }

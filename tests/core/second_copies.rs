@@ -5,7 +5,7 @@ use crate::stage::{FRESH, ME, PEER, THIRD};
 use crate::support::pairs;
 use decurion::core::{Event, SessionOp};
 use decurion::types::{Code, Epoch, Incarnation, SessionId, Tags, limits, millis};
-use decurion::wire::session::{About, Change, Copy, Frame, Objection, Question, Refused, Role};
+use decurion::wire::session::{About, Change, Copy, Frame, Move, Objection, Question, Refused, Role};
 
 const ALL: [Incarnation; 4] = [PEER, ME, THIRD, FRESH];
 
@@ -215,10 +215,44 @@ fn a_holder_without_room_that_is_lost_meanwhile_is_not_waited_for() {
 fn a_holder_without_room_is_let_go_when_nobody_takes_the_newest_version_and_the_host_is_told() {
     let (mut fellows, numbers, old) = outgrown(false);
     assert!(lets_go(&fellows.heard(old)));
+    let new = other(old);
+    fellows.say(new, &Frame::Want(Question { id: ID, asked: 3 }));
+    assert_eq!(numbers.map(|n| fellows.code(n)), [None, None], "it would go on with the version before");
+    assert_eq!(fellows.given(new), None);
+    fellows.agree(old);
     assert_eq!(numbers.map(|n| fellows.code(n)), [Some(Code::Unreplicated); 2]);
-    assert_eq!(single(&fellows), 1);
-    fellows.pass(millis(3_000));
-    assert!(fellows.copied_to(ID).is_some(), "they are asked again");
+    assert!(fellows.given(new).is_some());
+}
+
+/// The host cannot be told there that only one member has what it wrote.
+#[test]
+fn a_holder_without_room_keeps_its_copy_outside_of_the_primary_view() {
+    let (mut fellows, numbers, old) = outgrown(true);
+    fellows.install_fenced(12, &[PEER, ME, THIRD]);
+    let version = 3;
+    let first = fellows.held().expect("it is ours").1;
+    fellows.object(other(old), refused(first, version, Epoch::default(), Objection::Full));
+    fellows.pass(millis(1_000));
+    assert!(!lets_go(&fellows.heard(old)));
+    fellows.install(13, &[PEER, ME, THIRD]);
+    fellows.pass(MOMENT);
+    assert!(lets_go(&fellows.heard(old)));
+    fellows.agree(old);
+    assert_eq!(numbers.map(|n| fellows.code(n)), [Some(Code::Unreplicated); 2]);
+}
+
+/// Nothing is said beside whom it holds its copy any more: who was there has let go.
+#[test]
+fn who_holds_a_copy_in_the_place_of_another_and_is_sent_a_change_asks_nobody_when_the_owner_is_lost() {
+    let mut fellows = Fellows::of_three();
+    let first = epoch(9, 1, PEER);
+    fellows.say(PEER, &Frame::Move(Move { copy: copy(first), beside: tag(THIRD) }));
+    let change =
+        Change { id: ID, epoch: first, version: 6, token: 0, whole: false, sets: visits("6"), removes: visits("") };
+    fellows.say(PEER, &Frame::Change(change));
+    fellows.install(12, &[ME, THIRD]);
+    fellows.pass(MOMENT);
+    assert_eq!(fellows.held().map(|(role, _, version)| (role, version)), Some((Role::Primary, 6)));
 }
 
 #[test]

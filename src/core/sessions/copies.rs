@@ -143,7 +143,7 @@ impl Sessions {
             return;
         }
         let Some(session) = self.store.get(id).filter(|s| !s.partner.is_some()) else { return };
-        let Some(partner) = self.choose(id) else { return self.answer_single(id) };
+        let Some(partner) = self.choose(id, MemberTag::NONE) else { return self.answer_single(id) };
         let copy = self.copy_of(id, &session);
         let version = session.version;
         self.store.update(id, |s| s.partner = partner.into());
@@ -176,9 +176,9 @@ impl Sessions {
         }
     }
 
-    /// Among the members that are next to us in preference: the one on which this session's lot falls.
-    pub(super) fn choose(&self, id: SessionId) -> Option<Incarnation> {
-        let able = |who: Incarnation| self.full.get(&who).is_none_or(|until| self.now >= *until);
+    /// Among the members that are next to us in preference, but for one: the one on which this session's lot falls.
+    pub(super) fn choose(&self, id: SessionId, but: MemberTag) -> Option<Incarnation> {
+        let able = |who: Incarnation| but != who.into() && self.full.get(&who).is_none_or(|until| self.now >= *until);
         let lot = |who: Incarnation| mix(mix(id.0 as u64, (id.0 >> 64) as u64), MemberTag::from(who).0);
         let partners = &self.partners;
         let best = partners.iter().filter(|(_, who)| able(*who)).map(|(rank, _)| *rank).min()?;
@@ -314,7 +314,11 @@ impl Sessions {
         }
         let now = self.seconds();
         self.marks.reach(Mark::SessionChangeTaken);
-        self.store.rewrite(change.id, attributes, |s| apply(s, change, now));
+        self.store.rewrite(change.id, attributes, |s| {
+            apply(s, change, now);
+            // An owner begins a change only when nobody holds a copy beside ours any more.
+            s.partner = MemberTag::NONE;
+        });
         self.merged = merged;
     }
 
@@ -376,10 +380,11 @@ impl Sessions {
         self.advance(id);
     }
 
-    /// What was sent to a member about a session brings nothing about any more, but for the end of one of that name before.
+    /// What was sent to a member about a session brings nothing about any more, but for letting go of it, and for the end of one of that
+    /// name before.
     fn drop_steps(&mut self, peer: Incarnation, id: SessionId) {
         if let Some(outlet) = self.outlets.get_mut(&peer) {
-            outlet.steps.retain(|(_, step)| step.id() != id || matches!(step, Step::Ended(..)));
+            outlet.steps.retain(|(_, step)| step.id() != id || matches!(step, Step::Ended(..) | Step::Moved(_)));
             if outlet.steps.is_empty() {
                 self.busy.remove(&peer);
             }

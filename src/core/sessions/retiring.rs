@@ -123,7 +123,7 @@ impl Sessions {
     /// Sends the second copy of a session of ours to another member than the one that has it; whether there is one.
     fn begin_move(&mut self, id: SessionId, behind: bool) -> bool {
         let Some(session) = self.store.get(id) else { return false };
-        let Some(to) = self.choose(id).filter(|to| session.partner != (*to).into()) else { return false };
+        let Some(to) = self.choose(id, session.partner) else { return false };
         let (copy, beside) = (self.copy_of(id, &session), session.partner);
         let active = self.active.enter(id);
         active.moving = Some(Moving { to: Some(to), releasing: false, behind });
@@ -139,19 +139,21 @@ impl Sessions {
     }
 
     /// The holder of the other copy has no room for what was written since. The version that it has was answered for: it is kept
-    /// until another member has the newest one, or it is certain that none takes it (S1).
+    /// until another member has the newest one, or none takes it and the host can be told so (S1). It is waited for until it has let go: if we
+    /// went before, it would go on with what it has.
     pub(super) fn replace_holder(&mut self, id: SessionId) {
         self.store.update(id, |s| s.copied = false);
         if self.begin_move(id, true) {
             return;
         }
-        self.set_moving(id, None);
+        let releasing = self.primary;
+        self.active.enter(id).moving = Some(Moving { to: None, releasing, behind: true });
         let Some((epoch, old)) = self.store.get(id).map(|s| (s.epoch, self.present(s.partner))) else { return };
-        if let Some(old) = old {
-            self.send(old, &Frame::Release(About { id, epoch }), None);
+        match old {
+            Some(old) if releasing => self.send(old, &Frame::Release(About { id, epoch }), Some(Step::Moved(id))),
+            Some(_) => {}
+            None => self.moved(id),
         }
-        self.store.update(id, |s| s.partner = MemberTag::NONE);
-        self.ensure_copy(id);
     }
 
     pub(super) fn moving(&self, id: SessionId) -> Option<Moving> {
@@ -208,7 +210,7 @@ impl Sessions {
         if old.is_none() {
             self.moved(id);
         } else if to.is_none() {
-            self.marks.reach(Mark::SessionMoveLost);
+            self.marks.reach_if(moving.to.is_some(), Mark::SessionMoveLost);
             self.move_failed(id, moving);
         }
     }

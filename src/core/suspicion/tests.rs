@@ -491,7 +491,7 @@ fn a_silent_member_is_believed_gone_while_it_is_unheard_or_was_just_looked_at() 
 #[test]
 fn a_refused_port_proves_a_death_for_one_lease_or_until_somebody_answers_there() {
     let mut m = member(0, &[0, 0]);
-    m.listed.insert(name(1), BTreeSet::from([address(1)]));
+    m.listed.insert(name(1), vec![address(1)]);
     assert!(!m.proven_dead(&name(1)));
     for (ago, proven) in [(m.setup.lease, false), (m.setup.lease - 1, true)] {
         m.suspicion.note_refused(address(1), m.now - ago);
