@@ -45,6 +45,7 @@ fn limits_are_those_of_the_code() {
         ("NAME_BYTES", limits::NAME_BYTES),
         ("CLUSTER_BYTES", limits::CLUSTER_BYTES),
         ("REASON_BYTES", limits::REASON_BYTES),
+        ("SETTING_BYTES", limits::SETTING_BYTES),
         ("MEMBERS", limits::MEMBERS),
         ("CHUNK_BYTES", limits::CHUNK_BYTES),
         ("BATCH_BYTES", limits::BATCH_BYTES),

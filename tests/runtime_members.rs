@@ -2,6 +2,7 @@
 
 mod runtime_support;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use decurion::{Code, Ended, Event, Level, To};
@@ -253,4 +254,26 @@ fn named_voters_form_one_view_from_cold() {
     wait_view(&mut refs(&mut nodes), 5);
     assert!(nodes[0].seen.views.last().unwrap().fenced);
     wait_until(&mut refs(&mut nodes), "the lease", |n| n.iter().all(|n| n.engine.view().unwrap().primary));
+}
+
+/// More bytes of names than a text in a greeting may have.
+#[test]
+fn forty_voters_with_long_names_form_a_view_and_another_list_is_refused_in_words() {
+    let list = |last: usize| (0..39).chain([last]).map(|n| format!("voter-at-no-{n:02}")).collect::<Vec<_>>();
+    let open = |name: &str, voters: &[String], seeds: &[SocketAddr]| {
+        let mut config = settings(name, 0, seeds);
+        config.set("cluster.voters", &voters.join(",")).unwrap();
+        Node::with(&config).unwrap()
+    };
+    let voters = list(39);
+    let mut nodes = vec![open(&voters[0], &voters, &[])];
+    let seeds = [nodes[0].address()];
+    nodes.extend(voters[1..21].iter().map(|name| open(name, &voters, &seeds)));
+    wait_view(&mut refs(&mut nodes), 21);
+    assert!(nodes[0].seen.views.last().unwrap().fenced);
+    let mut other = open("other", &list(40), &seeds);
+    wait_until(&mut [&mut other, &mut nodes[0]], "the refusal", |n| n[0].seen.closed.is_some());
+    let Some(Ended::Refused(why)) = &other.seen.closed else { panic!("{:?}", other.seen.closed) };
+    assert_eq!(why.matches("a list of 40 with the sum ").count(), 2, "{why}");
+    assert!(why.contains("cluster.voters is ") && why.ends_with("it must be the same"), "{why}");
 }

@@ -144,6 +144,8 @@ impl Member {
             plants,
             marks: marks.clone(),
         };
+        let whole = |(key, value): &(String, String)| key.len().max(value.len()) <= limits::REASON_BYTES;
+        debug_assert!(setup.agreed_settings.iter().all(whole), "greetings would cut a setting, and nobody would agree");
         let cluster_tag = setup.cluster.bytes().fold(0x636c_7573, |h, b| crate::types::mix(h, u64::from(b)));
         let carries = setup.multicast.as_ref().filter(|m| m.carries);
         let batch_bytes = carries.map_or(limits::BATCH_BYTES, |m| super::multicast::batch_bytes(m.datagram_bytes));

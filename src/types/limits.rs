@@ -24,6 +24,8 @@ pub const DATAGRAM_BYTES: usize = 1_400;
 pub const LEAST_CAST_BYTES: usize = 600;
 /// Longest text of a refusal.
 pub const REASON_BYTES: usize = 512;
+/// Longest value of a setting in a greeting: two of them, and their key, go whole into the text of a refusal.
+pub const SETTING_BYTES: usize = 200;
 /// Longest text of a member's tags.
 pub const TAGS_BYTES: usize = 64;
 /// Longest name of a session's attribute.

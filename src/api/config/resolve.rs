@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{Config, Origin, value};
 use crate::api::Resolved;
 use crate::core::{Asynchronous, MinorityPolicy, ReadyPolicy, Seed, SessionRules, Setup};
-use crate::types::{Code, Error, Incarnation, Name, Result, Tags, millis};
+use crate::types::{Code, Error, Incarnation, Name, Result, Tags, limits, millis, mix};
 
 impl Config {
     /// Checks the settings together and works out what follows from them. `Code::Config` names the keys that do not
@@ -255,7 +255,7 @@ impl Config {
             _ => self.text(key),
         };
         let agreed = super::KEYS.iter().filter(|k| k.agreed);
-        agreed.map(|k| (k.name.to_owned(), value_of(k.name))).collect()
+        agreed.map(|k| (k.name.to_owned(), comparable(value_of(k.name)))).collect()
     }
 
     pub(super) fn text(&self, key: &str) -> String {
@@ -278,6 +278,15 @@ impl Config {
         let said: Vec<String> = keys.iter().map(said).collect();
         Error::new(Code::Config, format!("{}: {why}", said.join(" with ")))
     }
+}
+
+/// A value as greetings carry it. One that is too long for them is a list, of which its length and a sum over it are compared.
+fn comparable(value: String) -> String {
+    if value.len() <= limits::SETTING_BYTES {
+        return value;
+    }
+    let sum = value.bytes().fold(0, |sum, byte| mix(sum, u64::from(byte)));
+    format!("a list of {} with the sum {sum:016x}", value.split(',').count())
 }
 
 fn own_addresses(v6: bool) -> Result<Vec<IpAddr>> {
