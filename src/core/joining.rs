@@ -7,7 +7,7 @@ use super::io::{Ended, Event, Output};
 use super::links::Conn;
 use super::mark::Mark;
 use super::member::Member;
-use super::setup::{Seed, Setup};
+use super::setup::Setup;
 use crate::types::{ConnId, Incarnation, Micros, Time, millis};
 use crate::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
@@ -122,7 +122,7 @@ impl Member {
             let why = match refusal {
                 _ if self.budget.is_half_full() => self.host_is_behind(),
                 Some(refusal) => refusal,
-                None => no_answer(&self.setup.seeds),
+                None => self.no_answer(),
             };
             self.marks.reach(Mark::SearchTimedOut);
             return self.end(Ended::JoinTimeout(why));
@@ -304,6 +304,17 @@ impl Member {
         )
     }
 
+    fn no_answer(&self) -> String {
+        let list: Vec<String> = self.setup.seeds.iter().map(|s| format!("{}:{}", s.host, s.port)).collect();
+        let ours = self.setup.advertise;
+        let text = format!("none of the seeds answered with a view: {}; this member is at {ours}", list.join(", "));
+        let away = |seed: &SocketAddr| !seed.ip().to_canonical().is_loopback();
+        if !ours.ip().is_loopback() || !self.seeds.iter().flatten().any(away) {
+            return text;
+        }
+        format!("{text}, where no other machine reaches it: set node.bind to an address that the others reach")
+    }
+
     /// Asks the coordinator for admission, once all leaders have answered or had the time to.
     fn ask_for_admission(&mut self) {
         let Some(entrance) = self.seeking.as_mut().and_then(|s| s.entrance.as_mut()) else { return };
@@ -443,9 +454,4 @@ impl Member {
             self.send_to(acting, Control::Ready(me));
         }
     }
-}
-
-fn no_answer(seeds: &[Seed]) -> String {
-    let list: Vec<String> = seeds.iter().map(|s| format!("{}:{}", s.host, s.port)).collect();
-    format!("none of the seeds answered with a view: {}", list.join(", "))
 }

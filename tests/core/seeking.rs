@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, patient, seed, summary, view};
-use decurion::core::{CloseCause, Event, Input, MinorityPolicy, Seed, Setup};
+use decurion::core::{CloseCause, Ended, Event, Input, MinorityPolicy, Seed, Setup};
 use decurion::types::{Incarnation, Micros, Name, millis};
 use decurion::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
@@ -182,6 +182,29 @@ fn a_refusal_for_now_is_told_to_the_host_once() {
         assert_eq!(stage.events.iter().filter(notes).count(), told, "{text}");
         stage.pass(REDIAL);
     }
+}
+
+/// The cause is most likely its own address, if the seeds are elsewhere.
+#[test]
+fn who_finds_no_view_is_told_at_which_address_others_look_for_it() {
+    let why = |found: &str| {
+        let mut stage = Stage::new(|setup| {
+            setup.join_timeout = millis(1_000);
+            setup.seeds = vec![Seed { name: None, host: "host".to_owned(), port: 7_100 }];
+        });
+        stage.tell(Input::Wake);
+        let found = SocketAddr::new(found.parse().unwrap(), 7_100);
+        stage.tell(Input::Resolved { host: "host".to_owned(), addresses: vec![found] });
+        stage.pass(millis(1_100));
+        stage.events.iter().find_map(|event| match event {
+            Event::Closed { reason: Ended::JoinTimeout(why) } => Some(why.clone()),
+            _ => None,
+        })
+    };
+    let text = why("10.0.0.1").expect("it gives up");
+    assert!(text.contains("host:7100; this member is at 127.0.0.1:7001, where no other machine reaches it"), "{text}");
+    assert!(text.contains("set node.bind"), "{text}");
+    assert!(why("127.0.0.1").expect("it gives up").ends_with("host:7100; this member is at 127.0.0.1:7001"));
 }
 
 #[test]

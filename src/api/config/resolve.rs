@@ -38,6 +38,7 @@ impl Config {
         setup.seeds_only = self.text("cluster.mode") == "static";
         setup.voters = self.voters(&setup.seeds);
         self.check_members(&setup)?;
+        self.check_reach(&setup)?;
         setup.minority = match self.text("cluster.minority").as_str() {
             "serve" => MinorityPolicy::Serve,
             _ => MinorityPolicy::ReadOnly,
@@ -169,6 +170,23 @@ impl Config {
             }
             None => Ok(()),
         }
+    }
+
+    /// At a loopback address every other machine would reach itself.
+    fn check_reach(&self, setup: &Setup) -> Result<()> {
+        let away = |seed: &&Seed| {
+            let ip = seed.host.parse::<IpAddr>().map(|ip| ip.to_canonical());
+            ip.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified())
+        };
+        let Some(away) = setup.seeds.iter().find(away).filter(|_| setup.advertise.ip().is_loopback()) else {
+            return Ok(());
+        };
+        let key = if self.strongest("node.advertise").is_some() { "node.advertise" } else { "node.bind" };
+        let why = format!(
+            "no other machine reaches this member at a loopback address, and the seed {} is no loopback address: set {key} to an              address of this machine that the other members reach",
+            away.host
+        );
+        Err(self.conflict(&[key, "cluster.seeds"], &why))
     }
 
     /// All that a witness does is vote, and it does so under its name.

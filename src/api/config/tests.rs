@@ -121,6 +121,28 @@ fn an_address_that_is_not_loopback_must_be_meant() {
     assert_eq!(config.resolve().expect("meant").setup.advertise.to_string(), "10.0.0.7:7100");
 }
 
+/// Every other machine would reach itself there.
+#[test]
+fn a_loopback_address_with_seeds_elsewhere_is_refused_and_says_what_to_set() {
+    for seeds in ["10.0.0.1:7100", "h:7100,a@[2001:db8::1]:7100"] {
+        let error = conflict(&[("cluster.seeds", seeds)]);
+        assert!(
+            error.text().starts_with("node.bind = '127.0.0.1:7100'") && error.text().contains("set node.bind"),
+            "{error}"
+        );
+        assert!(error.text().contains(&format!("cluster.seeds = '{seeds}'")), "{error}");
+    }
+    let said = [("security", "none"), ("node.bind", "10.0.0.7:7100"), ("cluster.seeds", "10.0.0.1:7100")];
+    let error = conflict(&[&said[..], &[("node.advertise", "[::1]:7100")]].concat());
+    assert!(error.text().starts_with("node.advertise = '[::1]:7100'"), "{error}");
+    let here = ("cluster.seeds", "127.0.0.1:1,127.0.0.9:1,localhost:1,[::1]:1,[::ffff:127.0.0.1]:1,0.0.0.0:1,host:1");
+    for legal in [&said[..], &[here]] {
+        let mut config = Config::new();
+        legal.iter().for_each(|(key, value)| config.set(key, value).expect("legal by itself"));
+        assert!(config.resolve().is_ok(), "{legal:?}");
+    }
+}
+
 #[test]
 fn what_is_not_built_is_refused_and_says_what_is_there() {
     for (key, value) in [("security", "key"), ("security", "tls"), ("cluster.minority", "stop")] {
