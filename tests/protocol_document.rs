@@ -122,6 +122,7 @@ fn number_of(enumeration: &str, variant: &str) -> u8 {
         ("RefusalCode", "NotListed") => RefusalCode::NotListed as u8,
         ("RefusalCode", "Unplaceable") => RefusalCode::Unplaceable as u8,
         ("RefusalCode", "Busy") => RefusalCode::Busy as u8,
+        ("RefusalCode", "Address") => RefusalCode::Address as u8,
         ("Sight", "Alive") => Sight::Alive as u8,
         ("Sight", "Silent") => Sight::Silent as u8,
         ("Sight", "Dead") => Sight::Dead as u8,

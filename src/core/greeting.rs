@@ -122,8 +122,8 @@ impl Member {
         if hello.magic != MAGIC {
             return Err(Malformed("not a greeting of this protocol"));
         }
-        if let Some(refuse) = self.judge_hello(&hello) {
-            let from = self.links.get(conn).map_or(hello.address, |c| c.remote);
+        let from = self.links.get(conn).map_or(hello.address, |c| c.remote);
+        if let Some(refuse) = self.judge_hello(&hello, from) {
             if matches!(hello.purpose, Purpose::Join | Purpose::Link) {
                 let (name, why) = (hello.name.to_string(), refuse.text.clone());
                 self.event(Event::RefusedJoiner { name, from, why });
@@ -167,7 +167,7 @@ impl Member {
         Ok(())
     }
 
-    fn judge_hello(&self, hello: &Hello) -> Option<Refuse> {
+    fn judge_hello(&self, hello: &Hello, from: SocketAddr) -> Option<Refuse> {
         let refuse = |code, text| Some(Refuse { code, text });
         // A tool asks without knowing the name; it is told, and joins nothing.
         if hello.purpose != Purpose::Inspect && hello.cluster != self.setup.cluster {
@@ -182,6 +182,9 @@ impl Member {
         if matches!(hello.purpose, Purpose::Inspect | Purpose::Probe) {
             return None;
         }
+        if let Some(text) = self.unreachable(hello, from) {
+            return refuse(RefusalCode::Address, text);
+        }
         if let Some(text) = self.differing_setting(&hello.settings) {
             return refuse(RefusalCode::Settings, text);
         }
@@ -193,6 +196,18 @@ impl Member {
             return refuse(RefusalCode::NotListed, text);
         }
         None
+    }
+
+    /// Who is elsewhere and names a loopback address: whoever dialled it would reach its own machine.
+    fn unreachable(&self, hello: &Hello, from: SocketAddr) -> Option<String> {
+        let elsewhere = [from, self.setup.advertise].iter().any(|at| !at.ip().to_canonical().is_loopback());
+        (hello.address.ip().to_canonical().is_loopback() && elsewhere).then(|| {
+            format!(
+                "\"{}\" names {} as its address, at which each machine reaches itself: its node.bind or node.advertise must \
+                 be an address that the others reach",
+                hello.name, hello.address
+            )
+        })
     }
 
     /// The first setting that must agree and does not (R3).

@@ -48,12 +48,14 @@ pub enum RefusalCode {
     Unplaceable = 6,
     /// The member is leaving or not able to answer now.
     Busy = 7,
+    /// Others cannot reach the address that it names.
+    Address = 8,
 }
 
 impl RefusalCode {
     /// Whether trying again cannot help.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Cluster | Self::Version | Self::Settings | Self::NotListed)
+        matches!(self, Self::Cluster | Self::Version | Self::Settings | Self::NotListed | Self::Address)
     }
 }
 
@@ -75,7 +77,7 @@ pub enum Sight {
 
 wire_enum! {
     Purpose { Link, Join, Probe, Inspect }
-    RefusalCode { Cluster, Version, Settings, NameTaken, NotListed, Unplaceable, Busy }
+    RefusalCode { Cluster, Version, Settings, NameTaken, NotListed, Unplaceable, Busy, Address }
     Sight { Alive, Silent, Dead, Slow, Faulty }
 }
 

@@ -1,5 +1,7 @@
 //! Connections: who is let in and what a tool is told, what is a sign of life, and which way a word takes (R3, R14).
 
+use std::net::SocketAddr;
+
 use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, fenced, in_groups, name, patient, summary, view};
 use crate::support::hello;
 use decurion::core::{CloseCause, Event, Input, Seed};
@@ -20,6 +22,28 @@ fn greet(stage: &mut Stage, hello: Hello) -> ConnId {
 }
 
 // Who is let in.
+
+/// Whoever dialled it there would reach its own machine.
+#[test]
+fn whoever_is_elsewhere_and_names_a_loopback_address_is_refused() {
+    let refused = |ours: &str, from: &str, theirs: &str| {
+        let mut stage = Stage::new(|setup| setup.advertise.set_ip(ours.parse().unwrap()));
+        let conn =
+            stage.member.accept(stage.now, SocketAddr::new(from.parse().unwrap(), 40_000)).expect("there is room");
+        let theirs = SocketAddr::new(theirs.parse().unwrap(), 7_100);
+        stage.say_over(conn, &Control::Hello(hello("test", "peer", (PEER, theirs), Purpose::Join)));
+        let told = |event: &Event| matches!(event, Event::RefusedJoiner { why, .. } if why.contains("node.advertise"));
+        let refusal = |(_, word): &(ConnId, Control)| matches!(word, Control::Refuse(Refuse { code: RefusalCode::Address, text }) if text.contains("node.advertise"));
+        assert_eq!(stage.events.iter().any(told), stage.words.iter().any(refusal), "both ends are told");
+        stage.words.iter().any(refusal)
+    };
+    assert!(refused("127.0.0.1", "10.0.0.2", "127.0.0.1"));
+    assert!(refused("10.0.0.1", "127.0.0.1", "::1"), "on one machine now, but the others are elsewhere");
+    assert!(refused("10.0.0.1", "::ffff:10.0.0.2", "::ffff:127.0.0.1"));
+    assert!(!refused("127.0.0.1", "127.0.0.1", "127.0.0.9"));
+    assert!(!refused("::1", "::ffff:127.0.0.1", "127.0.0.1"));
+    assert!(!refused("10.0.0.1", "10.0.0.2", "10.0.0.2"));
+}
 
 #[test]
 fn whoever_has_another_value_of_a_setting_or_another_setting_is_refused_with_its_name() {

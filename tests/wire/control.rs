@@ -143,8 +143,8 @@ fn welcome() -> BoxedStrategy<Control> {
 }
 
 fn refuse() -> BoxedStrategy<Control> {
-    use RefusalCode::{Busy, Cluster, NameTaken, NotListed, Settings, Unplaceable, Version};
-    let code = select(vec![Cluster, Version, Settings, NameTaken, NotListed, Unplaceable, Busy]);
+    use RefusalCode::{Address, Busy, Cluster, NameTaken, NotListed, Settings, Unplaceable, Version};
+    let code = select(vec![Cluster, Version, Settings, NameTaken, NotListed, Unplaceable, Busy, Address]);
     (code, text()).prop_map(|(code, text)| Control::Refuse(Refuse { code, text })).boxed()
 }
 
