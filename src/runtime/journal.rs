@@ -5,7 +5,7 @@ use std::fmt;
 use log::Level;
 
 use crate::core::{Ended, Event};
-use crate::types::{Micros, Time, millis};
+use crate::types::{Micros, Time, millis, one_line};
 
 /// The host's callback: level, target, message. Called on the engine's thread, or on the one that turns it (and once or twice
 /// on the opening one); it must not block and must not call back into the engine.
@@ -36,11 +36,12 @@ impl Journal {
         Journal { sink, name: name.to_owned(), period_began: Time::ZERO, lines: 0 }
     }
 
-    /// Writes one line.
+    /// Writes one line, whatever is in a text that came from others.
     pub fn write(&self, level: Level, text: &str) {
+        let text = one_line(text);
         log::log!(target: TARGET, level, "{}: {text}", self.name);
         if let Some(sink) = &self.sink {
-            sink(level, TARGET, text);
+            sink(level, TARGET, &text);
         }
     }
 
@@ -143,6 +144,20 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    /// A refusal repeats what a stranger calls its cluster.
+    #[test]
+    fn a_text_from_outside_stays_one_line() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = lines.clone();
+        let sink: LogSink = Box::new(move |_, _, text| written.lock().unwrap().push(text.to_owned()));
+        let why = "this is cluster \"a\", not \"b\n12:00 ERROR all is lost\x1b[2J\"".to_owned();
+        let event = Event::RefusedJoiner { name: "x".into(), from: ([10, 0, 0, 1], 7).into(), why };
+        Journal::new("a", Some(sink)).event(Time(PERIOD), &event);
+        let told =
+            "refused x at 10.0.0.1:7: this is cluster \"a\", not \"b\u{fffd}12:00 ERROR all is lost\u{fffd}[2J\"";
+        assert_eq!(*lines.lock().unwrap(), [told]);
+    }
 
     #[test]
     fn a_flood_caused_by_strangers_is_cut_and_counted() {

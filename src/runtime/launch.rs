@@ -131,6 +131,7 @@ fn fill_in(setup: &mut Setup, local: SocketAddr) {
     }
     if setup.name.as_str().is_empty() {
         let mut host = socket::host_name();
+        host.retain(Name::allows);
         while host.len() > limits::NAME_BYTES - "-65535".len() {
             host.pop();
         }

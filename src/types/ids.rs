@@ -8,9 +8,14 @@ use std::sync::Arc;
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Wraps a name that the caller has checked against [`super::limits::NAME_BYTES`].
+    /// Wraps a name that the caller has checked against [`super::limits::NAME_BYTES`] and [`Name::allows`].
     pub fn new(name: &str) -> Name {
         Name(Arc::from(name))
+    }
+
+    /// Whether a name may have this in it: lists are written with ',' and '@', and lines of a log with the others.
+    pub fn allows(c: char) -> bool {
+        !(c.is_control() || c.is_whitespace() || matches!(c, ',' | '@'))
     }
 
     /// The name as text.

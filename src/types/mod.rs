@@ -7,6 +7,7 @@ mod ids;
 pub mod limits;
 mod session;
 mod tags;
+mod text;
 mod time;
 mod view;
 
@@ -15,5 +16,6 @@ pub use ids::{Ballot, ConnId, Incarnation, Name, Seat, ViewId};
 pub(crate) use ids::{mix, pair_tag};
 pub use session::{Epoch, MemberTag, SessionId};
 pub use tags::Tags;
+pub use text::one_line;
 pub use time::{Micros, Time, millis};
 pub use view::{Group, Index, MemberInfo, View};

@@ -216,6 +216,7 @@ impl Wire for Name {
     fn take(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         match take_text(from, limits::NAME_BYTES)? {
             "" => Err(Malformed("a name is empty")),
+            name if !name.chars().all(Name::allows) => Err(Malformed("a name has a character that no name has")),
             name => Ok(Name::new(name)),
         }
     }

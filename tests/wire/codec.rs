@@ -39,7 +39,7 @@ fn view_id() -> impl Strategy<Value = ViewId> {
 }
 
 fn name() -> impl Strategy<Value = Name> {
-    "\\PC{1,16}".prop_map(|text| Name::new(&text))
+    "[^\\pC\\pZ,@]{1,16}".prop_map(|text| Name::new(&text))
 }
 
 /// Any address; scope and flow label of IPv6 stay at home, as they mean nothing to others.
@@ -116,6 +116,18 @@ fn single_rules() {
     assert_eq!(decode::<String>(&[encode(&513u16), vec![b'a'; 513]].concat()), None, "a text over its bound");
     assert_eq!(decode::<SocketAddr>(&[5, 127, 0, 0, 1, 1, 1]), None, "an address of an unknown family");
     assert_eq!(decode::<Vec<u8>>(&[255, 255, 255, 255, 1]), None, "a count that nothing backs");
+}
+
+/// A stranger's name goes into lists, logs and terminals like a configured one.
+#[test]
+fn names_are_what_a_configuration_takes_for_one() {
+    let name = |text: &str| decode::<Name>(&encode(&text.to_owned()));
+    for legal in ["a", "größer-7100", "n_1.x:[y]"] {
+        assert_eq!(name(legal), Some(Name::new(legal)));
+    }
+    for wrong in ["a b", " a", "a,b", "a@b", "a\nb", "a\u{1b}[2J", "a\u{a0}b", "a\u{2028}b", "\0"] {
+        assert_eq!(name(wrong), None, "{wrong:?}");
+    }
 }
 
 /// Seniority and quorum rest on the order of these.

@@ -16,7 +16,7 @@ use proptest::sample::select;
 use proptest::strategy::Union;
 
 fn name() -> BoxedStrategy<Name> {
-    "\\PC{1,16}".prop_map(|text| Name::new(&text)).boxed()
+    "[^\\pC\\pZ,@]{1,16}".prop_map(|text| Name::new(&text)).boxed()
 }
 
 fn text() -> BoxedStrategy<String> {

@@ -177,7 +177,7 @@ fn label(text: &str, max_bytes: usize) -> Result<&str, String> {
 }
 
 fn name(text: &str) -> Result<&str, String> {
-    match text.chars().find(|c| c.is_whitespace() || matches!(c, ',' | '@')) {
+    match text.chars().find(|c| !Name::allows(*c)) {
         Some(wrong) => Err(format!("not a name: it contains {wrong:?}")),
         None => label(text, limits::NAME_BYTES),
     }
@@ -268,7 +268,9 @@ mod tests {
     fn names_come_back_in_order_and_once() {
         assert_eq!(Kind::Names.parse("b,a").as_deref(), Ok("a,b"));
         assert!(Kind::Names.parse("a,b,a").expect_err("twice").contains("'a'"));
-        assert!(Kind::Name.parse("a b").is_err());
+        for wrong in ["a b", "a,b", "a@b", "a\u{1b}b", "a\u{2028}b"] {
+            assert!(Kind::Name.parse(wrong).expect_err("no name").contains("not a name"), "{wrong:?}");
+        }
         assert!(Kind::Name.parse(&"x".repeat(65)).is_err());
     }
 

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use decurion::types::{Incarnation, Index, Name, View, limits};
+use decurion::types::{Incarnation, Index, Name, View, limits, one_line};
 use decurion::wire::VERSION;
 use decurion::wire::control::{self, Control, HEADER_BYTES, Hello, MAGIC, Purpose, Report};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ fn ask(addresses: &[SocketAddr], deadline: Instant) -> Result<Report, (Exit, Str
     loop {
         match read_frame(&mut stream, deadline)? {
             Control::Report(report) => return Ok(report),
-            Control::Refuse(refusal) => return Err((Exit::Usage, format!("refused: {}", refusal.text))),
+            Control::Refuse(refusal) => return Err((Exit::Usage, format!("refused: {}", one_line(&refusal.text)))),
             _ => {}
         }
     }

@@ -58,8 +58,11 @@ impl Plan {
     fn new(arguments: &McastTestArguments) -> Result<Plan, Failure> {
         let refuse = |text: String| Err(Failure::new(Exit::Usage, text));
         let name = arguments.name.clone().unwrap_or_else(host_name);
-        if name.is_empty() || name.len() > limits::NAME_BYTES || name.chars().any(char::is_control) {
-            return refuse(format!("--name: 1 to {} bytes of text on one line", limits::NAME_BYTES));
+        if name.is_empty() || name.len() > limits::NAME_BYTES || !name.chars().all(Name::allows) {
+            return refuse(format!(
+                "--name: 1 to {} bytes of printable text without blanks, ',' or '@'",
+                limits::NAME_BYTES
+            ));
         }
         let (rate, bytes) = (arguments.rate, arguments.bytes);
         if rate as usize * bytes > BYTES_PER_SECOND {
@@ -93,7 +96,7 @@ impl Plan {
 
 fn host_name() -> String {
     let told = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = told.trim().chars().take(limits::NAME_BYTES / 4).collect();
+    let name: String = told.chars().filter(|c| Name::allows(*c)).take(limits::NAME_BYTES / 4).collect();
     if name.is_empty() { "tester".to_owned() } else { name }
 }
 

@@ -2,6 +2,7 @@
 
 use decurion::Engine;
 use decurion::api::{Ended, Event, MemberRef, Message, Messages, Stats, View, ViewChange};
+use decurion::types::one_line;
 use serde_json::{Value, json};
 
 /// Longest payload that is shown as text.
@@ -95,14 +96,15 @@ pub fn stats(stats: &Stats) -> Value {
 
 /// Why a member ended, in words.
 pub fn ended(ended: &Ended) -> String {
-    match ended {
+    let text = match ended {
         Ended::Left => "left in order".to_owned(),
         Ended::LeftUnheard => "left, and nobody could be told in time".to_owned(),
         Ended::Refused(why) => format!("refused by the cluster: {why}"),
         Ended::HostNotPolling => "left because the host took no events".to_owned(),
         Ended::JoinTimeout(why) => format!("gave up joining: {why}"),
         Ended::Failed(why) => format!("failed: {why}"),
-    }
+    };
+    one_line(&text).into_owned()
 }
 
 fn view(change: &ViewChange) -> Value {
