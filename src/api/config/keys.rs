@@ -116,7 +116,7 @@ pub static KEYS: &[Key] = &[
          them gets them over connections. A cluster found by multicast alone is unfenced unless `cluster.voters` are named."),
     agreed("multicast.group", Kind::Address, Default::Profile(["239.255.71.0:7101", "239.255.71.0:7101", "239.192.0.0:7001", "228.0.0.4:45564"]),
         "Address and port of the group. Several clusters may share one: each leaves aside, and counts, what is not its own."),
-    key("multicast.interface", Kind::Ip, Default::Follows("the address in `node.bind`, or if that is a wildcard, in `node.advertise`"),
+    key("multicast.interface", Kind::Ip, Default::Follows("the address in `node.bind`, or if that is a wildcard, in `node.advertise`; where neither is of the group's family it must be said"),
         "The address of this machine whose network interface is used for the group."),
     key("multicast.ttl", Kind::Number { min: 0, max: 255 }, Default::Is("1"),
         "How many networks datagrams to the group may go through: 1 stays in the local one, each router takes one away."),

@@ -22,9 +22,7 @@ impl Config {
             return Err(self.conflict(&["multicast.group"], why));
         }
         let interface = self.interface(setup, bind, group)?;
-        if let Some(interface) = interface {
-            self.say_out_loud("multicast.interface", SocketAddr::new(interface, group.port()))?;
-        }
+        self.say_out_loud("multicast.interface", SocketAddr::new(interface, group.port()))?;
         let datagram_bytes =
             self.parsed::<usize>("multicast.datagram_bytes").min(limits::BATCH_BYTES + cast::OVERHEAD_BYTES);
         let buffer_bytes = self.parsed("multicast.buffer_bytes");
@@ -37,7 +35,7 @@ impl Config {
         });
         Ok(Some(GroupSettings {
             group,
-            interface,
+            interface: Some(interface),
             ttl: self.parsed("multicast.ttl"),
             buffer_bytes,
             datagram_bytes,
@@ -46,15 +44,22 @@ impl Config {
     }
 
     /// The interface that was said; otherwise the one at which this member listens, or where others reach it.
-    fn interface(&self, setup: &Setup, bind: SocketAddr, group: SocketAddr) -> Result<Option<IpAddr>> {
+    fn interface(&self, setup: &Setup, bind: SocketAddr, group: SocketAddr) -> Result<IpAddr> {
         if let Ok(said) = self.text("multicast.interface").parse::<IpAddr>() {
             if said.is_ipv4() != group.is_ipv4() || said.is_multicast() {
                 let why = "the interface is named by one of this machine's addresses, of the same family as the group";
                 return Err(self.conflict(&["multicast.interface", "multicast.group"], why));
             }
-            return Ok(Some(said));
+            return Ok(said);
         }
         let fits = |ip: &IpAddr| !ip.is_unspecified() && ip.is_ipv4() == group.is_ipv4();
-        Ok([bind.ip(), setup.advertise.ip()].into_iter().find(fits))
+        [bind.ip(), setup.advertise.ip()].into_iter().find(fits).ok_or_else(|| {
+            let family = if group.is_ipv4() { "IPv4" } else { "IPv6" };
+            let why = format!(
+                "the group is of {family}, which this member's address is not, so nothing says which network it is for: set \
+                 multicast.interface to an {family} address of this machine"
+            );
+            self.conflict(&["multicast.group", "node.bind"], &why)
+        })
     }
 }

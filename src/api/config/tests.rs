@@ -143,6 +143,25 @@ fn a_loopback_address_with_seeds_elsewhere_is_refused_and_says_what_to_set() {
     }
 }
 
+/// Without it the system would choose a network, and nobody would have meant plain text there.
+#[test]
+fn a_group_of_another_family_needs_an_interface_that_was_meant() {
+    let group = [("multicast.use", "messages"), ("multicast.group", "[ff02::1]:7101")];
+    let error = conflict(&group);
+    assert!(
+        error.text().starts_with("multicast.group = '[ff02::1]:7101' with node.bind = '127.0.0.1:7100'"),
+        "{error}"
+    );
+    assert!(error.text().contains("set multicast.interface to an IPv6 address"), "{error}");
+    let error = conflict(&[&group[..], &[("multicast.interface", "2001:db8::7")]].concat());
+    assert!(error.text().contains("security = 'none'"), "{error}");
+    let mut config = Config::new();
+    for (key, value) in [&group[..], &[("multicast.interface", "::1")]].concat() {
+        config.set(key, value).expect("legal");
+    }
+    assert!(config.resolve().is_ok(), "it stays on this machine");
+}
+
 #[test]
 fn what_is_not_built_is_refused_and_says_what_is_there() {
     for (key, value) in [("security", "key"), ("security", "tls"), ("cluster.minority", "stop")] {
