@@ -27,11 +27,11 @@ CARGO_FUZZ_VERSION := 0.13.2
 
 .DEFAULT_GOAL := help
 
-# The C face: header, test-c, install, uninstall.
+# The C face: header, test-c, install, install-files, uninstall.
 include ffi.mk
 
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 all: lib ## The library, and the command in target/release/decurion.
 	$(CARGO) build --release --locked
@@ -58,7 +58,7 @@ test-rust: ## Unit, property, scenario and documentation tests, the C face, the 
 
 simulate: ## SEEDS (default 2000) runs of the simulator, a fifth of them twice: no promise broken, the same trace both times; and all small cases.
 	$(CARGO) build --release --locked
-	@.ci/simulate target/release/decurion $(SEEDS) $(JOBS)
+	@.ci/simulate $(BUILT)/decurion $(SEEDS) $(JOBS)
 
 test-loom: ## What works without locks, in every interleaving of a few threads that loom tells apart.
 	$(CARGO) run --release --locked --manifest-path loom/Cargo.toml
@@ -67,7 +67,7 @@ soak: ## Real processes under faults that take turns for SOAK_SECONDS (default 6
 	SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test process_soak -- --nocapture
 
 ledger: ## Adds LEDGER_SECONDS (default 0) of simulating, fuzzing, kills and partitions to the ledger of this core, and prints it.
-	@if [ "$(LEDGER_SECONDS)" -gt 0 ]; then $(CARGO) build --release --locked && .ci/ledger add target/release/decurion $(LEDGER_SECONDS); fi
+	@if [ "$(LEDGER_SECONDS)" -gt 0 ]; then $(CARGO) build --release --locked && .ci/ledger add $(BUILT)/decurion $(LEDGER_SECONDS); fi
 	@.ci/ledger show
 
 deny: ## Licences, bans, sources and advisories by cargo-deny, where it is installed.
@@ -84,7 +84,7 @@ mutants: ## MUTANTS_SAMPLE (default 100) small changes of the core, drawn at ran
 	  --sample $(MUTANTS_SAMPLE) --seed $(MUTANTS_SEED) --seconds $(MUTANTS_SECONDS) --jobs $(JOBS)
 
 # What the command is built of, built for it already: only the pieces are new.
-HOT := $(CARGO) build --release --locked && $(CARGO) build --release --locked --package decurion-hot && target/release/hot
+HOT := $(CARGO) build --release --locked && $(CARGO) build --release --locked --package decurion-hot && $(BUILT)/hot
 
 counts: ## Instructions of every hot piece, held to benches/hot/instructions.tsv (docs/HOT_PIECES.md).
 	$(HOT) counts

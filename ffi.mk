@@ -4,9 +4,13 @@ PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR    ?=
+# Hosts are built in folders of their own, so what they read must not be relative to this one.
+override PREFIX     := $(abspath $(PREFIX))
+override LIBDIR     := $(abspath $(LIBDIR))
+override INCLUDEDIR := $(abspath $(INCLUDEDIR))
 
 # What cargo has built, and where the static library goes that a host links.
-BUILT      ?= target/release
+BUILT      ?= $(or $(CARGO_TARGET_DIR),target)/release
 STATIC     ?= $(BUILT)/static/libdecurion.a
 
 # The version of the interface (DCN_ABI_VERSION): the major is the soname's.
@@ -29,6 +33,9 @@ bench-c: lib ## What a call to send costs a C host: beside an engine that is awa
 	$(CC) -std=gnu99 -O2 -Wall -Wextra -Iinclude benches/c/send.c -pthread $(BUILT)/libdecurion.so -Wl,-rpath,$(abspath $(BUILT)) -o $(BUILT)/bench-send
 	$(BUILT)/bench-send
 
+$(BUILT)/libdecurion.a $(BUILT)/libdecurion.so:
+	@echo "$@ is not there: run 'make lib' first" >&2; exit 1
+
 # The name that programs ask the loader for, and the static library.
 lib-names: $(STATIC)
 	ln -sf libdecurion.so $(BUILT)/libdecurion.so.$(ABI_MAJOR)
@@ -43,9 +50,10 @@ $(STATIC): $(BUILT)/libdecurion.a include/decurion.h
 	    --wildcard --keep-global-symbol 'dcn_*' $(@D)/decurion.o
 	rm -f $@ && $(AR) rcs $@ $(@D)/decurion.o && rm $(@D)/decurion.o
 
-install: lib install-files ## Installs library, header, pkg-config and CMake files (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR).
+install: lib ## Builds, then installs library, header, pkg-config and CMake files (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR).
+	@$(MAKE) --no-print-directory install-files
 
-install-files: lib-names
+install-files: lib-names ## Installs what `make lib` has built, without cargo: for `sudo`.
 	install -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LIBDIR)/cmake/decurion $(DESTDIR)$(INCLUDEDIR)
 	install -m 644 include/decurion.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 755 $(BUILT)/libdecurion.so $(DESTDIR)$(LIBDIR)/libdecurion.so.$(ABI_VERSION)
@@ -55,6 +63,10 @@ install-files: lib-names
 	$(call fill-in,decurion.pc,pkgconfig)
 	$(call fill-in,decurion-config.cmake,cmake/decurion)
 	$(call fill-in,decurion-config-version.cmake,cmake/decurion)
+	$(if $(DESTDIR),,$(tell-loader))
+
+# Programs find a library in the loader's own folders by its cache, which only root may write; elsewhere there is nothing to tell.
+tell-loader = @PATH="$$PATH:/usr/sbin:/sbin" ldconfig 2>/dev/null || true
 
 define fill-in
 sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \

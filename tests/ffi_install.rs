@@ -12,18 +12,79 @@ use ffi_support::{built, cc, declared, defined, root, run, scratch};
 fn make(folder: &Path, target: &str) -> PathBuf {
     let prefix = folder.join("usr");
     let from = folder.join("built");
-    fs::create_dir_all(&from).expect("a folder");
-    for library in ["libdecurion.so", "libdecurion.a"] {
-        std::os::unix::fs::symlink(built(library), from.join(library)).expect("a link");
-    }
-    run(Command::new("make")
-        .current_dir(root())
-        .args(["-s", "-f", "ffi.mk", target])
-        .arg(format!("BUILT={}", from.display()))
-        .arg(format!("PREFIX={}", prefix.display()))
-        // The test runner's own make must not hand down its jobs.
-        .env_remove("MAKEFLAGS"));
+    link_libraries(&from);
+    run(rules(&from).args(["-f", "ffi.mk", target]).arg(format!("PREFIX={}", prefix.display())));
     prefix
+}
+
+fn link_libraries(into: &Path) {
+    fs::create_dir_all(into).expect("a folder");
+    for library in ["libdecurion.so", "libdecurion.a"] {
+        std::os::unix::fs::symlink(built(library), into.join(library)).expect("a link");
+    }
+}
+
+fn rules(from: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.current_dir(root()).arg("-s").arg(format!("BUILT={}", from.display()));
+    // The test runner's own make must not hand down its jobs.
+    make.env_remove("MAKEFLAGS");
+    make
+}
+
+#[test]
+fn an_installation_with_several_jobs_builds_first() {
+    let folder = scratch("ffi-install-jobs");
+    let (come, from) = (folder.join("come"), folder.join("built"));
+    link_libraries(&come);
+    let build = format!("include ffi.mk\nlib:\n\tmkdir {1} && cp -L {0}/* {1}/\n", come.display(), from.display());
+    let makefile = folder.join("Makefile");
+    fs::write(&makefile, build).expect("a makefile");
+    let stage = folder.join("stage");
+    run(rules(&from)
+        .args(["-j4", "install", "PREFIX=/usr", "-f"])
+        .arg(&makefile)
+        .arg(format!("DESTDIR={}", stage.display())));
+    assert!(stage.join("usr/lib/libdecurion.a").exists());
+}
+
+#[test]
+fn the_loader_is_told_of_what_is_installed_and_not_of_what_is_staged() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = scratch("ffi-install-loader");
+    let (from, told) = (folder.join("built"), folder.join("told"));
+    link_libraries(&from);
+    let ldconfig = folder.join("ldconfig");
+    // It is not permitted to everybody, which is no failure.
+    fs::write(&ldconfig, format!("#!/bin/sh\n: >{}\nexit 1\n", told.display())).expect("a script");
+    fs::set_permissions(&ldconfig, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").expect("a path"));
+    let install = |destination: &Path| {
+        run(rules(&from)
+            .env("PATH", &path)
+            .args(["-f", "ffi.mk", "install-files"])
+            .arg(format!("PREFIX={}", folder.join("usr").display()))
+            .arg(format!("DESTDIR={}", destination.display())));
+    };
+    install(&folder.join("stage"));
+    assert!(!told.exists(), "a package that is being made is not installed yet");
+    install(Path::new(""));
+    assert!(told.exists());
+}
+
+#[test]
+fn a_relative_prefix_is_absolute_in_what_hosts_read() {
+    let folder = scratch("ffi-install-relative");
+    let from = folder.join("built");
+    link_libraries(&from);
+    let prefix = folder.join("usr");
+    let relative = prefix.strip_prefix(root());
+    // Where cargo builds elsewhere, no relative path leads from the makefile to the folder of this test.
+    let Ok(relative) = relative else { return };
+    run(rules(&from).args(["-f", "ffi.mk", "install-files"]).arg(format!("PREFIX={}", relative.display())));
+    let told = fs::read_to_string(prefix.join("lib/pkgconfig/decurion.pc")).expect("it is installed");
+    assert!(told.starts_with(&format!("prefix={}\n", prefix.display())), "{told}");
+    assert!(told.contains(&format!("libdir={}\n", prefix.join("lib").display())), "{told}");
 }
 
 #[test]
