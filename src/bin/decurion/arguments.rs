@@ -405,7 +405,7 @@ pub struct BenchArguments {
     /// Hold the first leader, ours and raw, to this part of a processor by a control group (as root): 0.01 to 1.
     #[arg(long, value_name = "PART", value_parser = part)]
     pub leader_cpu: Option<f64>,
-    /// End with 1 where something was lost, duplicated or out of order, or a target of the design was missed.
+    /// End with 1 also where a target of the design was missed, and not only where something was lost, duplicated or out of order.
     #[arg(long)]
     pub check: bool,
     /// Set one key of every member. May be repeated.
