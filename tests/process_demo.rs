@@ -171,6 +171,9 @@ fn what_the_demo_cannot_do_is_refused() {
         (&["--members", "4", "--groups", "1"], "--faults off"),
         (&["--file", "/no/such/file"], "/no/such/file"),
         (&["--file", empty], "nothing to stream"),
+        (&["--file", "/dev/zero"], "not a regular file"),
+        (&["--file", "/"], "not a regular file"),
+        (&["--file", "/proc/cpuinfo"], "nothing to stream"),
     ] {
         let ended = run(&[&["demo", "--json"], words].concat());
         assert_eq!((ended.code, &ended.summary()["ok"]), (Some(2), &false.into()), "{words:?}: {ended:?}");

@@ -79,10 +79,7 @@ impl Plan {
         }
         let file = arguments.file.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
         let file = std::fs::canonicalize(&file).map_err(|error| unreadable(&file, &error))?;
-        let (file_bytes, sha256) = sum_from(&file, 0).map_err(|error| unreadable(&file, &error))?;
-        if file_bytes == 0 {
-            return usage(format!("--file {}: it is empty, there is nothing to stream", file.display()));
-        }
+        let (file_bytes, sha256) = whole(&file)?;
         let seconds = arguments.seconds;
         let passes = (SLOWEST_BYTES_PER_S * seconds).div_ceil(file_bytes).max(FEWEST_PASSES);
         let bytes_per_s = (passes * file_bytes).div_ceil(seconds);
@@ -128,6 +125,26 @@ fn multicast(arguments: &DemoArguments) -> Result<Option<Multicast>, Failure> {
         }
         Transport::Tcp => Ok(None),
     }
+}
+
+/// Length and SHA-256 of a file that is the same each time it is read, as far as its kind and length tell.
+fn whole(file: &Path) -> Result<(u64, String), Failure> {
+    let refused = |why: &str| Err(Failure::new(Exit::Usage, format!("--file {}: {why}", file.display())));
+    let told = std::fs::metadata(file).map_err(|error| unreadable(file, &error))?;
+    if !told.is_file() {
+        return refused("it is not a regular file, and only such a one can be streamed again and again");
+    }
+    if told.len() == 0 {
+        return refused("it is empty, or of a kind whose length the system does not tell: there is nothing to stream");
+    }
+    let (bytes, sha256) = sum_from(file, 0).map_err(|error| unreadable(file, &error))?;
+    if bytes != told.len() {
+        return refused(&format!(
+            "{bytes} bytes were read of it where the system tells {}: does it change?",
+            told.len()
+        ));
+    }
+    Ok((bytes, sha256))
 }
 
 fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
