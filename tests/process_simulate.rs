@@ -4,7 +4,7 @@ mod command_support;
 
 use std::fs;
 
-use command_support::{directory, run};
+use command_support::{Process, directory, run};
 
 /// A seed that keeps every promise. Another one will do if a change of the protocol makes this one a known open bug.
 const SEED: &str = "3";
@@ -101,6 +101,7 @@ fn what_is_no_seed_and_no_bug_is_named() {
         &["simulate", "--seeds", "some"],
         &["simulate", "--plant", "nothing"],
         &["simulate", "--trace", "f"],
+        &["simulate", "--jobs", "100000"],
         &["simulate", "--scenario", "nothing"],
     ] {
         let ended = run(words);
@@ -124,4 +125,20 @@ fn a_small_case_is_counted_and_its_finding_is_followed_by_its_script() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let refused = run(&["simulate", "--enumerate", "no/such", "--json"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
+#[test]
+fn the_last_seed_that_there_is_can_be_run() {
+    let last = u64::MAX.to_string();
+    let ended = run(&["simulate", "--seed", &last, "--jobs", "2", "--json"]);
+    assert_eq!(ended.summary()["seeds"], 1, "{ended:?}");
+    let ended = run(&["simulate", "--scenario", "stale-owner-returns", "--seed", &last, "--json"]);
+    assert_eq!(ended.summary()["seeds"], 1, "{ended:?}");
+}
+
+#[test]
+fn more_seeds_than_memory_has_room_for_are_begun_with() {
+    let words = ["simulate", "--seeds", "1000000000000", "--plant", "replay-twice", "--json"];
+    let simulation = Process::start("the simulation", &words);
+    simulation.wait_line("seed", |_| true);
 }

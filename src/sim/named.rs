@@ -1,14 +1,12 @@
 //! Which seeds catch which planted bug: the table beside, and the search that makes it.
 
-use std::ops::Range;
-
 use super::run::{Options, run_seed, run_seeds};
 use crate::core::Plant;
 
 /// For each bug that can be planted: its name, the promise that it breaks, and seeds that show it. Made by `.ci/plants`.
 const TABLE: &str = include_str!("plants.txt");
 /// Seeds that are looked at together.
-const AT_ONCE: u64 = 32;
+const AT_ONCE: usize = 32;
 
 /// The seeds that are named for a planted bug.
 pub fn seeds_that_catch(plant: Plant) -> Vec<u64> {
@@ -18,17 +16,18 @@ pub fn seeds_that_catch(plant: Plant) -> Vec<u64> {
 }
 
 /// Looks for the first `wanted` of `seeds` that are clean, and that break the promise of `plant` when it is planted.
-pub fn search(plant: Plant, seeds: Range<u64>, wanted: usize, jobs: usize) -> Vec<u64> {
+pub fn search(plant: Plant, mut seeds: impl Iterator<Item = u64>, wanted: usize, jobs: usize) -> Vec<u64> {
     let mut found = Vec::new();
-    let mut next = seeds.start;
-    while next < seeds.end && found.len() < wanted {
-        let end = seeds.end.min(next.saturating_add(AT_ONCE));
-        let summary = run_seeds(next..end, &Options { plant: Some(plant), jobs }, &|_| ());
+    while found.len() < wanted {
+        let some: Vec<u64> = seeds.by_ref().take(AT_ONCE).collect();
+        if some.is_empty() {
+            break;
+        }
+        let summary = run_seeds(some.into_iter(), &Options { plant: Some(plant), jobs }, &|_| ());
         let broken = summary.violations.iter().filter(|finding| finding.guarantee == plant.guarantee());
         let mut broken: Vec<u64> = broken.map(|finding| finding.seed).collect();
         broken.dedup();
         found.extend(broken.into_iter().filter(|seed| run_seed(*seed, None).is_clean()));
-        next = end;
     }
     found.truncate(wanted);
     found

@@ -1,9 +1,7 @@
 //! Runs many seeds on several threads and adds up what they did, saw and broke.
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::check::Checks;
 use super::faults::Faults;
@@ -186,17 +184,16 @@ pub(super) fn watch<W: AsMut<World>>(seed: u64, of: &mut W, replay: &str, run: i
 }
 
 /// Runs all `seeds`. The summary does not depend on the number of threads. `done` is called after each seed, from any thread.
-pub fn run_seeds(seeds: Range<u64>, options: &Options, done: &(dyn Fn(&Outcome) + Sync)) -> Summary {
-    let next = AtomicU64::new(seeds.start);
-    let outcomes = Mutex::new(Vec::with_capacity(seeds.end.saturating_sub(seeds.start) as usize));
+pub fn run_seeds(
+    seeds: impl Iterator<Item = u64> + Send, options: &Options, done: &(dyn Fn(&Outcome) + Sync),
+) -> Summary {
+    let seeds = Mutex::new(seeds);
+    let outcomes = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..options.jobs.max(1) {
             scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
+                let draw = || seeds.lock().expect("no thread panics while it draws").next();
+                while let Some(seed) = draw() {
                     let outcome = run_seed(seed, options.plant);
                     done(&outcome);
                     outcomes.lock().expect("no thread panics while it holds the list").push(outcome);

@@ -58,6 +58,9 @@ pub enum Verb {
     McastTest(McastTestArguments),
 }
 
+/// Threads that a verb may be told to start: more than any machine has processors for, and fewer than a system refuses.
+const MOST_JOBS: usize = 1_024;
+
 /// Flags of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArguments {
@@ -251,7 +254,7 @@ pub struct SimulateArguments {
     #[arg(long, value_name = "all", value_parser = ["all"], conflicts_with_all = ["enumerate", "trace"])]
     pub marks: Option<String>,
     /// Threads; 0 = one for each processor.
-    #[arg(long, value_name = "J", default_value_t = 0)]
+    #[arg(long, value_name = "J", default_value_t = 0, value_parser = count(0, MOST_JOBS))]
     pub jobs: usize,
 }
 
@@ -301,7 +304,7 @@ pub struct ScaleArguments {
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// Threads; 0 = one for each processor.
-    #[arg(long, value_name = "J", default_value_t = 0)]
+    #[arg(long, value_name = "J", default_value_t = 0, value_parser = count(0, MOST_JOBS))]
     pub jobs: usize,
 }
 

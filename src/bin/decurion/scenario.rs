@@ -1,6 +1,6 @@
 //! `decurion simulate --scenario`: named scenarios, after what went wrong in other systems.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use decurion::core::Plant;
 use decurion::sim::{Outcome as SeedOutcome, SCENARIOS, Scenario, Summary};
@@ -18,7 +18,7 @@ pub fn run(name: &str, plant: Option<Plant>, arguments: &SimulateArguments, outp
         name => vec![Scenario::by_name(name).ok_or_else(|| unknown(name))?],
     };
     let seeds = match (arguments.seed, arguments.seeds.as_deref()) {
-        (Some(seed), _) => Some(seed..seed + 1),
+        (Some(seed), _) => Some(seed..=seed),
         (None, Some(text)) => Some(range(text)?),
         (None, None) => None,
     };
@@ -36,7 +36,9 @@ pub fn run(name: &str, plant: Option<Plant>, arguments: &SimulateArguments, outp
     Ok(conclude(&Summary::of(&outcomes), plant, arguments.marks.is_some(), output))
 }
 
-fn play(scenario: &Scenario, seeds: Option<Range<u64>>, plant: Option<Plant>, output: &Output) -> Vec<SeedOutcome> {
+fn play(
+    scenario: &Scenario, seeds: Option<RangeInclusive<u64>>, plant: Option<Plant>, output: &Output,
+) -> Vec<SeedOutcome> {
     let outcomes = scenario.run_all(seeds, plant);
     let broken = outcomes.iter().filter(|outcome| !outcome.is_clean()).count();
     output.say(&format!("{}: {} seeds, {broken} of them with a broken promise", scenario.name, outcomes.len()));

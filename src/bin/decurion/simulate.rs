@@ -1,6 +1,6 @@
 //! `decurion simulate`: whole clusters on a virtual clock, from seeds, under faults, with every promise checked.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -19,7 +19,7 @@ use super::{enumerate, scenario, shrink};
 /// Violations that are written out for people; the summary has them all.
 const MOST_SHOWN: usize = 20;
 /// Seeds that are run where none are named.
-const SEEDS: Range<u64> = 0..100;
+const SEEDS: RangeInclusive<u64> = 0..=99;
 /// In a run of so many seeds every transition must be reached.
 const ENOUGH_SEEDS: u64 = 1_000;
 /// Seeds that are looked for to catch each planted bug.
@@ -44,7 +44,7 @@ pub fn run(arguments: &SimulateArguments, output: &Output) -> Outcome {
             shrink::tell_trimmed(seed, arguments.only.as_deref().unwrap_or_default(), plant, output)
         }
         (Some(seed), Some(file)) => trace(seed, plant, file, output),
-        (Some(seed), None) => many(seed..seed + 1, plant, arguments, output),
+        (Some(seed), None) => many(seed..=seed, plant, arguments, output),
         (None, Some(_)) => Err(Failure::new(Exit::Usage, "--trace needs one seed: --seed S --trace FILE")),
         (None, None) => many(seeds(arguments)?, plant, arguments, output),
     }
@@ -57,19 +57,18 @@ fn jobs(arguments: &SimulateArguments) -> usize {
     }
 }
 
-fn seeds(arguments: &SimulateArguments) -> Result<Range<u64>, Failure> {
+fn seeds(arguments: &SimulateArguments) -> Result<RangeInclusive<u64>, Failure> {
     arguments.seeds.as_deref().map_or(Ok(SEEDS), range)
 }
 
 /// `N` is the first N seeds; `A..B` begins at A and ends before B.
-pub(super) fn range(text: &str) -> Result<Range<u64>, Failure> {
-    let range = match text.split_once("..") {
-        Some((from, to)) => from.trim().parse().ok().zip(to.trim().parse().ok()).map(|(from, to)| from..to),
-        None => text.trim().parse().ok().map(|count| 0..count),
-    };
+pub(super) fn range(text: &str) -> Result<RangeInclusive<u64>, Failure> {
+    let (from, to) = text.split_once("..").unwrap_or(("0", text));
+    let ends = from.trim().parse().ok().zip(to.trim().parse().ok());
     let wrong =
         || Failure::new(Exit::Usage, format!("--seeds {text}: write a number of seeds, or A..B with A below B"));
-    range.filter(|seeds: &Range<u64>| !seeds.is_empty()).ok_or_else(wrong)
+    let (from, to): (u64, u64) = ends.filter(|(from, to)| from < to).ok_or_else(wrong)?;
+    Ok(from..=to - 1)
 }
 
 fn plant_of(name: &str) -> Result<Plant, Failure> {
@@ -132,8 +131,9 @@ pub(super) fn write_trace(file: &Path, trace: &str) -> Result<(), Failure> {
     std::fs::write(file, trace).map_err(wrong)
 }
 
-fn many(seeds: Range<u64>, plant: Option<Plant>, arguments: &SimulateArguments, output: &Output) -> Outcome {
-    let (total, began) = (seeds.end - seeds.start, Instant::now());
+fn many(seeds: RangeInclusive<u64>, plant: Option<Plant>, arguments: &SimulateArguments, output: &Output) -> Outcome {
+    // Never all that there are: `range` ends before the last one.
+    let (total, began) = (seeds.end() - seeds.start() + 1, Instant::now());
     let count = AtomicU64::new(0);
     let done = |outcome: &SeedOutcome| {
         if !outcome.findings.is_empty() {

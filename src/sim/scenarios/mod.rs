@@ -34,7 +34,7 @@ mod twins_at_once;
 mod two_and_a_witness;
 mod who_is_slow;
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use super::run::{Outcome, watch};
 use super::world::{Settings, World};
@@ -110,8 +110,8 @@ impl Scenario {
     }
 
     /// Plays it with each of these seeds, or those that it is tested with.
-    pub fn run_all(&self, seeds: Option<Range<u64>>, plant: Option<Plant>) -> Vec<Outcome> {
-        seeds.unwrap_or(0..self.seeds).map(|seed| self.run(seed, plant)).collect()
+    pub fn run_all(&self, seeds: Option<RangeInclusive<u64>>, plant: Option<Plant>) -> Vec<Outcome> {
+        seeds.unwrap_or(0..=self.seeds - 1).map(|seed| self.run(seed, plant)).collect()
     }
 
     fn watch(&self, seed: u64, plant: Option<Plant>, traced: bool) -> (Outcome, String) {
