@@ -2,10 +2,14 @@
 
 mod command_support;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use command_support::{Process, directory, nodes};
+use command_support::{PATIENCE, Process, directory, node_words, nodes};
 use serde_json::Value;
 
 #[test]
@@ -96,4 +100,116 @@ fn without_json_what_comes_is_all_that_stands_on_stdout() {
     assert_eq!(sender.terminate().code, Some(0));
     let ended = receiver.terminate();
     assert_eq!((ended.code, ended.stdout.trim()), (Some(0), expected.trim()));
+}
+
+#[test]
+fn no_piece_of_a_file_is_longer_than_a_message_may_be() {
+    let directory = directory("pieces");
+    let file = directory.join("file");
+    fs::write(&file, [7; 2_500]).expect("the directory takes a file");
+    let short = ("message.max_bytes", "1000");
+    let receiver = Process::node("to", &[short], &[]);
+    let seed = receiver.address().to_string();
+    let flags = ["--send", file.to_str().expect("text")];
+    let sender = Process::node("from", &[short, ("cluster.seeds", &seed)], &flags);
+    let sent = sender.wait_line("sent", |_| true);
+    assert_eq!((&sent["messages"], &sent["bytes"]), (&3.into(), &2_500.into()));
+    receiver.wait_line("message", |line| line["number"] == 3 && line["bytes"] == 500);
+    assert_eq!(sender.terminate().code, Some(0));
+}
+
+#[test]
+fn a_file_that_cannot_be_sent_is_told_by_a_line_the_summary_and_the_exit_code() {
+    // It can be opened, and nothing is at its beginning.
+    let node = Process::node("from", &[], &["--members", "1", "--send", "/proc/self/mem"]);
+    let failed = node.wait_line("send_failed", |_| true);
+    assert_eq!((&failed["messages"], &failed["bytes"]), (&0.into(), &0.into()));
+    let ended = node.terminate();
+    assert_eq!((ended.code, &ended.summary()["ok"]), (Some(3), &false.into()), "{ended:?}");
+    assert_eq!(ended.summary()["error"], failed["error"]);
+    assert!(ended.stderr.contains("--send stopped: cannot read"), "{ended:?}");
+}
+
+/// The writing end of a pipe that takes nothing more, and the reading end.
+fn full_pipe() -> (std::io::PipeWriter, std::io::PipeReader) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let flags = |flags: i32| {
+        // SAFETY: the descriptor is ours and open, and the call takes no pointer.
+        assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, flags) }, 0);
+    };
+    flags(libc::O_NONBLOCK);
+    while writer.write(&[b'.'; 4_096]).is_ok() {}
+    assert_eq!(writer.write(b".").map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    flags(0);
+    (writer, reader)
+}
+
+/// Looks again and again, within a bound, at what tells no events.
+fn wait(what: &str, bound: Duration, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + bound;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn it_ends_in_time_also_when_nobody_reads_what_it_says() {
+    let (stdout, _unread) = full_pipe();
+    let stderr = directory("unread").join("stderr");
+    let mut node = Command::new(env!("CARGO_BIN_EXE_decurion"))
+        .args(node_words("n", &[], &[]))
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(File::create(&stderr).expect("the directory takes a file"))
+        .spawn()
+        .expect("it starts");
+    let pid = node.id();
+    wait("its address", PATIENCE, || fs::read_to_string(&stderr).is_ok_and(|text| text.contains("listens")));
+    // The counters want the same stdout.
+    // SAFETY: the process is our own child and not collected yet, so the number is still its.
+    let signal = |signal| assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
+    signal(libc::SIGUSR1);
+    let began = Instant::now();
+    signal(libc::SIGTERM);
+    wait("its end", Duration::from_secs(5), || node.try_wait().expect("our own child").is_some());
+    assert_eq!(node.wait().expect("our own child").code(), Some(0), "after {:?}", began.elapsed());
+}
+
+#[test]
+fn what_was_ignored_when_it_began_stays_ignored() {
+    let node = node_words("n", &[], &[]);
+    let node: Vec<&str> = node.iter().map(String::as_str).collect();
+    let demo = ["demo", "--json", "--members", "3", "--groups", "1", "--sessions", "0", "--hold"];
+    let bench = ["bench", "idle", "--json", "--members", "3", "--seconds", "600"];
+    for words in [&node[..], &demo, &bench] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_decurion"));
+        command.args(words);
+        // SAFETY: between fork and exec run two async-signal-safe system calls that touch no memory.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                libc::signal(libc::SIGINT, libc::SIG_IGN);
+                Ok(())
+            });
+        }
+        let process = Process::spawn(words[0], command);
+        process.wait_world("a watch for SIGTERM", || {
+            (signals(&process, "SigCgt") & bit(libc::SIGTERM) != 0).then_some(())
+        });
+        let ignored = bit(libc::SIGHUP) | bit(libc::SIGINT);
+        assert_eq!(signals(&process, "SigIgn") & ignored, ignored, "{words:?}");
+        process.terminate();
+    }
+}
+
+/// The set of signals of this name that the system tells of a process.
+fn signals(process: &Process, set: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(set)?.strip_prefix(":")).expect("the system tells it");
+    u64::from_str_radix(line.trim(), 16).expect("hexadecimal")
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }

@@ -15,6 +15,7 @@ mod output;
 mod scale;
 mod scenario;
 mod shrink;
+mod signals;
 mod simulate;
 mod unbuilt;
 

@@ -23,14 +23,11 @@ mod slow;
 mod veth;
 mod writer;
 
-use std::thread;
 use std::time::Instant;
-
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::arguments::{BenchArguments, HostMode, Network, Workload};
 use crate::output::{Exit, Failure, Outcome, Output};
+use crate::signals;
 use clap::{Args, FromArgMatches};
 use fleet::Stage;
 use measure::Measured;
@@ -73,16 +70,9 @@ pub fn rest(words: &[String]) -> Result<idle::Pair, Failure> {
 }
 
 fn stage(plan: Plan) -> Result<Stage, Failure> {
-    let environment = |what: &str, error: std::io::Error| Failure::new(Exit::Environment, format!("{what}: {error}"));
     let (to_bench, heard) = crossbeam_channel::unbounded();
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| environment("cannot watch for signals", e))?;
     let to = to_bench.clone();
-    let watch = move || signals.forever().for_each(|_| drop(to.send(Heard::Signal)));
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(watch)
-        .map_err(|e| environment("cannot start a thread", e))?;
+    signals::watch(&[], move |_| drop(to.send(Heard::Signal)))?;
     let deadline = Instant::now() + plan.bound();
     let networks = || veth::Networks::new(plan.members, plan.rate_mbit);
     let networks = (plan.network == Network::Veth).then(networks).transpose()?;

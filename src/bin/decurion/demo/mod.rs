@@ -16,17 +16,15 @@ mod verdict;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::arguments::DemoArguments;
 use crate::clock::monotonic_us;
 use crate::output::{Exit, Failure, Outcome, Output};
+use crate::signals;
 use picture::Picture;
 use plan::{Plan, Ports};
 use process::{Heard, Process};
@@ -78,14 +76,8 @@ impl<'a> Demo<'a> {
         let environment =
             |what: &str, error: std::io::Error| Failure::new(Exit::Environment, format!("{what}: {error}"));
         let (to_demo, heard) = crossbeam_channel::unbounded();
-        let mut signals =
-            Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| environment("cannot watch for signals", e))?;
         let to = to_demo.clone();
-        let watch = move || signals.forever().for_each(|_| drop(to.send(Heard::Signal)));
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(watch)
-            .map_err(|e| environment("cannot start a thread", e))?;
+        signals::watch(&[], move |_| drop(to.send(Heard::Signal)))?;
         let ports = Ports::take(plan.members).map_err(|e| environment("cannot take ports on 127.0.0.1", e))?;
         let program = std::env::current_exe().map_err(|e| environment("cannot find the command itself", e))?;
         let sessions = Sessions::new(plan.sessions, plan.seconds);

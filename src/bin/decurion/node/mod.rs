@@ -10,19 +10,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use decurion::api::{Code, Ended, Event, Messages};
 use decurion::{Engine, Mode};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGUSR1;
 
 use crate::arguments::NodeArguments;
 use crate::output::{Exit, Failure, Outcome, Output};
+use crate::signals;
 use store::Store;
 
-/// After a signal the process is gone within five seconds: this is for the leave, the rest for closing.
+/// After a signal the process is gone within five seconds: this is for the leave.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(4_500);
+/// And this for closing and the last lines too.
+const END_PATIENCE: Duration = Duration::from_millis(4_800);
 /// How long a poll waits; nothing depends on it, since every event wakes it.
 const POLL_WAIT: Duration = Duration::from_secs(1);
 
@@ -31,18 +33,18 @@ pub fn run(arguments: &NodeArguments, output: &Output) -> Outcome {
     let config = crate::config::read(&arguments.settings)?;
     write_log();
     let store = arguments.receive.as_deref().map(|to| Store::open(to, output)).transpose()?;
-    let source = arguments.send.as_deref().map(send::Source::open).transpose()?;
+    let piece_bytes = send::piece_bytes(&config)?;
+    let source = arguments.send.as_deref().map(|from| send::Source::open(from, piece_bytes)).transpose()?;
     let engine = Engine::open(&config, Mode::Poll)?;
+    // Before the first line, which may find a stdout that takes nothing.
+    let asked = watch_signals(&engine, output)?;
     let address = engine.local_address().to_string();
     output.say(&format!("{} listens at {address}", engine.name()));
     output.line("open", json!({ "name": engine.name().as_str(), "address": address }));
-    let asked = watch_signals(&engine, output)?;
-    let begin = match source {
-        Some(source) => Some(send::start(source, &engine, output)?),
-        None => None,
-    };
-    let mut node =
-        Node { engine, output, store, begin, members: arguments.members, asked, received: (0, 0), broken: None };
+    let sending = source.map(|source| send::start(source, &engine, output)).transpose()?;
+    let (begin, unsent) = sending.unzip();
+    let (members, received) = (arguments.members, (0, 0));
+    let mut node = Node { engine, output, store, begin, unsent, members, asked, received, broken: None };
     let ended = node.serve()?;
     node.finish(&ended)
 }
@@ -53,6 +55,8 @@ struct Node<'a> {
     store: Option<Store>,
     /// Told once there are enough members to send to.
     begin: Option<Sender<()>>,
+    /// Has why it could not send, if it could not.
+    unsent: Option<Receiver<Failure>>,
     members: usize,
     /// Whether somebody asked this member to leave.
     asked: Arc<AtomicBool>,
@@ -125,66 +129,94 @@ impl Node<'_> {
         }
         let reason = lines::ended(ended);
         self.output.line("left", json!({ "reason": reason }));
-        let exit = match ended {
-            _ if self.broken.is_some() => Exit::Environment,
-            Ended::Left | Ended::LeftUnheard => Exit::Fine,
-            Ended::Refused(_) => Exit::Usage,
-            Ended::HostNotPolling | Ended::Failed(_) => Exit::Broken,
-            Ended::JoinTimeout(_) => Exit::Deadline,
-        };
+        let failure = self.failure(ended, &reason);
         let mut fields = json!({
             "reason": reason,
             "received_messages": self.received.0,
             "received_bytes": self.received.1,
             "stats": lines::stats(&self.engine.stats()),
         });
-        match self.broken {
+        match &failure {
             Some(failure) => fields["error"] = json!(failure.text),
-            None if exit != Exit::Fine => {
-                self.output.say(&format!("decurion: {reason}"));
-                fields["error"] = json!(reason);
-            }
             None if !self.asked.load(Ordering::Relaxed) => self.output.say("decurion: left without having been asked"),
             None => {}
         }
-        self.output.summary(exit == Exit::Fine, fields);
-        Ok(exit)
+        self.output.summary(failure.is_none(), fields);
+        Ok(failure.map_or(Exit::Fine, |failure| failure.exit))
+    }
+
+    /// What went wrong: in storing, in the cluster, or in sending.
+    fn failure(&mut self, ended: &Ended, reason: &str) -> Option<Failure> {
+        if self.broken.is_some() {
+            return self.broken.take();
+        }
+        let exit = match ended {
+            Ended::Left | Ended::LeftUnheard => return self.unsent.take()?.try_recv().ok(),
+            Ended::Refused(_) => Exit::Usage,
+            Ended::HostNotPolling | Ended::Failed(_) => Exit::Broken,
+            Ended::JoinTimeout(_) => Exit::Deadline,
+        };
+        self.output.say(&format!("decurion: {reason}"));
+        Some(Failure::new(exit, reason))
     }
 }
 
 /// SIGTERM, SIGINT and SIGHUP leave in order; a second one closes at once. SIGUSR1 prints the counters.
 fn watch_signals(engine: &Engine, output: &Output) -> Result<Arc<AtomicBool>, Failure> {
-    let environment =
-        |error: std::io::Error| Failure::new(Exit::Environment, format!("cannot watch for signals: {error}"));
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(environment)?;
     let asked = Arc::new(AtomicBool::new(false));
-    let (engine, flag, output) = (engine.clone(), asked.clone(), Output::new(output.is_json()));
-    let watch = move || {
-        for signal in signals.forever() {
-            if signal == SIGUSR1 {
-                let stats = lines::stats(&engine.stats());
-                if !output.is_json() {
-                    output.say(&format!("counters: {stats}"));
-                }
-                output.line("stats", stats);
-                continue;
-            }
-            if flag.swap(true, Ordering::Relaxed) {
+    let (engine, flag, counters) = (engine.clone(), asked.clone(), print_counters(engine, output)?);
+    let heard = move |signal| {
+        if signal == SIGUSR1 {
+            // One that waits to be printed will be as new as this one.
+            let _ = counters.try_send(());
+            return;
+        }
+        if flag.swap(true, Ordering::Relaxed) {
+            engine.close();
+            return;
+        }
+        let engine = engine.clone();
+        // Beside the watch, so that a second signal is heard meanwhile.
+        let leave = move || {
+            if engine.leave(LEAVE_PATIENCE).is_err() {
                 engine.close();
-                continue;
             }
-            let engine = engine.clone();
-            // Beside the watch, so that a second signal is heard meanwhile.
-            let leave = move || {
-                if engine.leave(LEAVE_PATIENCE).is_err() {
-                    engine.close();
-                }
-            };
-            drop(thread::Builder::new().name("leave".to_owned()).spawn(leave));
+        };
+        drop(spawn("end", end_in_time));
+        drop(spawn("leave", leave));
+    };
+    signals::watch(&[SIGUSR1], heard)?;
+    Ok(asked)
+}
+
+/// Prints the counters whenever it is told to, beside the watch for signals: stdout may take nothing.
+fn print_counters(engine: &Engine, output: &Output) -> Result<Sender<()>, Failure> {
+    let (wanted, wants) = crossbeam_channel::bounded(1);
+    let (engine, output) = (engine.clone(), Output::new(output.is_json()));
+    let work = move || {
+        for () in wants {
+            let stats = lines::stats(&engine.stats());
+            if !output.is_json() {
+                output.say(&format!("counters: {stats}"));
+            }
+            output.line("stats", stats);
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(watch).map_err(environment)?;
-    Ok(asked)
+    spawn("counters", work)?;
+    Ok(wanted)
+}
+
+/// Ends the process if it is still there when its time is over. Who reads its stdout may have stopped, and then the main thread waits in
+/// a write for ever, with what would end the process in order behind it.
+fn end_in_time() {
+    thread::sleep(END_PATIENCE);
+    // SAFETY: the call takes no pointer and does not come back. It runs nothing at exit, which could wait for stdout as well.
+    unsafe { libc::_exit(Exit::Fine as i32) };
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    spawned.map(drop).map_err(|error| Failure::new(Exit::Environment, format!("cannot start a thread: {error}")))
 }
 
 /// The engine's journal goes to stderr.

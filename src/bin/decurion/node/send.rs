@@ -6,87 +6,132 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use decurion::api::{Code, To};
-use decurion::{Engine, Level};
-use serde_json::json;
+use decurion::{Config, Engine, Level};
+use serde_json::{Value, json};
 
 use crate::output::{Exit, Failure, Output};
 
-/// Bytes of a file in one message, and the longest line of stdin that is one.
+/// Most bytes of a file in one message, and the longest line of stdin that is one.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// What is sent.
+/// What is sent, in messages that are no longer than the second of its fields says.
 pub enum Source {
     /// A file, in pieces.
-    File(File),
+    File(File, usize),
     /// Each line is a message, its end included, so that the receiver can put the bytes together again.
-    Lines(BufReader<std::io::Stdin>),
+    Lines(BufReader<std::io::Stdin>, usize),
+}
+
+/// How long a message may be here.
+pub fn piece_bytes(config: &Config) -> Result<usize, Failure> {
+    let longest = config.get("message.max_bytes")?.parse().unwrap_or(PIECE_BYTES);
+    Ok(PIECE_BYTES.min(longest))
 }
 
 impl Source {
     /// `-` is stdin.
-    pub fn open(from: &Path) -> Result<Source, Failure> {
+    pub fn open(from: &Path, piece_bytes: usize) -> Result<Source, Failure> {
         if from.as_os_str() == "-" {
-            return Ok(Source::Lines(BufReader::new(std::io::stdin())));
+            return Ok(Source::Lines(BufReader::new(std::io::stdin()), piece_bytes));
         }
         let cannot = |error| Failure::new(Exit::Usage, format!("--send {}: cannot read it: {error}", from.display()));
-        File::open(from).map(Source::File).map_err(cannot)
+        File::open(from).map(|file| Source::File(file, piece_bytes)).map_err(cannot)
     }
 
     /// The next message; empty at the end.
     fn next(&mut self, message: &mut Vec<u8>) -> std::io::Result<()> {
         message.clear();
         match self {
-            Source::File(file) => file.take(PIECE_BYTES as u64).read_to_end(message).map(drop),
-            Source::Lines(lines) => lines.take(PIECE_BYTES as u64).read_until(b'\n', message).map(drop),
+            Source::File(file, most) => file.take(*most as u64).read_to_end(message).map(drop),
+            Source::Lines(lines, most) => lines.take(*most as u64).read_until(b'\n', message).map(drop),
         }
     }
 }
 
-/// Starts to send as soon as the answer's receiver is told to.
-pub fn start(mut source: Source, engine: &Engine, output: &Output) -> Result<Sender<()>, Failure> {
-    let (begin, begun) = crossbeam_channel::bounded(1);
+/// Starts to send as soon as the answer's receiver is told to. Why it stopped early is told by the other one.
+pub fn start(mut source: Source, engine: &Engine, output: &Output) -> Result<(Sender<()>, Receiver<Failure>), Failure> {
+    let ((begin, begun), (fail, failed)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
     let (engine, output) = (engine.clone(), Output::new(output.is_json()));
     let work = move || {
         if begun.recv().is_err() {
             return;
         }
-        match send_all(&mut source, &engine) {
-            Ok((messages, bytes)) => {
-                output.say(&format!("sent {bytes} bytes in {messages} messages"));
-                output.line("sent", json!({ "messages": messages, "bytes": bytes }));
-            }
-            Err(why) => output.say(&format!("decurion: --send stopped: {why}")),
+        let mut sent = Sent::default();
+        let Err(stop) = send_all(&mut source, &engine, &mut sent) else {
+            output.say(&format!("sent {} bytes in {} messages", sent.bytes, sent.messages));
+            return output.line("sent", sent.fields());
+        };
+        let failure = stop.failure();
+        output.say(&format!("decurion: {}", failure.text));
+        let mut fields = sent.fields();
+        fields["error"] = json!(failure.text);
+        // Told first: who sees the line may ask the member to end. Why a member ends it tells itself.
+        if !stop.is_end() {
+            drop(fail.send(failure));
         }
+        output.line("send_failed", fields);
     };
-    let spawned = thread::Builder::new().name("send".to_owned()).spawn(work);
-    spawned.map_err(|error| Failure::new(Exit::Environment, format!("cannot start a thread: {error}")))?;
-    Ok(begin)
+    super::spawn("send", work)?;
+    Ok((begin, failed))
 }
 
-fn send_all(source: &mut Source, engine: &Engine) -> Result<(u64, u64), String> {
-    let mut message = Vec::with_capacity(PIECE_BYTES);
-    let (mut messages, mut bytes) = (0, 0);
-    loop {
-        source.next(&mut message).map_err(|error| error.to_string())?;
-        if message.is_empty() {
-            return Ok((messages, bytes));
+/// What was sent so far.
+#[derive(Default)]
+struct Sent {
+    messages: u64,
+    bytes: u64,
+}
+
+impl Sent {
+    fn fields(&self) -> Value {
+        json!({ "messages": self.messages, "bytes": self.bytes })
+    }
+}
+
+/// Why not all was sent.
+enum Stop {
+    Read(std::io::Error),
+    Send(decurion::Error),
+}
+
+impl Stop {
+    fn is_end(&self) -> bool {
+        matches!(self, Stop::Send(error) if error.code() == Code::Closed)
+    }
+
+    fn failure(&self) -> Failure {
+        match self {
+            Stop::Read(error) => Failure::new(Exit::Environment, format!("--send stopped: cannot read: {error}")),
+            Stop::Send(error) => {
+                let Failure { exit, text, .. } = error.clone().into();
+                Failure::new(exit, format!("--send stopped: {text}"))
+            }
         }
-        send(engine, &message)?;
-        messages += 1;
-        bytes += message.len() as u64;
+    }
+}
+
+fn send_all(source: &mut Source, engine: &Engine, sent: &mut Sent) -> Result<(), Stop> {
+    let mut message = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        source.next(&mut message).map_err(Stop::Read)?;
+        if message.is_empty() {
+            return Ok(());
+        }
+        send(engine, &message).map_err(Stop::Send)?;
+        sent.messages += 1;
+        sent.bytes += message.len() as u64;
     }
 }
 
 /// Waits as long as it takes: a full window, the time between two views, a lease that is away.
-fn send(engine: &Engine, message: &[u8]) -> Result<(), String> {
+fn send(engine: &Engine, message: &[u8]) -> decurion::Result<()> {
     loop {
-        match engine.send(To::Everybody, Level::Fifo, 0, message, Duration::from_secs(1)) {
-            Ok(Code::Ok) => return Ok(()),
-            Ok(Code::Again) => {}
-            Ok(_) => thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(error.text().to_owned()),
+        match engine.send(To::Everybody, Level::Fifo, 0, message, Duration::from_secs(1))? {
+            Code::Ok => return Ok(()),
+            Code::Again => {}
+            _ => thread::sleep(Duration::from_millis(20)),
         }
     }
 }
