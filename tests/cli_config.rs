@@ -48,6 +48,14 @@ fn check_finds_settings_that_do_not_go_together() {
     let output = decurion(&["config", "check", path.to_str().expect("text")], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).expect("text").contains("security = 'none'"));
+
+    let lease = file("lease.toml", "[detector]\nsilence_ms = 1000\nlease_ms = 2000\n");
+    let output = decurion(&["config", "check", lease.to_str().expect("text"), "--json"], &[]);
+    let error = summary(&output)["errors"][0].clone();
+    assert_eq!((&error["key"], &error["value"]), (&"detector.lease_ms".into(), &"2000".into()), "{error}");
+    assert_eq!((&error["line"], &error["column"]), (&3.into(), &12.into()), "{error}");
+    assert!(error["allowed"].is_string() && error["nearest"].is_null(), "{error}");
+
     let path =
         file("fine.toml", "security = \"none\"\n[node]\nbind = \"0.0.0.0:7100\"\nadvertise = \"10.0.0.7:7100\"\n");
     assert_eq!(decurion(&["config", "check", path.to_str().expect("text")], &[]).status.code(), Some(0));
@@ -89,4 +97,16 @@ fn the_page_that_keys_prints_is_the_one_in_the_repository() {
     let committed = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIGURATION.md")).expect("a page");
     let advice = "run `decurion config keys --markdown > docs/CONFIGURATION.md`";
     assert_eq!(String::from_utf8(output.stdout).expect("text"), committed, "{advice}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_like_others() {
+    let output = decurion(&["config", "check", "/no/such.toml", "--json"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let summary = summary(&output);
+    let error = summary["errors"][0].as_object().expect("an error");
+    for field in ["key", "value", "line", "column", "allowed", "nearest"] {
+        assert!(error.get(field).is_some_and(Value::is_null), "{field}: {summary}");
+    }
+    assert_eq!((&error["file"], &error["text"]), (&"/no/such.toml".into(), &summary["error"]));
 }

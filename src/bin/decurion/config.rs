@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use decurion::Config;
-use decurion::api::config::{self, DefaultValue, Effective, Key, Problem};
+use decurion::api::config::{self, DefaultValue, Effective, Key, Origin, Place, Problem};
 use serde_json::{Value, json};
 
 use super::arguments::{ConfigVerb, Settings};
@@ -39,20 +39,19 @@ pub fn read(settings: &Settings) -> Result<Config, Failure> {
 }
 
 fn check(file: &Path, output: &Output) -> Outcome {
-    let mut problems = Config::inspect(file).map_err(|error| Failure::new(Exit::Usage, error.text()))?;
-    let mut together = None;
+    let problems = Config::inspect(file).map_err(|error| {
+        let fields = json!({ "errors": [error_fields(file, None, error.text())] });
+        Failure { fields, ..Failure::new(Exit::Usage, error.text()) }
+    })?;
+    let mut errors: Vec<Value> = problems.iter().map(problem_fields).collect();
+    problems.iter().for_each(|problem| output.say(&problem.to_string()));
     if problems.is_empty() {
         let mut config = Config::new();
         config.load(file)?;
-        together = config.resolve().err();
-    }
-    let mut errors: Vec<Value> = problems.iter().map(problem_fields).collect();
-    for problem in problems.drain(..) {
-        output.say(&problem.to_string());
-    }
-    if let Some(error) = &together {
-        output.say(&format!("{}: {error}", file.display()));
-        errors.push(json!({ "file": file.display().to_string(), "text": error.text() }));
+        if let Err(error) = config.resolve() {
+            output.say(&format!("{}: {error}", file.display()));
+            errors.push(error_fields(file, named(&config, error.text()).as_ref(), error.text()));
+        }
     }
     let fine = errors.is_empty();
     if fine {
@@ -74,6 +73,36 @@ fn problem_fields(problem: &Problem) -> Value {
         "nearest": problem.nearest,
         "text": problem.what,
     })
+}
+
+/// An error of the file as a whole, or of a setting that does not go with others.
+fn error_fields(file: &Path, setting: Option<&Effective>, text: &str) -> Value {
+    let place = setting.and_then(place);
+    json!({
+        "key": setting.map(|s| s.key.name),
+        "value": setting.map(|s| &s.value),
+        "file": file.display().to_string(),
+        "line": place.map(|p| p.line),
+        "column": place.map(|p| p.column),
+        "allowed": setting.map(|s| s.key.kind.allowed()),
+        "nearest": null,
+        "text": text,
+    })
+}
+
+/// The setting that a text about several names first, those that stand in a file before others.
+fn named(config: &Config, text: &str) -> Option<Effective> {
+    let stands = |s: &Effective| text.find(&format!("{} = '", s.key.name));
+    let settings = config.settings().into_iter();
+    let found = settings.filter_map(|s| Some(((place(&s).is_none(), stands(&s)?), s)));
+    found.min_by_key(|(rank, _)| *rank).map(|(_, setting)| setting)
+}
+
+fn place(setting: &Effective) -> Option<&Place> {
+    match &setting.origin {
+        Origin::File(place) => Some(place),
+        _ => None,
+    }
 }
 
 fn show(settings: &Settings, output: &Output) -> Outcome {
