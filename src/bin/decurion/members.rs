@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use decurion::types::{Incarnation, Index, Name, View, limits, one_line};
@@ -19,13 +20,25 @@ pub fn run(arguments: &MembersArguments, output: &Output) -> Outcome {
         return Err(unbuilt::members_map());
     }
     let at = arguments.at.as_deref().unwrap_or_default();
-    let addresses = resolve(at).map_err(|why| Failure::new(Exit::Usage, format!("--at {why}")))?;
     let deadline = Instant::now() + Duration::from_millis(arguments.timeout_ms);
+    let addresses = look_up(at, deadline)?;
     let report = ask(&addresses, deadline).map_err(|(exit, why)| Failure::new(exit, format!("{at}: {why}")))?;
     let view = report.view.map(|id| View::new(id, report.members.clone(), report.fenced));
     table(&report, view.as_ref(), output);
     output.summary(true, summary(&report, view.as_ref()));
     Ok(Exit::Fine)
+}
+
+/// The addresses of `host:port`. The system has its own patience with name servers, so it is asked on a thread beside.
+fn look_up(at: &str, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
+    let (answer, answered) = crossbeam_channel::bounded(1);
+    let text = at.to_owned();
+    let work = move || drop(answer.send(resolve(&text)));
+    let spawned = thread::Builder::new().name("look-up".to_owned()).spawn(work);
+    spawned.map_err(|error| Failure::new(Exit::Environment, format!("cannot start a thread: {error}")))?;
+    let late = |_| Failure::new(Exit::Deadline, format!("--at {at}: the name was not found in time"));
+    let found = answered.recv_deadline(deadline).map_err(late)?;
+    found.map_err(|why| Failure::new(Exit::Usage, format!("--at {why}")))
 }
 
 fn ask(addresses: &[SocketAddr], deadline: Instant) -> Result<Report, (Exit, String)> {
@@ -58,9 +71,11 @@ fn ask(addresses: &[SocketAddr], deadline: Instant) -> Result<Report, (Exit, Str
 
 fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, (Exit, String)> {
     let mut last = (Exit::Deadline, "no time to connect".to_owned());
-    for address in addresses {
+    for (at, address) in addresses.iter().enumerate() {
         let Some(left) = remaining(deadline) else { break };
-        match TcpStream::connect_timeout(address, left) {
+        // One that does not answer leaves those behind it their part.
+        let part = left / (addresses.len() - at) as u32;
+        match TcpStream::connect_timeout(address, part) {
             Ok(stream) => return Ok(stream),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 last = (Exit::Deadline, "no answer: is it the cluster address of a member?".to_owned());
@@ -200,4 +215,32 @@ fn summary(report: &Report, view: Option<&View>) -> Value {
         "sessions_single": report.sessions_single,
         "session_bytes": report.session_bytes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        silent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+        silent.listen(0).expect("it listens");
+        let address = silent.local_addr().expect("bound").as_socket().expect("an address of IPv4");
+        // Nobody takes these; when its queue is full, the system answers no more.
+        let briefly = Duration::from_millis(50);
+        let queued: Vec<TcpStream> =
+            std::iter::from_fn(|| TcpStream::connect_timeout(&address, briefly).ok()).collect();
+        assert!(!queued.is_empty());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let live = listener.local_addr().expect("bound");
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let connected = connect(&[address, live], deadline).expect("the second one answers");
+        assert_eq!(connected.peer_addr().expect("connected"), live);
+        assert!(Instant::now() < deadline);
+    }
 }
