@@ -24,13 +24,18 @@ fn unbuilt_verbs_and_flags_say_what_is_there() {
 
 #[test]
 fn with_json_the_last_line_is_a_summary_of_the_failure() {
-    for words in [&["bench", "--json"][..], &["--json", "no-such-verb"], &["members", "--json"]] {
+    for (words, wrong) in [
+        (&["bench", "--json"][..], "<WORKLOAD>"),
+        (&["--json", "no-such-verb"], "no-such-verb"),
+        (&["members", "--json"], "--at"),
+        (&["demo", "--json", "--members", "many"], "--members"),
+    ] {
         let output = decurion(words);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         let stdout = String::from_utf8(output.stdout).expect("text");
         let last: Value = serde_json::from_str(stdout.lines().last().expect("a line")).expect("JSON");
         assert_eq!((&last["schema"], &last["type"], &last["ok"]), (&1.into(), &"summary".into(), &false.into()));
-        assert!(last["error"].is_string(), "{last}");
+        assert!(last["error"].as_str().is_some_and(|error| error.contains(wrong)), "{last}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use command_support::{PATIENCE, Process, directory, node_words, nodes};
@@ -133,15 +133,26 @@ fn a_file_that_cannot_be_sent_is_told_by_a_line_the_summary_and_the_exit_code() 
 /// The writing end of a pipe that takes nothing more, and the reading end.
 fn full_pipe() -> (std::io::PipeWriter, std::io::PipeReader) {
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let descriptor = writer.as_raw_fd();
     let flags = |flags: i32| {
         // SAFETY: the descriptor is ours and open, and the call takes no pointer.
-        assert_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, flags) }, 0);
+        assert_eq!(unsafe { libc::fcntl(descriptor, libc::F_SETFL, flags) }, 0);
     };
     flags(libc::O_NONBLOCK);
     while writer.write(&[b'.'; 4_096]).is_ok() {}
     assert_eq!(writer.write(b".").map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     flags(0);
     (writer, reader)
+}
+
+/// A process that does not outlive the test.
+struct Ours(Child);
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Looks again and again, within a bound, at what tells no events.
@@ -157,14 +168,14 @@ fn wait(what: &str, bound: Duration, mut done: impl FnMut() -> bool) {
 fn it_ends_in_time_also_when_nobody_reads_what_it_says() {
     let (stdout, _unread) = full_pipe();
     let stderr = directory("unread").join("stderr");
-    let mut node = Command::new(env!("CARGO_BIN_EXE_decurion"))
+    let node = Command::new(env!("CARGO_BIN_EXE_decurion"))
         .args(node_words("n", &[], &[]))
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(File::create(&stderr).expect("the directory takes a file"))
         .spawn()
         .expect("it starts");
-    let pid = node.id();
+    let (pid, mut node) = (node.id(), Ours(node));
     wait("its address", PATIENCE, || fs::read_to_string(&stderr).is_ok_and(|text| text.contains("listens")));
     // The counters want the same stdout.
     // SAFETY: the process is our own child and not collected yet, so the number is still its.
@@ -172,15 +183,15 @@ fn it_ends_in_time_also_when_nobody_reads_what_it_says() {
     signal(libc::SIGUSR1);
     let began = Instant::now();
     signal(libc::SIGTERM);
-    wait("its end", Duration::from_secs(5), || node.try_wait().expect("our own child").is_some());
-    assert_eq!(node.wait().expect("our own child").code(), Some(0), "after {:?}", began.elapsed());
+    wait("its end", Duration::from_secs(5), || node.0.try_wait().expect("our own child").is_some());
+    assert_eq!(node.0.wait().expect("our own child").code(), Some(0), "after {:?}", began.elapsed());
 }
 
 #[test]
 fn what_was_ignored_when_it_began_stays_ignored() {
     let node = node_words("n", &[], &[]);
     let node: Vec<&str> = node.iter().map(String::as_str).collect();
-    let demo = ["demo", "--json", "--members", "3", "--groups", "1", "--sessions", "0", "--hold"];
+    let demo = ["demo", "--json", "--members", "3", "--groups", "1", "--sessions", "0", "--faults", "off", "--hold"];
     let bench = ["bench", "idle", "--json", "--members", "3", "--seconds", "600"];
     for words in [&node[..], &demo, &bench] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_decurion"));

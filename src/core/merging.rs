@@ -113,7 +113,7 @@ impl Member {
         let Some((view, _)) = self.view() else { return };
         let known = self.hints.iter().chain(self.seeds.iter().flatten()).copied();
         let mut wanted: Vec<SocketAddr> = self.history.addresses().chain(known).collect();
-        wanted.extend(self.listed_of_missing_voters(&view));
+        wanted.extend(self.listed_of_missing_voters(view));
         wanted.extend(self.group.met().take(super::multicast::MET_AT_ONCE));
         wanted.retain(|a| !view.members.iter().any(|m| m.address == *a) && *a != self.setup.advertise);
         wanted.sort_unstable();

@@ -120,7 +120,9 @@ impl Member {
         let apart = waiting.iter().filter(|whom| asked && **whom != self.incarnation && !there(self, **whom));
         let apart: BTreeSet<Incarnation> = apart.copied().collect();
         self.changes.apart.retain(|whom, _| apart.contains(whom));
-        apart.iter().for_each(|whom| drop(self.changes.apart.entry(*whom).or_insert(now)));
+        for whom in apart {
+            self.changes.apart.entry(whom).or_insert(now);
+        }
         let bearable = UNREACHED.max(self.setup.silence * 2);
         let long = self.changes.apart.iter().filter(|(_, since)| now.since(**since) >= bearable);
         let unreached: Vec<Incarnation> = long.map(|(whom, _)| *whom).collect();

@@ -19,7 +19,7 @@ const SHARE: u32 = 150;
 const LAST_VOTER_SHARE: u32 = 25;
 /// Keeps these draws apart from all others of the seed.
 const SALT: u64 = 0xd255;
-const LAST_VOTER_SALT: u64 = 0x6c_6173_74;
+const LAST_VOTER_SALT: u64 = 0x6c61_7374;
 /// When a drill begins, and when the last one is over.
 const BEGIN: Micros = millis(6_000);
 pub(super) const END: Micros = millis(30_000);

@@ -68,6 +68,12 @@ fn usage(output: &Output, error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return Exit::Fine.into();
     }
-    output.summary(false, serde_json::json!({ "error": error.kind().to_string() }));
+    output.summary(false, serde_json::json!({ "error": reason(&error.to_string()) }));
     Exit::Usage.into()
+}
+
+/// What is wrong, in one line: clap goes on with advice after an empty one.
+fn reason(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.is_empty());
+    lines.map(str::trim).collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
 }

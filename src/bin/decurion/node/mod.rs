@@ -24,7 +24,7 @@ use store::Store;
 /// After a signal the process is gone within five seconds: this is for the leave.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(4_500);
 /// And this for closing and the last lines too.
-const END_PATIENCE: Duration = Duration::from_millis(4_800);
+const END_PATIENCE: Duration = Duration::from_millis(4_700);
 /// How long a poll waits; nothing depends on it, since every event wakes it.
 const POLL_WAIT: Duration = Duration::from_secs(1);
 
