@@ -160,8 +160,13 @@ impl Member {
         if meant && hello.incarnation != self.incarnation && matches!(hello.purpose, Purpose::Join | Purpose::Link) {
             let peer = Peer { name: hello.name, incarnation: hello.incarnation, address: hello.address };
             self.open(conn, peer);
-            if hello.purpose == Purpose::Join && hello.view.is_none() {
-                self.on_starter(hello.incarnation);
+            match (hello.purpose, hello.view) {
+                (Purpose::Join, None) => self.on_starter(hello.incarnation),
+                // It may be one that we were to ask ourselves, and to which no connection of our own will come up beside this one.
+                (Purpose::Link, view @ Some(_)) if self.fanout.is_none() => {
+                    self.on_seed_answered(hello.address, hello.incarnation, view);
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -67,7 +67,6 @@ pub enum Plant {
     BeginUnasked,
     KeepGrants,
     TrustDepartures,
-    ForgetTheDead,
 }
 
 impl Plant {
@@ -135,7 +134,6 @@ impl Plant {
         (Plant::BeginUnasked, "begin-unasked", "V4", "begins long messages before it is its turn"),
         (Plant::KeepGrants, "keep-grants", "D7", "as the coordinator never takes room for a long message back"),
         (Plant::TrustDepartures, "trust-departures", "S1", "uses a copy of another life again though whoever else had one came back and went on"),
-        (Plant::ForgetTheDead, "forget-the-dead", "V3", "grants the first lease of a view of few voters as if those that died had upheld none"),
     ];
 
     /// Finds a plant by its name.

@@ -483,7 +483,7 @@ impl Member {
         let known = self.hold_known(attempt);
         let promised = |name: &Name| matches!(self.voter_state(attempt, name, |_| true), Voter::Here | Voter::Fresh(_));
         let fenced = attempt.proposal.as_ref().is_some_and(|p| p.fenced);
-        if !fenced || self.rules.are_half(promised) || self.plants.has(Plant::ForgetTheDead) {
+        if !fenced || self.rules.are_half(promised) {
             return known;
         }
         // A lease rests on more than half of the voters. Those who have promised are too few to know of it: the dead may have answered

@@ -46,7 +46,7 @@ pub(crate) enum Drill {
     StumblingJoiner,
     /// A member leaves and hears nobody meanwhile, and one whose sessions it holds copies of crashes.
     DeafLeaver,
-    /// Of three voters two crash that upheld the lease of a coordinator which is none; the third one, which does not hear it, is left.
+    /// Of three voters two crash that upheld the lease of a coordinator which is none; the third one, which hears only them, is left.
     LastVoter,
 }
 
@@ -221,6 +221,7 @@ fn comeback(world: &mut World) {
 /// Voters start again until somebody else coordinates; then it is played.
 fn last_voter(world: &mut World) {
     const VOTERS: [usize; 3] = [1, 2, 3];
+    let [one, other, last] = VOTERS;
     VOTERS.iter().for_each(|voter| world.start(*voter));
     let Some((view, nodes)) = newest_view(world) else { return };
     let coordinator = nodes[view.coordinator()];
@@ -234,9 +235,9 @@ fn last_voter(world: &mut World) {
         }
         return world.after(millis(3_000), last_voter);
     }
-    let [one, other, last] = VOTERS;
-    cut_for(world, FaultKind::MissingLink, both_ways(coordinator, [last].into_iter()), millis(6_000));
-    let die = millis(world.random.between(1_600, 2_900));
+    let others = (0..world.nodes.len()).filter(|node| !VOTERS.contains(node));
+    cut_for(world, FaultKind::MissingLink, both_ways(last, others), millis(6_000));
+    let die = millis(world.random.between(1_800, 2_950));
     world.after(die, move |world| [one, other].iter().for_each(|voter| world.crash(*voter)));
     world.after(millis(7_000), move |world| [one, other].iter().for_each(|voter| world.start(*voter)));
 }

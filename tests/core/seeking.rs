@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::stage::{FRESH, ME, NOW, PEER, Stage, THIRD, address, patient, seed, summary, view};
+use crate::support::hello;
 use decurion::core::{CloseCause, Ended, Event, Input, MinorityPolicy, Seed, Setup};
 use decurion::types::{Incarnation, Micros, Name, millis};
-use decurion::wire::control::{Control, Join, Purpose, RefusalCode, Refuse, ViewSummary};
+use decurion::wire::control::{Control, Hello, Join, Purpose, RefusalCode, Refuse, ViewSummary};
 
 /// How long a search waits for others before it forms a view, once it knows of every seed what is there.
 pub const FORM_WAIT: Micros = millis(500);
@@ -170,6 +171,19 @@ fn who_finds_a_former_life_of_its_own_to_coordinate_asks_whoever_named_it() {
     assert!(stage.words.iter().any(|(to, word)| *to == greeter && matches!(word, Control::Join(_))));
 }
 
+/// It was admitted and has not heard of it, all others wait for it to coordinate, and have dialled it for that: it would never dial them.
+#[test]
+fn who_is_dialled_by_members_of_a_view_asks_one_of_them_for_admission() {
+    let mut stage = Stage::new(patient);
+    let conn = stage.member.accept(stage.now, address(PEER)).expect("a stranger is welcome");
+    stage.conns.insert(PEER, conn);
+    let view = Some(ViewSummary { address: address(ME), ..of(ME) });
+    let greeting = hello("test", "peer", (PEER, address(PEER)), Purpose::Link);
+    stage.say(PEER, &Control::Hello(Hello { view, ..greeting }));
+    stage.pass(STEP);
+    assert_eq!(wishes(&mut stage).len(), 1);
+}
+
 #[test]
 fn a_refusal_for_now_is_told_to_the_host_once() {
     let mut stage = Stage::new(patient);
@@ -190,6 +204,7 @@ fn who_finds_no_view_is_told_at_which_address_others_look_for_it() {
     let why = |found: &str| {
         let mut stage = Stage::new(|setup| {
             setup.join_timeout = millis(1_000);
+            setup.form_wait = millis(10_000);
             setup.seeds = vec![Seed { name: None, host: "host".to_owned(), port: 7_100 }];
         });
         stage.tell(Input::Wake);
