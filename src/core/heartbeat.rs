@@ -102,7 +102,6 @@ impl Member {
     /// Voters that are absent and proven dead are asked again, so that a lease never rests on an old proof (R19).
     fn keep_proofs_fresh(&mut self) {
         let Some((view, _)) = self.view() else { return };
-        let view = view.clone();
         let absent: Vec<SocketAddr> =
             self.listed_of_voters(|name| view.index_of_name(name.as_str()).is_none()).collect();
         for address in absent {
