@@ -31,14 +31,13 @@ pub struct Verdict {
     pub advice: Vec<String>,
 }
 
-/// Names that a terminal can show, told apart where two testers have the same.
+/// Names, told apart where two testers have the same.
 pub fn labels(matrix: &Matrix) -> BTreeMap<u64, String> {
-    let clean = |known: &Known| known.name.as_str().replace(|c: char| c.is_control(), "?");
-    let mut count = BTreeMap::<String, usize>::new();
-    matrix.testers.values().for_each(|known| *count.entry(clean(known)).or_default() += 1);
-    let label = |id: &u64, known: &Known| match clean(known) {
-        name if count[&name] > 1 => format!("{name}#{:04x}", id & 0xffff),
-        name => name,
+    let mut count = BTreeMap::<&str, usize>::new();
+    matrix.testers.values().for_each(|known| *count.entry(known.name.as_str()).or_default() += 1);
+    let label = |id: &u64, known: &Known| match known.name.as_str() {
+        name if count[name] > 1 => format!("{name}#{:04x}", id & 0xffff),
+        name => name.to_owned(),
     };
     matrix.testers.iter().map(|(id, known)| (*id, label(id, known))).collect()
 }

@@ -122,7 +122,7 @@ impl Tester {
     fn say_heard(&self, tester: u64, output: &Output) {
         let Some(known) = self.matrix.testers.get(&tester) else { return };
         let Some(heard) = &known.heard else { return };
-        let name = known.name.as_str().replace(|c: char| c.is_control(), "?");
+        let name = known.name.as_str();
         let own = if tester == self.plan.id { " (this one)" } else { "" };
         output.say(&format!("heard {name}{own} from {}", heard.from));
         output.line(
