@@ -45,8 +45,8 @@ fn a_repeated_batch_is_shrunk() {
 }
 
 #[test]
-fn a_delivery_beyond_the_cut_is_shrunk() {
-    is_shrunk(Plant::DeliverBeyondCut);
+fn what_was_forgotten_too_early_is_shrunk() {
+    is_shrunk(Plant::ForgetBeforeStable);
 }
 
 #[test]
