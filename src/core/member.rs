@@ -111,10 +111,11 @@ pub struct Member {
     pub(super) faults: BTreeMap<Incarnation, u32>,
     /// Control frames that we send to ourselves.
     pub(super) loopback: VecDeque<Control>,
-    /// Addresses of all seeds, and of those that have a name.
+    /// Addresses at which somebody of another view was met.
     pub(super) hints: BTreeSet<SocketAddr>,
     /// What each seed led to when it was looked up last.
     pub(super) seeds: Vec<Vec<SocketAddr>>,
+    /// All that seeds with a name led to, the latest last: a voter may live on at any of them.
     pub(super) listed: BTreeMap<Name, Vec<SocketAddr>>,
     pub(super) ticks: u64,
     /// Kept for their allocations: empty between steps.
